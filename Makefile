@@ -1,0 +1,89 @@
+# Everything happens in .venv; nothing needs to be installed or activated beforehand but Python 3.11+ and make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Another environment that happens to be active must not leak into this one.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET MPLBACKEND
+
+# The first interpreter that will do, so that an old `python3` does not stand in the way of a `python3.12`.
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -I -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The machine's own uv where it has one that runs, else one in .venv.
+UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(BIN)/uv)
+GET_UV = test $(UV) = uv || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# A .venv that was moved, or whose Python has gone, is made anew.
+ifneq "$(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null)" "$(CURDIR)"
+$(shell rm -f $(STAMP))
+endif
+
+# uv brings certificates along; behind a company's proxy only the machine's own will do.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
+endif
+
+BOOK := _build/html
+CHECKED := _build/.checked
+SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*.py)
+
+.PHONY: help setup book serve test execute lint lock clean
+
+help:  ## print these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with the exact versions of requirements.lock
+
+# A .venv without its stamp was left half made and is made anew. --no-deps: the lock is complete, and d2l's own old pins
+# must not be looked at (see pyproject.toml).
+$(STAMP): requirements.lock pyproject.toml
+	@$(or $(PYTHON),false) -I -c '$(USABLE)' 2>/dev/null || { echo "Found no Python 3.11 or newer with its venv module:" \
+	  "install one (Debian, Ubuntu: apt install python3-venv) or name one (make PYTHON=/path/to/python3)." >&2; exit 1; }
+	@echo "Making .venv (once; PyTorch is a large download)"
+	@test -e $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@$(GET_UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $@
+
+book: $(CHECKED)  ## render the book into _build/html
+	@echo "The book is ready. Open $(CURDIR)/$(BOOK)/index.html"
+
+# Made anew as a whole: a page that has not changed would keep its warnings to itself.
+$(CHECKED): $(STAMP) $(SOURCES) tests/check_html.py
+	@echo "Rendering the book"
+	@rm -rf $(BOOK) $@
+	@$(BIN)/jupyter-book build book --config _config.yml --path-output . --all --quiet --nitpick --warningiserror --keep-going \
+	  > /dev/null
+	@$(BIN)/python tests/check_html.py $(BOOK)
+	@touch $@
+
+serve: $(CHECKED)  ## show the book at http://localhost:8000
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(BOOK) 8000
+
+test execute: export ALEXNET_COURSE_PROFILE := quick
+
+test: $(STAMP)  ## run the unit tests, then every chapter against its stored outputs
+	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+
+execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
+	@$(BIN)/python book/execute.py
+
+lint: $(STAMP)  ## ruff and mypy
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy
+
+lock: $(STAMP)  ## make requirements.lock anew after a change to pyproject.toml
+	@$(GET_UV)
+	@$(UV) pip compile --quiet pyproject.toml --extra book --extra test --group d2l --universal --python-version 3.11 \
+	  --generate-hashes --no-header -o requirements.lock
+
+clean:  ## remove everything that was made but .venv, data and runs
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find alexnet_course tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
