@@ -1,0 +1,18 @@
+"""The one exception that the package raises for wrong input, and the help that goes with it."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CourseError(ValueError):
+    """Input that the course cannot use. The message is one sentence: the value, what was expected, what to do."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names in ``known`` closest to ``name``, nearest first, as a phrase for an error: ``a, b or c``.
+
+    All of ``known`` is offered where nothing is close.
+    """
+    known = list(known)
+    names = get_close_matches(name, known, n=3, cutoff=0.5) or known
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,196 @@
+"""AlexNet and its relatives: five convolutions, three poolings, three linear layers."""
+
+import torch
+from torch import nn
+
+from alexnet_course.models.layers import hidden_and_output, local_response_norm
+from alexnet_course.models.network import Network
+
+PAPER_CHANNELS = (96, 256, 384, 384, 256)  # Krizhevsky et al. 2012, figure 2, both GPUs together
+ONE_TOWER_CHANNELS = (64, 192, 384, 256, 256)  # Krizhevsky 2014, "One weird trick", as torchvision builds it
+
+
+class AlexNet(Network):
+    """Every AlexNet whose head sees a 6×6 map; N×in_channels×H×W in, N×num_classes logits out.
+
+    The networks differ in the first convolution (``kernel``, ``stride``, ``padding``), in the ``channels`` of the five
+    convolutions, in ``groups`` of convolutions 2, 4 and 5 (2: the paper's two GPUs, each seeing half of the channels),
+    in local response normalisation after convolutions 1 and 2 (``lrn``), in what brings the last map to 6×6 (``pool``;
+    None: the picture must be of the right size) and in the place of dropout. Structure and parameter names are
+    torchvision's, so ``alexnet-owt`` loads its weights.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int, int, int],
+        kernel: int,
+        stride: int,
+        padding: int,
+        *,
+        groups: int = 1,
+        lrn: bool = False,
+        pool: nn.Module | None = None,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        dropout_first: bool = True,
+    ) -> None:
+        super().__init__()
+        one, two, three, four, five = channels
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, one, kernel, stride, padding),
+            nn.ReLU(inplace=True),
+            *([local_response_norm()] if lrn else []),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(one, two, kernel_size=5, padding=2, groups=groups),
+            nn.ReLU(inplace=True),
+            *([local_response_norm()] if lrn else []),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(two, three, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(three, four, kernel_size=3, padding=1, groups=groups),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(four, five, kernel_size=3, padding=1, groups=groups),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+        )
+        self.avgpool = pool  # torchvision's name for it, also where it takes the maximum
+        self.classifier = hidden_and_output(five * 6 * 6, 4096, num_classes, dropout, dropout_first)
+        self.measure_input()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        self.check_input(x)
+        x = self.features(x)
+        if self.avgpool is not None:
+            x = self.avgpool(x)
+        x = torch.flatten(x, 1)
+        return self.classifier(x)
+
+
+class D2LAlexNet(Network):
+    """The AlexNet of "Dive into Deep Learning": one chain of layers; N×in_channels×H×W in, N×num_classes logits out.
+
+    The first convolution has padding 1, so that 224×224 gives 54×54; the last map is 5×5 and goes straight into the
+    head. Layers and parameter names are those of d2l's ``AlexNet`` (S4). ``trailing_relu`` adds S1's mistake: a ReLU
+    after the logits, which forbids negative ones and stops the gradient of every class that it sets to zero.
+    """
+
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, dropout: float = 0.5, trailing_relu: bool = False
+    ) -> None:
+        super().__init__()
+        one, two, three, four, five = PAPER_CHANNELS
+        self.net = nn.Sequential(
+            nn.Conv2d(in_channels, one, kernel_size=11, stride=4, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(one, two, kernel_size=5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(two, three, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(three, four, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(four, five, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Flatten(),
+            *hidden_and_output(five * 5 * 5, 4096, num_classes, dropout),
+            *([nn.ReLU()] if trailing_relu else []),
+        )
+        self.measure_input()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        self.check_input(x)
+        return self.net(x)
+
+
+def alexnet_2012(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """The paper's own network, for 227×227 pictures (Krizhevsky et al. 2012, sections 3 and 4.2)."""
+    return AlexNet(
+        PAPER_CHANNELS,
+        kernel=11,
+        stride=4,
+        padding=0,  # with the 224×224 that the paper says, only padding 2 on one side gives its 55×55
+        groups=2,
+        lrn=True,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+        dropout_first=False,
+    )
+
+
+def alexnet_lrn(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """S2's first network: the paper's on one GPU, that is without groups, for 227×227 pictures."""
+    return AlexNet(
+        PAPER_CHANNELS,
+        kernel=11,
+        stride=4,
+        padding=0,
+        lrn=True,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+        dropout_first=False,
+    )
+
+
+def alexnet_owt(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """torchvision's ``alexnet``, after Krizhevsky 2014; adaptive pooling lets it take any picture that survives."""
+    return AlexNet(
+        ONE_TOWER_CHANNELS,
+        kernel=11,
+        stride=4,
+        padding=2,
+        pool=nn.AdaptiveAvgPool2d((6, 6)),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+    )
+
+
+def alexnet_cifar_3x3(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """S0: torchvision's network with a first convolution of 3×3, stride 1 and padding 2, for 32×32 pictures."""
+    return AlexNet(
+        ONE_TOWER_CHANNELS,
+        kernel=3,
+        stride=1,
+        padding=2,
+        pool=nn.AdaptiveAvgPool2d((6, 6)),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+    )
+
+
+def alexnet_cifar_5x5(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """S3: torchvision's network with a first convolution of 5×5, stride 1 and no padding, for 32×32 pictures."""
+    return AlexNet(
+        ONE_TOWER_CHANNELS,
+        kernel=5,
+        stride=1,
+        padding=0,
+        pool=nn.AdaptiveAvgPool2d((6, 6)),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+    )
+
+
+def alexnet_cifar_5x5_lrn(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+    """S3: the paper's widths with LRN, a first convolution of 5×5, and an adaptive *max* pool, for 32×32 pictures."""
+    return AlexNet(
+        PAPER_CHANNELS,
+        kernel=5,
+        stride=1,
+        padding=0,
+        lrn=True,
+        pool=nn.AdaptiveMaxPool2d((6, 6)),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        dropout=dropout,
+        dropout_first=False,
+    )

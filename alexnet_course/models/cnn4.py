@@ -1,0 +1,50 @@
+"""The four-layer network on which the AlexNet paper tries ReLU against tanh, and LRN, on CIFAR-10."""
+
+import torch
+from torch import nn
+
+from alexnet_course.errors import CourseError
+from alexnet_course.models.layers import local_response_norm
+from alexnet_course.models.network import Network
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class CNN4(Network):
+    """Three convolutions and one linear layer: N×in_channels×32×32 in, N×num_classes logits out.
+
+    Source: Krizhevsky et al. 2012, figure 1 and section 3.3, which send the reader to cuda-convnet for the layers.
+    ``activation`` is ``relu`` or ``tanh``; ``lrn`` normalises after the first two poolings. cuda-convnet lets the last
+    window of its 3/2 poolings hang over the edge, 32 → 16 → 8 → 4; padding 1 gives the same sizes, and averages count
+    only the pixels that exist.
+    """
+
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, activation: str = "relu", lrn: bool = False
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise CourseError(f"activation is {activation!r}, but must be {' or '.join(ACTIVATIONS)}.")
+        activate = ACTIVATIONS[activation]
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 32, kernel_size=5, padding=2),
+            activate(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            *([local_response_norm()] if lrn else []),
+            nn.Conv2d(32, 32, kernel_size=5, padding=2),
+            activate(),
+            nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+            *([local_response_norm()] if lrn else []),
+            nn.Conv2d(32, 64, kernel_size=5, padding=2),
+            activate(),
+            nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+        )
+        self.classifier = nn.Sequential(nn.Linear(64 * 4 * 4, num_classes))
+        self.measure_input()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        self.check_input(x)
+        x = self.features(x)
+        x = torch.flatten(x, 1)
+        return self.classifier(x)

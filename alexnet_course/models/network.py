@@ -1,0 +1,109 @@
+"""What all networks share: they know which pictures they can take, and explain it where one does not fit."""
+
+import torch
+from torch import nn
+
+from alexnet_course.errors import CourseError
+from alexnet_course.shapes import layer_output_size
+
+NO_LIMIT = 10_000  # pixels; a network that takes pictures of this side takes larger ones too
+
+
+class Network(nn.Module):
+    """Base of all networks. A subclass calls ``measure_input`` once its layers exist, and ``check_input`` in forward.
+
+    Its layers must follow one another in the order in which they are defined, flattened before the first linear one.
+    """
+
+    name: str
+    """The registry's name for the network; the class's name where it was built by hand."""
+    in_channels: int
+    """Colour channels of a picture."""
+    smallest: int
+    """Side in pixels of the smallest square picture that the network takes."""
+    largest: int | None
+    """Side in pixels of the largest one; None: no limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = type(self).__name__
+
+    def measure_input(self) -> None:
+        """Finds out, with integers alone, which pictures the layers can take. To be called again if layers change."""
+        self.in_channels = next(layer for layer in self.modules() if isinstance(layer, nn.Conv2d)).in_channels
+        # A larger picture never makes a smaller map, so the sides that work lie next to each other.
+        side = 1
+        while self._obstacle((side, side)) is not None:
+            side += 1
+        self.smallest = side
+        self.largest = None
+        if self._obstacle((NO_LIMIT, NO_LIMIT)) is not None:
+            while self._obstacle((side, side)) is None:
+                side += 1
+            self.largest = side - 1
+
+    def check_input(self, x: torch.Tensor) -> None:
+        """Raises CourseError, with the reason and the size that works, unless ``x`` is an N×C×H×W batch that fits.
+
+        Four comparisons a step: cheap, and torch.compile turns them into guards.
+        """
+        if x.dim() == 4 and x.is_floating_point() and x.shape[1] == self.in_channels:
+            low, high = self.smallest, self.largest
+            height, width = x.shape[2], x.shape[3]
+            if height >= low and width >= low and (high is None or (height <= high and width <= high)):
+                return
+        self._refuse(x)
+
+    def _refuse(self, x: torch.Tensor) -> None:
+        shape = "×".join(str(side) for side in x.shape)
+        if x.dim() != 4:
+            raise CourseError(
+                f"{self.name} takes a batch of shape N×{self.in_channels}×H×W, but got one of shape {shape or '()'}; "
+                "add the dimensions that are missing (x.unsqueeze(0) makes a batch of one picture)."
+            )
+        if not x.is_floating_point():
+            raise CourseError(
+                f"{self.name} takes pictures of floating-point numbers, but got {x.dtype}; scale them first (x / 255)."
+            )
+        if x.shape[1] != self.in_channels:
+            raise CourseError(
+                f"{self.name} takes pictures with {self.in_channels} channel{'s' if self.in_channels > 1 else ''}, but "
+                f"got {shape} (N×C×H×W); convert the pictures, or build it with in_channels={x.shape[1]}."
+            )
+        height, width = x.shape[2], x.shape[3]
+        obstacle = self._obstacle((height, width))
+        # No obstacle: the layers were changed after measure_input, and those that are there now can take the picture.
+        if obstacle is not None:
+            limit = f" and the largest {self.largest}×{self.largest}" if self.largest else ""
+            raise CourseError(
+                f"{self.name} cannot take a picture of {height}×{width}: {obstacle}; the smallest that works is "
+                f"{self.smallest}×{self.smallest}{limit}."
+            )
+
+    def _obstacle(self, size: tuple[int, int]) -> str | None:
+        """Where and why a picture of ``size`` (H, W) gets stuck, as a phrase; None where it passes."""
+        channels = self.in_channels
+        for name, layer in self.named_modules():
+            if any(layer.children()):
+                continue
+            if isinstance(layer, nn.Linear):
+                values = channels * size[0] * size[1]
+                if values == layer.in_features:
+                    return None
+                return (
+                    f"it reaches {name} (Linear) as {channels}×{size[0]}×{size[1]} = {values:,} values, where "
+                    f"{layer.in_features:,} are expected"
+                )
+            try:
+                size = layer_output_size(layer, size)
+            except CourseError:
+                kernel, stride = (
+                    value[0] if isinstance(value, tuple) else value for value in (layer.kernel_size, layer.stride)
+                )
+                return (
+                    f"it vanishes at {name} ({type(layer).__name__} {kernel}/{stride}), where only {size[0]}×{size[1]} "
+                    f"of it is left"
+                )
+            if isinstance(layer, nn.Conv2d):
+                channels = layer.out_channels
+        return None

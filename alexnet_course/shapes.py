@@ -1,0 +1,168 @@
+"""Layer shapes: the size formula, and a table of what every layer of a network makes, holds and costs.
+
+Nothing here knows a particular network; ``models`` uses the integer formulas to explain inputs that do not fit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import nn
+
+from alexnet_course.errors import CourseError
+
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of ``layer_table``: one call of a layer without children, for one picture."""
+
+    name: str
+    """Dotted path in the network, such as ``features.0``."""
+    kind: str
+    """Class name, such as ``Conv2d``."""
+    output_shape: tuple[int, ...]
+    """Shape of the output without the batch, (C, H, W), or (features,) once flattened."""
+    parameters: int
+    """Weights and biases, as numbers (not bytes)."""
+    mult_adds: int
+    """Multiply-adds as torchinfo counts them, a convolution's parameters once for each output position, the
+    parameters of any other layer once. Layers without parameters (pooling, ReLU, LRN) therefore count as 0."""
+    activation_bytes: int
+    """Memory of the output in fp32, in bytes."""
+    receptive_field: int | None
+    """Side in pixels of the square of input pixels that one unit sees, padding included, so it may exceed the picture.
+    ``None`` where units no longer look through equal windows on a regular grid: from adaptive pooling to another size
+    onwards, and from flattening onwards, where every unit sees the whole picture."""
+    jump: int | None
+    """Distance in input pixels between the windows of neighbouring units. ``None`` where ``receptive_field`` is."""
+
+
+def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Pixels along one side after a convolution or a pooling.
+
+    ⌊(size + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1
+
+    All arguments are whole numbers of pixels along that side; ``padding`` is added at both ends.
+    Raises CourseError where the result would be less than 1 or an argument is out of range.
+    Source: the documentation of ``torch.nn.Conv2d``.
+    """
+    limits = {"size": (size, 1), "kernel": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0)}
+    for name, (value, least) in {**limits, "dilation": (dilation, 1)}.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise CourseError(f"{name} is {value!r}, but must be a whole number of at least {least}.")
+    span = dilation * (kernel - 1) + 1
+    if span > size + 2 * padding:
+        raise CourseError(
+            f"A window of {span} pixels (kernel {kernel}, dilation {dilation}) does not fit into {size} pixels with "
+            f"padding {padding}; use a larger input, more padding or a smaller kernel."
+        )
+    return int((size + 2 * padding - span) // stride + 1)
+
+
+def layer_output_size(layer: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels after ``layer``, from those before it; computed with integers, without tensors.
+
+    Knows convolution, max and average pooling (without ``ceil_mode``) and adaptive pooling; takes every other layer to
+    keep the size. Raises CourseError where the layer's window does not fit.
+    """
+    if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+        height, width = _pair(layer.output_size)
+        return (size[0] if height is None else height, size[1] if width is None else width)
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        kernel, stride, padding, dilation = _window(layer)
+        height, width = (conv_output_size(size[i], kernel[i], stride[i], padding[i], dilation[i]) for i in (0, 1))
+        return height, width
+    return size
+
+
+def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Layer]:
+    """What every layer of ``model`` makes of one picture of ``input_size`` (C, H, W), in the order of execution.
+
+    One forward pass with zeros, in evaluation mode and without gradients, on the model's own device. The modes of the
+    model's layers, its gradients and the random state stay as they were. Receptive fields follow the standard recursion
+    ``r += (k − 1)·dilation·jump; jump *= stride`` (Dumoulin and Visin 2016; Araujo et al. 2019), along the height, for
+    layers that follow one another in a chain. Raises CourseError where ``input_size`` is not three positive whole
+    numbers or the network cannot take it.
+    """
+    sizes = tuple(input_size)
+    if len(sizes) != 3 or not all(isinstance(value, int) and value >= 1 for value in sizes):
+        raise CourseError(f"input_size is {input_size!r}, but must be three positive whole numbers (C, H, W).")
+    rows: list[Layer] = []
+    grid: tuple[int, int] | None = (1, 1)  # receptive field and jump of the layer before; a pixel sees itself
+
+    def add_row(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal grid
+        grid = _next_grid(layer, grid, inputs[0].shape, output.shape)
+        parameters = sum(parameter.numel() for parameter in layer.parameters())
+        positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+        rows.append(
+            Layer(
+                name=name,
+                kind=type(layer).__name__,
+                output_shape=tuple(output.shape[1:]),
+                parameters=parameters,
+                mult_adds=parameters * positions,
+                activation_bytes=output.numel() * FP32_BYTES,
+                receptive_field=grid[0] if grid else None,
+                jump=grid[1] if grid else None,
+            )
+        )
+
+    hooks = []
+    try:
+        for name, layer in model.named_modules():
+            if not any(layer.children()):
+                hooks.append(layer.register_forward_hook(lambda *call, name=name: add_row(name, *call)))
+        with evaluating(model), torch.no_grad():
+            model(zeros_like_input(model, (1, *sizes)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts ``model`` into evaluation mode, and each of its modules back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def zeros_like_input(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor of zeros of ``shape`` on the device and of the type of the model's weights (no random numbers drawn)."""
+    weight = next(model.parameters(), torch.empty(0))
+    return torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+
+
+def _next_grid(
+    layer: nn.Module, grid: tuple[int, int] | None, before: torch.Size, after: torch.Size
+) -> tuple[int, int] | None:
+    """Receptive field and jump after ``layer``, or None where there is no regular grid of windows any more."""
+    if grid is None:
+        return None
+    receptive_field, jump = grid
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        kernel, stride, _, dilation = _window(layer)
+        return receptive_field + (kernel[0] - 1) * dilation[0] * jump, jump * stride[0]
+    keeps_positions = len(before) == len(after) == 4 and before[2:] == after[2:]
+    return grid if keeps_positions else None
+
+
+def _window(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> tuple[Any, Any, Any, Any]:
+    """Kernel, stride, padding and dilation of a layer, each as (vertical, horizontal)."""
+    dilation = 1 if isinstance(layer, nn.AvgPool2d) else layer.dilation
+    return _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding), _pair(dilation)
+
+
+def _pair(value: Any) -> Any:
+    return value if isinstance(value, tuple) else (value, value)
