@@ -1,0 +1,99 @@
+"""Augmentation on the device: a few tensor operations for a whole batch, with a different draw for every picture.
+
+Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training pictures. The default does nothing.
+
+    ``crop``: pixels of zero padding on each side before a crop back to size; ``flip``: mirror left to right with
+    probability 1/2; ``cutout``: side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the
+    paper's colour shift (section 4.1, where it is 0.1).
+    """
+
+    crop: int = 0
+    flip: bool = False
+    cutout: int = 0
+    colour_pca: float = 0.0
+
+
+def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None) -> Tensor:
+    """Shift every picture by up to ``padding`` pixels (zeros move in) and mirror half of them, in one gather.
+
+    ``images`` is N×C×H×W of any type; the result has the same shape and type. Paper section 4.1 (translations and
+    horizontal reflections), in the form that is usual on CIFAR-10.
+    """
+    count, channels, height, width = images.shape
+    device = images.device
+    top = torch.randint(2 * padding + 1, (count, 1), device=device, generator=generator)
+    left = torch.randint(2 * padding + 1, (count, 1), device=device, generator=generator)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
+    if flip:
+        mirrored = torch.rand(count, 1, device=device, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = F.pad(images, (padding, padding, padding, padding))
+    sample = torch.arange(count, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def cutout(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Set a square of ``size``×``size`` pixels to zero in every picture, its centre anywhere in the picture.
+
+    ``images`` is N×C×H×W, normalised, so that zero is the mean colour. Source: DeVries & Taylor 2017; after the paper.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+
+    def covered(length: int) -> Tensor:
+        start = torch.randint(length, (count, 1), device=device, generator=generator) - size // 2
+        offset = torch.arange(length, device=device) - start
+        return (offset >= 0) & (offset < size)
+
+    hole = covered(height)[:, None, :, None] & covered(width)[:, None, None, :]
+    return images.masked_fill(hole, 0)
+
+
+def principal_colours(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (3, ascending) and eigenvectors (3×3, in columns) of the covariance of all RGB pixel values.
+
+    ``images`` is uint8 N×3×H×W; the values are on the 0..1 scale, the result is float64. Paper section 4.1.
+    """
+    count = images.shape[0] * images.shape[2] * images.shape[3]
+    total = torch.zeros(3, dtype=torch.float64)
+    products = torch.zeros(3, 3, dtype=torch.float64)
+    for chunk in images.split(5000):  # never a float copy of the whole data set
+        pixels = chunk.movedim(1, -1).reshape(-1, 3).to(torch.float64).cpu() / 255
+        total += pixels.sum(0)
+        products += pixels.T @ pixels
+    mean = total / count
+    eigenvalues, eigenvectors = torch.linalg.eigh(products / count - mean.outer(mean))
+    return eigenvalues, eigenvectors
+
+
+def colour_pca(
+    images: Tensor,
+    eigenvalues: Tensor,
+    eigenvectors: Tensor,
+    strength: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Add to every picture one colour, drawn along the principal colours of the data set (paper section 4.1).
+
+    ``images`` is float N×3×H×W on the 0..1 scale. For each picture three numbers are drawn from N(0, ``strength``);
+    the colour added to all its pixels is their sum over eigenvector × number × eigenvalue, as the paper writes it.
+    """
+    draws = torch.randn(images.shape[0], 3, device=images.device, generator=generator) * strength
+    basis = (eigenvectors * eigenvalues).to(images.device, torch.float32)
+    return images + (draws @ basis.T).to(images.dtype)[:, :, None, None]

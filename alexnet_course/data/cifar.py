@@ -1,0 +1,100 @@
+"""CIFAR-10 and CIFAR-100 through torchvision, and CIFAR-10.1 from its two published files."""
+
+import contextlib
+import gzip
+import hashlib
+import http.client
+import pickle
+import socket
+import ssl
+import sys
+import tarfile
+import urllib.error
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.doodles import CLASSES  # CIFAR-10's, in CIFAR-10's order
+from alexnet_course.errors import CourseError
+
+TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # spec -> class in torchvision.datasets
+
+CIFAR10_1 = "cifar10.1"
+CIFAR10_1_URL = "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets/"
+# SHA-256 of the two version 6 files, as TensorFlow Datasets publishes them in url_checksums/cifar10_1.txt.
+CIFAR10_1_FILES = {
+    "cifar10.1_v6_data.npy": "2997188e5816f5bd545dc77771b6227828c28146049fcecf3fa10775474cacc6",
+    "cifar10.1_v6_labels.npy": "ae40beda001693674edc94d925ee8268cfe68905f8f9aff800c8dcdfcd6c9448",
+}
+
+_TIMEOUT = 30.0  # seconds without an answer
+
+
+def load_cifar(spec: str, split: str, root: Path) -> Dataset:
+    """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test pictures, downloaded into ``root`` once.
+
+    torchvision checks the MD5 of the archive and, each time, of every file taken from it. Raises ``CourseError``
+    without a network, without space, and for an archive that is not the published one.
+    """
+    import torchvision  # here, so that importing the package does not take its seconds
+
+    source = getattr(torchvision.datasets, TORCHVISION[spec])
+    # Older torchvisions print their progress; standard output is for results.
+    with _download_errors(spec, source.url, root), contextlib.redirect_stdout(sys.stderr):
+        published = source(root, train=split == "train", download=True)
+    return _dataset(published.data, published.targets, tuple(published.classes), spec)
+
+
+def load_cifar10_1(root: Path) -> Dataset:
+    """``cifar10.1`` version 6, 3×32×32: 2,000 test pictures with CIFAR-10's classes (Recht et al. 2018).
+
+    The two files are downloaded into ``root`` once and their SHA-256 checked each time; a pickle in them is never
+    opened. Raises ``CourseError`` without a network, without space, and for files that are not the published ones.
+    """
+    arrays = []
+    for name, sha256 in CIFAR10_1_FILES.items():
+        file, url = root / name, CIFAR10_1_URL + name
+        with _download_errors(CIFAR10_1, url, root):
+            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+                root.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(url, str(file), hash_prefix=sha256)
+            arrays.append(np.load(file, allow_pickle=False))
+    return _dataset(arrays[0], arrays[1], CLASSES, CIFAR10_1)
+
+
+def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[str, ...], name: str) -> Dataset:
+    """From N×H×W×C, as CIFAR's authors store pictures, to a ``Dataset``."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return Dataset(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, name)
+
+
+@contextlib.contextmanager
+def _download_errors(spec: str, url: str, root: Path) -> Iterator[None]:
+    """Turns what goes wrong in a download, and in reading what was downloaded, into one sentence."""
+    offline = (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
+    damaged = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)  # neither torch nor torchvision sets one, so a dead line would hang for ever
+    try:
+        yield
+    except (*offline, http.client.HTTPException) as error:
+        raise CourseError(
+            f"{spec!r} could not be downloaded from {url} ({getattr(error, 'reason', None) or error}); connect to the "
+            "network and try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs none."
+        ) from error
+    except (RuntimeError, ValueError, KeyError, *damaged) as error:
+        raise CourseError(
+            f"What came from {url} for {spec!r} is not the published file, or only a part of it, and was not used; try "
+            "again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs no network."
+        ) from error
+    except OSError as error:
+        raise CourseError(
+            f"{spec!r} could not be kept in {str(root)!r} ({error.strerror or error}); free some space there, or name "
+            "another folder in ALEXNET_COURSE_CACHE."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)

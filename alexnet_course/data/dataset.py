@@ -1,0 +1,151 @@
+"""``Dataset``: labelled pictures in memory, as bytes, with a fingerprint that says which pictures they are."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from alexnet_course.errors import CourseError
+
+_CHUNK = 4096  # pictures a step where a whole-set temporary would cost several times the set
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Labelled pictures of one size, held as bytes so that CIFAR-10's 60,000 pictures cost 184 MB and no more.
+
+    ``images`` is uint8 of shape N×C×H×W with values 0..255, ``labels`` int64 of shape N with indices into ``classes``.
+    Raises ``CourseError`` where the parts do not fit together.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        shape, labels = tuple(self.images.shape), tuple(self.labels.shape)
+        if self.images.dtype != torch.uint8 or len(shape) != 4:
+            raise CourseError(
+                f"The pictures of {self.name!r} are {self.images.dtype} of shape {shape}; expected torch.uint8 of "
+                "shape (N, C, H, W), so convert them before making a Dataset."
+            )
+        if self.labels.dtype != torch.int64 or len(labels) != 1:
+            raise CourseError(
+                f"The labels of {self.name!r} are {self.labels.dtype} of shape {labels}; expected torch.int64 of shape "
+                "(N,), so convert them before making a Dataset."
+            )
+        if shape[0] != labels[0]:
+            raise CourseError(
+                f"{self.name!r} has {shape[0]:,} pictures but {labels[0]:,} labels; expected one label a picture, so "
+                "check where they were read."
+            )
+        if len(set(self.classes)) != len(self.classes):
+            raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise CourseError(
+                f"The labels of {self.name!r} run from {int(self.labels.min())} to {int(self.labels.max())}; expected "
+                f"0 to {len(self.classes) - 1}, so name every class or correct the labels."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        size = "×".join(str(n) for n in self.images.shape[1:])
+        return f"Dataset({self.name}: {len(self):,} pictures of {size}, {len(self.classes)} classes)"
+
+    @cached_property
+    def _digests(self) -> list[bytes]:
+        """One digest a picture, of its class name, shape and pixels; in storage order."""
+        shape = "×".join(str(n) for n in self.images.shape[1:])
+        # Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
+        start = [blake2b(f"{name}\0{shape}\0".encode(), digest_size=16) for name in self.classes]
+        rows = self.images.cpu().contiguous().flatten(1).numpy()
+        digests = []
+        for row, label in zip(rows, self.labels.tolist(), strict=True):
+            digest = start[label].copy()
+            digest.update(row)
+            digests.append(digest.digest())
+        return digests
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that name the set of (class name, picture) pairs.
+
+        Neither the order of the pictures, nor the order of the classes, nor the file format that they came from
+        changes it: CIFAR-10 from its archive and from a tree of PNG files have the same fingerprint.
+        """
+        return blake2b(b"".join(sorted(self._digests)), digest_size=16).hexdigest()
+
+    def renamed(self, name: str) -> "Dataset":
+        """The same pictures under another name; a fingerprint that is already computed stays with them."""
+        other = copy(self)
+        object.__setattr__(other, "name", name)
+        return other
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
+        """The pictures at ``indices`` (integers 0..N-1, in that order), as a ``Dataset`` of the same name and classes.
+
+        Raises ``CourseError`` for an index outside the data set.
+        """
+        index = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise CourseError(
+                f"A subset of {self.name!r} asks for indices {int(index.min())} to {int(index.max())}; expected "
+                f"0 to {len(self) - 1}."
+            )
+        return replace(self, images=self.images[index.to(self.images.device)], labels=self.labels[index])
+
+    def split_validation(self, size: int, seed: int) -> tuple["Dataset", "Dataset"]:
+        """Splits ``size`` pictures off for validation: ``(train, validation)``, each in the order of this data set.
+
+        Stratified: each class gives its proportional share of ``size``, rounded up or down. The choice depends on
+        ``seed`` and the pictures alone and not on the order in which they are stored, so an archive and a folder of the
+        same pictures are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
+        """
+        if not 1 <= size < len(self):
+            raise CourseError(
+                f"A validation set of {size:,} pictures cannot be split off {self.name!r}, which has {len(self):,}; "
+                f"choose a size from 1 to {len(self) - 1:,}."
+            )
+        members: dict[str, list[int]] = {name: [] for name in sorted(self.classes)}
+        for index, label in enumerate(self.labels.tolist()):
+            members[self.classes[label]].append(index)
+        # Largest remainders: the shares are rounded down, then the classes that lost most get one more.
+        shares = {name: size * len(indices) // len(self) for name, indices in members.items()}
+        by_loss = sorted(members, key=lambda name: -(size * len(members[name]) % len(self)))
+        for name in by_loss[: size - sum(shares.values())]:
+            shares[name] += 1
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.zeros(len(self), dtype=torch.bool)
+        for name, indices in members.items():
+            indices.sort(key=self._digests.__getitem__)
+            order = torch.randperm(len(indices), generator=generator)
+            chosen[torch.tensor(indices, dtype=torch.int64)[order[: shares[name]]]] = True
+        return self.subset((~chosen).nonzero().flatten()), self.subset(chosen.nonzero().flatten())
+
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and (population) standard deviation of each channel, two tuples of C floats, for pixels scaled to 0..1.
+
+        Computed in float64 from integer histograms, so exact, and without a float copy of the pictures. Raises
+        ``CourseError`` for an empty data set.
+        """
+        if not len(self):
+            raise CourseError(
+                f"{self.name!r} has no pictures, so its channels have no mean; load a split that has some."
+            )
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, deviations = [], []
+        for channel in range(self.images.shape[1]):
+            chunks = self.images[:, channel].split(_CHUNK)
+            counts = sum(torch.bincount(chunk.flatten(), minlength=256).cpu() for chunk in chunks)
+            weights = torch.as_tensor(counts).double() / (len(self) * self.images[0, 0].numel())
+            mean = (weights * values).sum()
+            means.append(mean.item())
+            deviations.append((weights * (values - mean) ** 2).sum().sqrt().item())
+        return tuple(means), tuple(deviations)

@@ -1,0 +1,57 @@
+"""``load_dataset``: from a short text such as ``cifar10`` or ``folder:pictures`` to a ``Dataset``."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from alexnet_course.data.cache import cache_dir
+from alexnet_course.data.cifar import CIFAR10_1, TORCHVISION, load_cifar, load_cifar10_1
+from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.doodles import CLASSES, draw_doodles
+from alexnet_course.data.folder import SPLITS, load_folder
+from alexnet_course.errors import CourseError, nearest
+
+SPECS = (*TORCHVISION, CIFAR10_1, "folder:PATH", "doodles")
+
+
+def load_dataset(spec: str, split: str | None = None, root: str | Path | None = None) -> Dataset:
+    """The pictures that ``spec`` names, as uint8 N×C×H×W with their labels.
+
+    ``spec`` is one of
+
+    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): torchvision's download, with its checksums;
+    - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test pictures, checksum verified;
+    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and then cached;
+    - ``doodles`` (3×32×32): drawn by this package, needs no network.
+
+    ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
+    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Raises ``CourseError``
+    for an unknown spec or split, for a tree or download that is not as expected, and without a network. Treat the
+    tensors as read-only: ``doodles`` are drawn once a process, and every call returns the same ones.
+    """
+    if split not in (None, *SPLITS):
+        raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")
+    kept = Path(root).expanduser() if root is not None else cache_dir()
+    if spec.startswith("folder:"):
+        path = spec.removeprefix("folder:")
+        if not path:
+            raise CourseError("The spec 'folder:' names no path; expected, for example, 'folder:data/cifar10'.")
+        return load_folder(Path(path).expanduser(), split or "train", kept)
+    if spec in TORCHVISION:
+        return load_cifar(spec, split or "train", kept)
+    if spec == CIFAR10_1:
+        if split == "train":
+            raise CourseError(f"{spec!r} has no train split; ask for its test split, or train on 'cifar10'.")
+        return load_cifar10_1(kept)
+    if spec == "doodles":
+        return _doodles(split or "train")
+    if Path(spec).expanduser().is_dir():
+        raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
+    raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, SPECS)}.")
+
+
+@cache  # drawing takes a few seconds, and a notebook asks again and again
+def _doodles(split: str) -> Dataset:
+    images, labels = draw_doodles(split)
+    return Dataset(torch.from_numpy(images), torch.from_numpy(labels), CLASSES, "doodles")

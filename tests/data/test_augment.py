@@ -1,0 +1,77 @@
+import torch
+
+from alexnet_course.data.augment import colour_pca, crop_and_flip, cutout, principal_colours
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(count: int = 64, size: int = 8) -> torch.Tensor:
+    """Pictures whose pixels all differ and are never zero, so that a pixel tells where it came from."""
+    pixels = torch.arange(1, 3 * size * size + 1, dtype=torch.int16).reshape(1, 3, size, size)
+    return pixels.repeat(count, 1, 1, 1)
+
+
+def test_every_crop_is_a_window_of_the_padded_picture():
+    images, padding = numbered(200), 2
+    changed = crop_and_flip(images, padding, flip=False, generator=generator())
+    padded = torch.nn.functional.pad(images[0], (padding,) * 4)
+    windows = [padded[:, top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
+    seen = set()
+    for picture in changed:
+        matches = [i for i, window in enumerate(windows) if torch.equal(window, picture)]
+        assert len(matches) == 1
+        seen.update(matches)
+    assert len(seen) == 25  # every position occurs
+
+
+def test_flip_mirrors_about_half_and_keeps_channels_and_rows():
+    images = numbered(400)
+    changed = crop_and_flip(images, 0, flip=True, generator=generator())
+    mirrored = [torch.equal(picture, images[0].flip(-1)) for picture in changed]
+    unchanged = [torch.equal(picture, images[0]) for picture in changed]
+    assert all(m != u for m, u in zip(mirrored, unchanged, strict=True))
+    assert 150 < sum(mirrored) < 250
+
+
+def test_crop_and_flip_keeps_type_and_repeats_for_a_seed():
+    images = torch.randint(256, (16, 3, 8, 8), dtype=torch.uint8)
+    first, second = (crop_and_flip(images, 2, True, generator(5)) for _ in range(2))
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, second)
+    assert not torch.equal(first, crop_and_flip(images, 2, True, generator(6)))
+
+
+def test_cutout_blanks_one_square_that_may_stick_out():
+    blanked = (cutout(torch.ones(300, 3, 16, 16), 6, generator()) == 0).all(1)
+    areas = blanked.flatten(1).sum(1)
+    assert areas.max() == 36
+    assert areas.min() >= 9  # at most half of each side is outside
+    for hole in blanked[:20]:
+        rows, columns = hole.any(1).sum(), hole.any(0).sum()
+        assert hole.sum() == rows * columns
+
+
+def test_principal_colours_are_those_of_the_covariance():
+    images = torch.randint(256, (50, 3, 8, 8), dtype=torch.uint8)
+    images[:, 1] = images[:, 0] // 2  # so that the channels are correlated
+    eigenvalues, eigenvectors = principal_colours(images)
+    pixels = images.movedim(1, -1).reshape(-1, 3).double() / 255
+    covariance = torch.cov(pixels.T, correction=0)
+    torch.testing.assert_close(eigenvectors @ eigenvalues.diag() @ eigenvectors.T, covariance)
+
+
+def test_colour_shift_is_one_colour_a_picture_with_the_paper_s_spread():
+    eigenvalues = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
+    eigenvectors = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator()))[0]
+    images = torch.rand(20_000, 3, 2, 2)
+    shift = colour_pca(images, eigenvalues, eigenvectors, 0.1, generator(1)) - images
+    torch.testing.assert_close(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-5, rtol=0)
+    spread = (shift[:, :, 0, 0].double() @ eigenvectors).std(0)
+    torch.testing.assert_close(spread, 0.1 * eigenvalues, rtol=0.03, atol=0)
+
+
+def test_no_colour_shift_at_strength_zero():
+    images = torch.rand(4, 3, 2, 2)
+    assert torch.equal(colour_pca(images, torch.ones(3), torch.eye(3), 0.0), images)

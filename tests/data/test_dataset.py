@@ -1,0 +1,167 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alexnet_course.data import Dataset
+from alexnet_course.errors import CourseError
+
+
+def random_dataset(counts: list[int], size: int = 4, seed: int = 0) -> Dataset:
+    """``counts[i]`` random pictures of class i, shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.tensor(counts))[torch.randperm(sum(counts), generator=generator)]
+    images = torch.randint(256, (len(labels), 3, size, size), dtype=torch.uint8, generator=generator)
+    return Dataset(images, labels, tuple(f"class {i}" for i in range(len(counts))), "random")
+
+
+def test_fingerprint_depends_on_neither_order_nor_numbering_of_classes() -> None:
+    dataset = random_dataset([5, 7, 9])
+    order = torch.randperm(len(dataset))
+    renumbered = Dataset(
+        dataset.images[order], 2 - dataset.labels[order], tuple(reversed(dataset.classes)), "another name"
+    )
+    assert renumbered.fingerprint == dataset.fingerprint
+    assert len(dataset.fingerprint) == 32
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "class name", "shape", "duplicate", "missing"])
+def test_fingerprint_changes_with_what_is_in_the_set(change: str) -> None:
+    dataset = random_dataset([5, 7, 9])
+    images, labels, classes = dataset.images.clone(), dataset.labels.clone(), dataset.classes
+    if change == "pixel":
+        images[3, 1, 2, 0] ^= 1
+    elif change == "label":
+        labels[3] = (labels[3] + 1) % 3
+    elif change == "class name":
+        classes = ("class 0", "class 1", "class two")
+    elif change == "shape":
+        images = images.reshape(len(images), 3, 2, 8)
+    elif change == "duplicate":
+        images, labels = torch.cat([images, images[:1]]), torch.cat([labels, labels[:1]])
+    else:
+        images, labels = images[1:], labels[1:]
+    assert Dataset(images, labels, classes, "random").fingerprint != dataset.fingerprint
+
+
+def test_fingerprint_of_a_transposed_view_is_that_of_its_pixels() -> None:
+    dataset = random_dataset([5, 5])
+    channels_last = dataset.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not channels_last.is_contiguous()
+    assert Dataset(channels_last, dataset.labels, dataset.classes, "view").fingerprint == dataset.fingerprint
+
+
+def test_renamed_keeps_pictures_and_fingerprint() -> None:
+    dataset = random_dataset([3, 3])
+    renamed = dataset.renamed("other")
+    assert (renamed.name, dataset.name) == ("other", "random")
+    assert renamed.images is dataset.images
+    assert renamed.fingerprint == dataset.fingerprint
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(0, 2**40), st.data())
+def test_validation_split_is_stratified_exact_and_repeatable(counts: list[int], seed: int, data: st.DataObject) -> None:
+    dataset = random_dataset(counts, size=1)
+    if len(dataset) < 2:
+        return
+    size = data.draw(st.integers(1, len(dataset) - 1))
+    train, validation = dataset.split_validation(size, seed)
+    assert len(validation) == size
+    assert sorted(train._digests + validation._digests) == sorted(dataset._digests)
+    for label, count in enumerate(counts):
+        assert abs(int((validation.labels == label).sum()) - size * count / len(dataset)) < 1
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))
+    assert dataset.subset(order).split_validation(size, seed)[1].fingerprint == validation.fingerprint
+
+
+def test_validation_split_depends_on_the_seed_and_keeps_the_order() -> None:
+    dataset = random_dataset([50, 50])
+    first, again, other = (dataset.split_validation(20, seed) for seed in (0, 0, 1))
+    assert torch.equal(first[1].images, again[1].images)
+    assert first[1].fingerprint != other[1].fingerprint
+    position = {digest: index for index, digest in enumerate(dataset._digests)}
+    assert [position[d] for d in first[0]._digests] == sorted(position[d] for d in first[0]._digests)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10, 11])
+def test_validation_split_refuses_sizes_that_do_not_fit(size: int, refused: Callable[..., str]) -> None:
+    sentence = refused(random_dataset([5, 5]).split_validation, size, 0)
+    assert str(size) in sentence
+    assert "1 to 9" in sentence
+
+
+def test_subset_takes_indices_in_order() -> None:
+    dataset = random_dataset([4, 4])
+    part = dataset.subset([5, 2])
+    assert torch.equal(part.images, dataset.images[[5, 2]])
+    assert torch.equal(part.labels, dataset.labels[[5, 2]])
+    assert (part.classes, part.name, len(part)) == (dataset.classes, dataset.name, 2)
+    assert len(dataset.subset([])) == 0
+
+
+@pytest.mark.parametrize("indices", [[8], [-1]])
+def test_subset_refuses_indices_outside(indices: list[int], refused: Callable[..., str]) -> None:
+    assert "0 to 7" in refused(random_dataset([4, 4]).subset, indices)
+
+
+def test_channel_statistics_are_those_of_the_pixels_in_float64() -> None:
+    dataset = random_dataset([5000, 5000], size=3)  # several chunks, the last one short
+    pixels = dataset.images.numpy().astype(np.float64) / 255
+    mean, std = dataset.channel_statistics()
+    np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-12)
+
+
+def test_channel_statistics_make_no_copy_of_the_pictures() -> None:
+    class LargestNewTensor(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() != pictures:
+                self.size = max(self.size, result.numel() * result.element_size())
+            return result
+
+    dataset = random_dataset([20_000], size=8)
+    pictures = dataset.images.untyped_storage().data_ptr()
+    with LargestNewTensor() as largest:
+        dataset.channel_statistics()
+    assert 0 < largest.size < dataset.images.numel() / 10
+
+
+def test_statistics_of_nothing_are_refused(refused: Callable[..., str]) -> None:
+    assert "no pictures" in refused(random_dataset([3]).subset([]).channel_statistics)
+
+
+IMAGES, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "classes", "says"),
+    [
+        (IMAGES.float(), LABELS, ("a", "b"), "torch.float32"),
+        (IMAGES[0], LABELS, ("a", "b"), "(3, 2, 2)"),
+        (IMAGES, LABELS.int(), ("a", "b"), "torch.int32"),
+        (IMAGES, LABELS[:3], ("a", "b"), "4 pictures but 3 labels"),
+        (IMAGES, LABELS, ("a",), "0 to 1"),
+        (IMAGES, LABELS - 1, ("a", "b"), "-1 to 0"),
+        (IMAGES, LABELS, ("a", "a"), "repeat"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    images: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...], says: str, refused: Callable[..., str]
+) -> None:
+    assert says in refused(Dataset, images, labels, classes, "wrong")
+
+
+def test_dataset_is_frozen_and_prints_in_one_line() -> None:
+    dataset = random_dataset([1200])
+    assert repr(dataset) == "Dataset(random: 1,200 pictures of 3×4×4, 1 classes)"
+    with pytest.raises(AttributeError):
+        dataset.name = "other"  # type: ignore[misc]
+    assert issubclass(CourseError, ValueError)

@@ -1,0 +1,268 @@
+import os
+import resource
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from trees import Pictures, write_tree
+
+from alexnet_course.data import Dataset, cache, folder, load_dataset
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's cache is."""
+    monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def load(tree: Path, split: str | None = None) -> Dataset:
+    return load_dataset(f"folder:{tree}", split)
+
+
+def cached(kept: Path) -> list[Path]:
+    return sorted(file for file in kept.rglob("*") if file.is_file())
+
+
+def test_pictures_labels_and_names(tree: Path, pictures: Pictures) -> None:
+    train, test = load(tree), load(tree, "test")
+    assert train.classes == test.classes == ("cat", "truck")
+    assert train.name == "folder:pets"
+    assert (len(train), len(test)) == (40, 20)
+    np.testing.assert_array_equal(train.images[20].permute(1, 2, 0), pictures["train"]["truck"][0])
+    assert train.labels.tolist() == [0] * 20 + [1] * 20
+    assert train.fingerprint == load(tree, "train").fingerprint != test.fingerprint
+
+
+def test_fingerprint_is_independent_of_the_file_format(tmp_path: Path, tree: Path, pictures: Pictures) -> None:
+    assert load(write_tree(tmp_path / "other", pictures, "bmp")).fingerprint == load(tree).fingerprint
+
+
+def test_known_pictures_get_their_name(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprint = load(tree).fingerprint
+    monkeypatch.setitem(folder.KNOWN_FINGERPRINTS, fingerprint, "cifar10")
+    assert load(tree).name == "cifar10"
+    assert load(tree, "test").name == "folder:pets"
+    Image.new("RGB", (32, 32)).save(tree / "train/cat/000.png")
+    assert load(tree).name == "folder:pets"
+
+
+def test_what_file_managers_leave_behind_is_passed_over(tree: Path) -> None:
+    before = load(tree).fingerprint
+    (tree / "train/cat/.DS_Store").write_text("x")
+    (tree / "train/cat/Thumbs.db").write_text("x")
+    (tree / "train/cat/.ipynb_checkpoints").mkdir()
+    shutil.copy(tree / "train/cat/000.png", tree / "train/cat/.ipynb_checkpoints/000.png")
+    (tree / "train/.ipynb_checkpoints").mkdir()
+    assert load(tree).fingerprint == before
+
+
+def test_bar_shows_only_where_decoding_takes_a_while(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(tree, "test")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(folder, "_PROGRESS_FROM", 30)
+    load(tree)
+    output = capsys.readouterr()
+    assert "40/40" in output.err
+    assert output.out == ""
+
+
+# --- The cache -------------------------------------------------------------------------------------------------------
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(folder, "_decode", decode)
+
+
+def test_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(tree)
+    forbid_decoding(monkeypatch)
+    second = load(tree)
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.labels, second.labels)
+    assert (first.classes, first.name) == (second.classes, second.name)
+    monkeypatch.chdir(tree.parent)
+    assert load(Path(tree.name)).fingerprint == first.fingerprint  # the same tree by another path
+    with pytest.raises(AssertionError, match="decoded again"):
+        load(tree, "test")
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "removed", "renamed"])
+def test_changed_tree_is_decoded_again(tree: Path, kept: Path, change: str) -> None:
+    before = load(tree)
+    file = tree / "train/cat/003.png"
+    if change == "edited":
+        inverted = Image.fromarray(255 - np.asarray(Image.open(file)))
+        inverted.save(file)
+        os.utime(file, ns=(0, 1))  # a clock that stood still must not hide the edit
+    elif change == "added":
+        Image.new("RGB", (32, 32)).save(tree / "train/cat/new.png")
+    elif change == "removed":
+        file.unlink()
+    else:
+        (tree / "train/cat").rename(tree / "train/dog")
+        (tree / "test/cat").rename(tree / "test/dog")
+    assert load(tree).fingerprint != before.fingerprint
+    assert len(cached(kept)) == 1  # the old pixels do not stay behind
+
+
+def damage(file: Path, how: str) -> None:
+    whole = file.read_bytes()
+    if how == "half-written":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "one bit":
+        middle = len(whole) // 2
+        file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    elif how == "a label":
+        file.write_bytes(whole.replace((1).to_bytes(8, "little"), (0).to_bytes(8, "little"), 1))
+    else:
+        file.write_bytes(os.urandom(len(whole)))
+    assert file.read_bytes() != whole
+
+
+@pytest.mark.parametrize("how", ["half-written", "empty", "one bit", "a label", "noise"])
+def test_damaged_cache_is_never_read_and_is_made_again(
+    tree: Path, kept: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = load(tree)
+    pixels, labels = good.images.clone(), good.labels.clone()
+    (file,) = cached(kept)
+    damage(file, how)
+    again = load(tree)
+    assert torch.equal(again.images, pixels)
+    assert torch.equal(again.labels, labels)
+    forbid_decoding(monkeypatch)
+    assert torch.equal(load(tree).images, pixels)
+
+
+def test_interrupted_writing_leaves_nothing(tree: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load(tree)
+    assert cached(kept) == []
+
+
+def test_full_disk_is_warned_of_and_costs_nothing(tree: Path, kept: Path, pictures: Pictures) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # the forty pictures take twice as much
+    try:
+        with pytest.warns(UserWarning, match=r"could not be kept.*ALEXNET_COURSE_CACHE") as warned:
+            dataset = load(tree)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(dataset.images[0].permute(1, 2, 0), pictures["train"]["cat"][0])
+    assert len(warned) == 1
+    assert Path(warned[0].filename) == Path(__file__)
+    assert cached(kept) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(tree)
+    assert len(cached(kept)) == 1
+
+
+def test_cache_folder_that_cannot_be_made_is_warned_of(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="could not be kept"):
+        assert len(load(tree)) == 40
+
+
+# --- Bad trees, one sentence each ------------------------------------------------------------------------------------
+
+
+def test_missing_path(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "nowhere" in refused(load, tmp_path / "nowhere")
+    assert "names no path" in refused(load_dataset, "folder:")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_split(tree: Path, split: str, refused: Callable[..., str]) -> None:
+    shutil.rmtree(tree / split)
+    assert f"no folder {split!r}" in refused(load, tree)
+
+
+def test_no_class_folders(tree: Path, refused: Callable[..., str]) -> None:
+    for name in ("cat", "truck"):
+        shutil.rmtree(tree / "train" / name)
+    assert "no class folders" in refused(load, tree)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_empty_class_folder(tree: Path, split: str, refused: Callable[..., str]) -> None:
+    for name in ("train", "test"):
+        (tree / name / "dog").mkdir()
+    other = {"train": "test", "test": "train"}[split]
+    shutil.copy(tree / "train/cat/000.png", tree / other / "dog/000.png")
+    assert f"{split}/dog" in refused(load, tree)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_different_classes(tree: Path, split: str, refused: Callable[..., str]) -> None:
+    (tree / split / "cat").rename(tree / split / "dog")
+    sentence = refused(load, tree)
+    assert "different classes" in sentence
+    assert "'cat' is only in " + {"train": "test", "test": "train"}[split] in sentence
+
+
+@pytest.mark.parametrize("content", ["text", "truncated", "empty", "other suffix"])
+def test_file_that_is_not_a_picture(tree: Path, content: str, refused: Callable[..., str]) -> None:
+    file = tree / "train/truck/005.png"
+    if content == "text":
+        file.write_text("not a picture")
+    elif content == "truncated":
+        file.write_bytes(file.read_bytes()[:500])
+    elif content == "empty":
+        file.write_bytes(b"")
+    else:
+        file = file.with_name("notes.txt")
+        file.write_text("about trucks")
+    sentence = refused(load, tree)
+    assert str(file) in sentence
+    assert "cannot be read as a picture" in sentence
+
+
+def test_mixed_sizes(tree: Path, refused: Callable[..., str]) -> None:
+    file = tree / "train/truck/005.png"
+    Image.new("RGB", (40, 24)).save(file)
+    sentence = refused(load, tree)
+    assert f"{str(file)!r} is 40×24" in sentence
+    assert "is 32×32" in sentence
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
+def test_grayscale(tree: Path, mode: str, refused: Callable[..., str]) -> None:
+    file = tree / "train/truck/005.png"
+    Image.new(mode, (32, 32)).save(file)
+    sentence = refused(load, tree)
+    assert str(file) in sentence
+    assert "grayscale" in sentence
+
+
+def test_palette_and_transparent_pictures_are_colour(tree: Path) -> None:
+    Image.new("RGB", (32, 32), (200, 30, 90)).quantize(4).save(tree / "train/cat/000.png")
+    Image.new("RGBA", (32, 32), (200, 30, 90, 255)).save(tree / "train/cat/001.png")
+    assert load(tree).images[:2].unique().tolist() == [30, 90, 200]
+
+
+def test_link_that_leads_nowhere(tree: Path, refused: Callable[..., str]) -> None:
+    (tree / "train/cat/000.png").unlink()
+    (tree / "train/cat/000.png").symlink_to(tree / "gone.png")
+    assert "No such file" in refused(load, tree)

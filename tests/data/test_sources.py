@@ -1,0 +1,336 @@
+import hashlib
+import io
+import pickle
+import resource
+import socket
+import tarfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from trees import Pictures, write_tree
+
+from alexnet_course.data import cifar, load_dataset
+from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE
+
+Server = tuple[Path, str]
+
+
+def pickled_batches(pictures: Pictures, spec: str) -> dict[str, bytes]:
+    """File name -> content of a CIFAR archive: the training pictures in their batches, the test pictures, the names."""
+    parts = {"cifar10": [f"data_batch_{i}" for i in range(1, 6)], "cifar100": ["train"]}[spec]
+    files = {}
+    for split, names in (("train", parts), ("test", ["test_batch" if spec == "cifar10" else "test"])):
+        images = np.array([pixels for members in pictures[split].values() for pixels in members])
+        labels = np.repeat([0, 1], [len(members) for members in pictures[split].values()])
+        order = np.random.default_rng(3).permutation(len(labels))  # the archive's order is not a folder's
+        for name, index in zip(names, np.array_split(order, len(names)), strict=True):
+            data = images[index].transpose(0, 3, 1, 2).reshape(len(index), 3072)
+            key = "labels" if spec == "cifar10" else "fine_labels"
+            files[name] = pickle.dumps({"data": data, key: labels[index].tolist()})
+    names = list(pictures["train"])
+    if spec == "cifar10":
+        files["batches.meta"] = pickle.dumps({"label_names": names})
+    else:
+        files["meta"] = pickle.dumps({"fine_label_names": names})
+    return files
+
+
+def publish(server: Server, files: dict[str, bytes], spec: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Serves ``files`` as the archive of ``spec``, and gives torchvision its address and checksums."""
+    folder, address = server
+    source = getattr(torchvision.datasets, cifar.TORCHVISION[spec])
+    archive = folder / source.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{source.base_folder}/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+    def checksums(published: list[list[str]]) -> list[list[str]]:
+        return [[name, hashlib.md5(files[name]).hexdigest()] for name, _ in published]
+
+    monkeypatch.setattr(source, "url", address + source.filename)
+    monkeypatch.setattr(source, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(source, "train_list", checksums(source.train_list))
+    monkeypatch.setattr(source, "test_list", checksums(source.test_list))
+    meta = source.meta["filename"]
+    monkeypatch.setattr(source, "meta", {**source.meta, "md5": hashlib.md5(files[meta]).hexdigest()})
+    return archive
+
+
+# --- CIFAR-10 and CIFAR-100 ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["cifar10", "cifar100"])
+def test_archive_and_tree_of_the_same_pixels_are_the_same_data(
+    spec: str,
+    server: Server,
+    pictures: Pictures,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    archive = publish(server, pickled_batches(pictures, spec), spec, monkeypatch)
+    for split in ("train", "test"):
+        ours = load_dataset(spec, split, root=tmp_path / "kept")
+        folder = load_dataset(f"folder:{tree}", split, root=tmp_path / "kept")
+        assert (ours.name, ours.classes) == (spec, folder.classes)
+        assert ours.fingerprint == folder.fingerprint
+        assert not torch.equal(ours.images, folder.images)  # the order differs
+        assert ours.split_validation(7, 0)[1].fingerprint == folder.split_validation(7, 0)[1].fingerprint
+    archive.unlink()  # downloaded once
+    assert len(load_dataset(spec, root=tmp_path / "kept")) == 40
+    assert capsys.readouterr().out == ""
+
+
+def truncated(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+
+
+def altered(archive: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [truncated, altered])
+@pytest.mark.parametrize("checksum", ["of the whole", "of the harmed"])
+def test_archive_that_is_not_the_published_one(
+    harm: Callable[[Path], None],
+    checksum: str,
+    server: Server,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    archive = publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
+    whole, md5 = archive.read_bytes(), torchvision.datasets.CIFAR10.tgz_md5
+    harm(archive)
+    if checksum == "of the harmed":  # so that the damage shows only in unpacking
+        monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    sentence = refused(load_dataset, "cifar10", root=tmp_path / "kept")
+    assert "'cifar10' is not the published file" in sentence
+    assert torchvision.datasets.CIFAR10.url in sentence
+    archive.write_bytes(whole)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
+    assert len(load_dataset("cifar10", root=tmp_path / "kept")) == 40  # trying again helps, as the sentence says
+
+
+def test_line_that_breaks_in_the_middle(
+    pictures: Pictures, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    archive = publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch).read_bytes()
+
+    class Breaks(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(archive)))
+            self.end_headers()
+            self.wfile.write(archive[:1000])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Breaks) as httpd:
+        Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{httpd.server_port}/c.tar.gz")
+        assert "only a part of it" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
+        httpd.shutdown()
+
+
+def test_labels_and_pictures_of_different_lengths(
+    pictures: Pictures, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    files = pickled_batches(pictures, "cifar10")
+    batch = pickle.loads(files["data_batch_2"])
+    files["data_batch_2"] = pickle.dumps({**batch, "labels": batch["labels"][:-1]})
+    publish(server, files, "cifar10", monkeypatch)
+    assert "40 pictures but 39 labels" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
+
+
+# --- Without a network, without space --------------------------------------------------------------------------------
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", server[1] + "no-such-file.tar.gz")
+    monkeypatch.setattr(cifar, "CIFAR10_1_URL", server[1] + "no-such-folder/")
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", address)
+    monkeypatch.setattr(cifar, "CIFAR10_1_URL", address)
+
+
+def nameless(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    def no_name_server(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", no_name_server)
+
+
+@pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
+@pytest.mark.parametrize("trouble", [unreachable, refusing, nameless])
+def test_no_network(
+    spec: str,
+    trouble: Callable[..., None],
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    trouble(monkeypatch, server)
+    sentence = refused(load_dataset, spec, root=tmp_path / "kept")
+    assert f"{spec!r} could not be downloaded" in sentence
+    assert "folder:PATH" in sentence
+    assert "doodles" in sentence
+    assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
+def test_full_disk(
+    spec: str,
+    server: Server,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
+    publish_cifar10_1(server, pictures, monkeypatch)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        sentence = refused(load_dataset, spec, root=tmp_path / "kept")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{spec!r} could not be kept in {str(tmp_path / 'kept')!r}" in sentence
+
+
+# --- CIFAR-10.1 ------------------------------------------------------------------------------------------------------
+
+
+def publish_cifar10_1(server: Server, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    images = np.array(pictures["test"]["cat"])
+    labels = np.arange(10, dtype=np.int32)
+    for name, array in zip(cifar.CIFAR10_1_FILES, (images, labels), strict=True):
+        np.save(server[0] / name, array)
+    accept_what_is_served(server, monkeypatch)
+    return images
+
+
+def accept_what_is_served(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar, "CIFAR10_1_URL", server[1])
+    checksums = {name: hashlib.sha256((server[0] / name).read_bytes()).hexdigest() for name in cifar.CIFAR10_1_FILES}
+    monkeypatch.setattr(cifar, "CIFAR10_1_FILES", checksums)
+
+
+def test_cifar10_1(server: Server, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = publish_cifar10_1(server, pictures, monkeypatch)
+    dataset = load_dataset("cifar10.1", root=tmp_path / "kept")
+    np.testing.assert_array_equal(dataset.images.permute(0, 2, 3, 1), images)
+    assert (dataset.name, dataset.classes, dataset.labels.tolist()) == ("cifar10.1", CLASSES, list(range(10)))
+    for file in server[0].iterdir():
+        file.unlink()
+    assert load_dataset("cifar10.1", "test", root=tmp_path / "kept").fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("harm", [truncated, altered])
+@pytest.mark.parametrize("number", [0, 1])
+def test_cifar10_1_files_that_are_not_the_published_ones(
+    harm: Callable[[Path], None],
+    number: int,
+    server: Server,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    publish_cifar10_1(server, pictures, monkeypatch)
+    load_dataset("cifar10.1", root=tmp_path / "kept")
+    name = list(cifar.CIFAR10_1_FILES)[number]
+    harm(tmp_path / "kept" / name)  # a damaged file here is fetched again ...
+    load_dataset("cifar10.1", root=tmp_path / "kept")
+    harm(tmp_path / "kept" / name)
+    harm(server[0] / name)  # ... and a damaged one there is refused
+    sentence = refused(load_dataset, "cifar10.1", root=tmp_path / "kept")
+    assert "is not the published file" in sentence
+    assert name in sentence
+
+
+def test_cifar10_1_never_opens_a_pickle(
+    server: Server, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    opened = tmp_path / "opened"
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (opened,)
+
+    publish_cifar10_1(server, pictures, monkeypatch)
+    target = server[0] / "cifar10.1_v6_data.npy"
+    for content in ("object array", "bare pickle"):
+        if content == "object array":
+            np.save(target, np.array([Trap()], dtype=object), allow_pickle=True)
+        else:
+            target.write_bytes(pickle.dumps(Trap()))
+        accept_what_is_served(server, monkeypatch)
+        assert "is not the published file" in refused(load_dataset, "cifar10.1", root=tmp_path / "kept")
+        assert not opened.exists()
+    np.load(target, allow_pickle=True)
+    assert opened.exists()  # the trap works
+
+
+def test_cifar10_1_has_no_train_split(refused: Callable[..., str]) -> None:
+    assert "no train split" in refused(load_dataset, "cifar10.1", "train")
+
+
+# --- Specs -----------------------------------------------------------------------------------------------------------
+
+
+def test_doodles() -> None:
+    train, test = load_dataset("doodles"), load_dataset("doodles", "test")
+    assert (len(train), len(test)) == (TRAIN_SIZE, TEST_SIZE) == (5000, 1000)
+    assert (train.name, train.classes, tuple(train.images.shape[1:])) == ("doodles", CLASSES, (3, 32, 32))
+    assert train.labels.bincount().tolist() == [500] * 10
+    assert train.fingerprint != test.fingerprint
+    assert load_dataset("doodles", "train").images is train.images  # drawn once
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "says"),
+    [
+        ("cifar-10", None, "expected cifar10"),
+        ("CIFAR10", None, "Unknown data set 'CIFAR10'"),
+        ("imagenet", None, "folder:PATH"),
+        ("doodle", None, "doodles"),
+        ("doodles", "validation", "Unknown split 'validation'"),
+        ("doodles", "tests", "expected test"),
+    ],
+)
+def test_unknown_spec_or_split(spec: str, split: str | None, says: str, refused: Callable[..., str]) -> None:
+    assert says in refused(load_dataset, spec, split)
+
+
+def test_path_without_the_prefix(tree: Path, refused: Callable[..., str]) -> None:
+    assert f"write 'folder:{tree}'" in refused(load_dataset, str(tree))
+
+
+def test_home_is_expanded(pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(tmp_path / "pets", pictures)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ALEXNET_COURSE_CACHE", raising=False)
+    assert len(load_dataset("folder:~/pets")) == 40
+    assert len(list((tmp_path / ".cache/alexnet-course/folders").iterdir())) == 1
