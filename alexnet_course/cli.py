@@ -1,0 +1,233 @@
+"""``alexnet-course``: look at networks and data, train, evaluate.
+
+Standard output carries only the result; progress and errors go to standard error. Wrong use exits with 2, a run that
+cannot go on with 1, Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from alexnet_course import __version__
+from alexnet_course.data import load_dataset
+from alexnet_course.errors import CourseError
+from alexnet_course.models import MODELS, build_model, summary
+from alexnet_course.recipes import load_recipe
+from alexnet_course.training import Recipe, TrainingStopped, choose_device, evaluate, fit, load_run
+from alexnet_course.training.precision import resolve_precision
+from alexnet_course.training.record import HISTORY, RECORD, WEIGHTS
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but wrong use gives one sentence instead of the whole usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = make_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except CourseError as error:
+        print(f"alexnet-course: {error}", file=sys.stderr)
+        return 2
+    except TrainingStopped as error:
+        print(f"alexnet-course: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nalexnet-course: stopped; {kept(getattr(options, 'run_folder', None))}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, say) has gone
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="alexnet-course", description="Look at the course's networks and data, train, evaluate.")
+    parser.add_argument("--version", action="version", version=f"alexnet-course {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Any, text: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"example:\n  alexnet-course {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=command)
+        return sub
+
+    add("models", models_command, "list the networks and their sizes", "models")
+
+    example = "summary alexnet-cifar-3x3 --input 3,32,32"
+    sub = add("summary", summary_command, "print the layer table of a network", example)
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("--input", metavar="C,H,W", help="channels, height and width (default: what it was made for)")
+    sub.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published network's)")
+
+    sub = add("data", data_command, "load a data set and describe it", "data folder:data/cifar10")
+    sub.add_argument("spec", metavar="SPEC", help="cifar10, cifar100, cifar10.1, doodles or folder:PATH")
+
+    sub = add(
+        "train",
+        train_command,
+        "train a network and leave weights and a record",
+        "train alexnet-cifar-3x3 --data folder:data/cifar10 --epochs 5 --set label_smoothing=0.1",
+    )
+    sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
+    sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
+    sub.add_argument("--epochs", type=int, metavar="N")
+    sub.add_argument("--batch-size", type=int, metavar="N")
+    sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    sub.add_argument("--seed", type=int, metavar="S")
+    sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    sub.add_argument("--precision", metavar="P", help="auto, bf16, fp16 or fp32")
+    sub.add_argument("--out", metavar="DIR", help="new folder for the run (default: runs/NAME-seedS)")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of the recipe")
+
+    sub = add(
+        "evaluate",
+        evaluate_command,
+        "evaluate the network of a finished run",
+        "evaluate runs/cnn4-seed0 --data folder:data/cifar10",
+    )
+    sub.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
+    sub.add_argument("--device", default="auto", metavar="D")
+    return parser
+
+
+def models_command(_: argparse.Namespace) -> None:
+    width = max(map(len, MODELS))
+    for name, spec in MODELS.items():
+        size = "×".join(map(str, spec.input_size))
+        print(f"{name:<{width}}  {size:>9}  {spec.parameters:>10,} parameters  {spec.source}")
+
+
+def summary_command(options: argparse.Namespace) -> None:
+    if options.model not in MODELS:
+        build_model(options.model)  # raises, with the nearest names
+    spec = MODELS[options.model]
+    size = parse_size(options.input) if options.input else spec.input_size
+    model = build_model(
+        options.model,
+        num_classes=spec.num_classes if options.classes is None else options.classes,
+        in_channels=size[0],
+    )
+    print(summary(model, (1, *size)))
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise CourseError(f"--input {text!r} is not a size; give channels, height and width, as in 3,32,32.") from None
+    if min(channels, height, width) < 1:
+        raise CourseError(f"--input {text!r} has a number below 1; give channels, height and width, as in 3,32,32.")
+    return channels, height, width
+
+
+def data_command(options: argparse.Namespace) -> None:
+    for split in ("train", "test"):
+        try:
+            dataset = load_dataset(options.spec, split)
+        except CourseError:
+            if split == "train" and options.spec == "cifar10.1":
+                continue  # it has test pictures only
+            raise
+        size = "×".join(map(str, dataset.images.shape[1:]))
+        mean, std = dataset.channel_statistics()
+        print(f"{dataset.name} {split}: {len(dataset):,} pictures of {size}, {len(dataset.classes)} classes")
+        print(f"  mean {' '.join(f'{v:.4f}' for v in mean)}  std {' '.join(f'{v:.4f}' for v in std)}")
+        print(f"  fingerprint {dataset.fingerprint}")
+        counts = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()
+        print("  " + ", ".join(f"{name} {number:,}" for name, number in zip(dataset.classes, counts, strict=True)))
+
+
+def train_command(options: argparse.Namespace) -> None:
+    recipe = load_recipe(options.name)
+    given = ("dataset", "epochs", "batch_size", "lr", "seed", "precision")
+    changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
+    recipe = recipe.replace(**{**changes, **parse_settings(options.set)})
+    folder = Path(options.out) if options.out else free_folder(Path("runs") / f"{recipe.name}-seed{recipe.seed}")
+    options.run_folder = folder
+    run = fit(recipe, device=options.device, out=folder)
+    print(f"test accuracy {describe(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
+          f"validation {run.record['val_accuracy']:.2%}; record in {folder / RECORD}")  # fmt: skip
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """``key=value`` pairs; a value is read as TOML (0.1, true, [3, 6], {dropout = 0.2}) and as plain text otherwise."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise CourseError(f"--set {setting!r} has no value; write KEY=VALUE, for example label_smoothing=0.1.")
+        try:
+            values[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text.strip()
+    return values
+
+
+def free_folder(folder: Path) -> Path:
+    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def evaluate_command(options: argparse.Namespace) -> None:
+    model, record = load_run(options.run)
+    recipe, trained_on = Recipe.from_dict(record["recipe"]), record["dataset"]
+    dataset = load_dataset(options.data or recipe.dataset, "test")
+    if list(dataset.classes) != trained_on["classes"]:
+        raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
+                          f"{', '.join(trained_on['classes'])}; give data with the same classes.")  # fmt: skip
+    device = choose_device(options.device)
+    result = evaluate(
+        model.to(device).to(memory_format=torch.channels_last),
+        dataset,
+        mean=trained_on["mean"],
+        std=trained_on["std"],
+        input_size=recipe.input_size or MODELS[recipe.model].input_size[1],
+        precision=resolve_precision(recipe.precision, device),
+    )
+    print(f"{dataset.name}: accuracy {describe(result.accuracy, result.interval)}, loss {result.loss:.4f}, "
+          f"{result.count:,} pictures")  # fmt: skip
+    width = max(map(len, result.per_class))
+    for name, accuracy in result.per_class.items():
+        print(f"  {name:<{width}}  {accuracy:7.2%}")
+
+
+def describe(accuracy: float, interval: tuple[float, float] | list[float]) -> str:
+    return f"{accuracy:.2%} (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
+
+
+def kept(folder: Path | None) -> str:
+    """What an interrupted command leaves behind, in words."""
+    if folder is None or not (folder / WEIGHTS).exists():
+        return "nothing was kept"
+    if (folder / RECORD).exists():
+        return f"the finished run is in {folder}"
+    epochs = len(json.loads((folder / HISTORY).read_text(encoding="utf-8")))
+    return f"the weights after epoch {epochs} and the history so far are in {folder}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

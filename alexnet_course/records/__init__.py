@@ -1,0 +1,46 @@
+"""Finished runs: one JSON file each. Every result that the course states comes from one of them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alexnet_course.errors import CourseError
+
+FOLDER = Path(__file__).parent
+SCHEMA_FILE = FOLDER / "schema.json"
+SCHEMA_NAME = "alexnet-course/record-1"
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+
+
+def check_record(record: Any, origin: str = "the record") -> None:
+    """Raise ``CourseError`` where ``record`` is not of the form of ``schema.json``, naming what is off."""
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator().iter_errors(record))
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "its top level"
+        raise CourseError(f"{origin} is not a record of this course: at {place}, {error.message}.")
+
+
+def load_records(folder: str | Path = FOLDER) -> list[dict[str, Any]]:
+    """Every record in ``folder`` (the package's own by default), checked, in the order of their file names."""
+    records = []
+    for path in sorted(Path(folder).glob("*.json")):
+        if path.name == SCHEMA_FILE.name:
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CourseError(f"{path.name} is not readable as JSON ({error}); restore or delete it.") from None
+        check_record(record, path.name)
+        records.append(record)
+    return records

@@ -1,0 +1,87 @@
+"""Accuracy, counted picture by picture, and how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_course.data.batches import BatchLoader
+from alexnet_course.data.dataset import Dataset
+from alexnet_course.training.precision import autocast
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network makes of a data set. Loss is the mean cross-entropy in nats, accuracies are fractions of 1."""
+
+    loss: float
+    accuracy: float
+    per_class: dict[str, float]
+    confusion: list[list[int]]  # rows: the true class; columns: the predicted one
+
+    @property
+    def count(self) -> int:
+        return sum(map(sum, self.confusion))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy for pictures like these."""
+        return wilson_interval(sum(row[i] for i, row in enumerate(self.confusion)), self.count)
+
+
+def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval for ``correct`` successes out of ``count``; 95 % with the default ``z``."""
+    share = correct / count
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, (centre - half) / (1 + z * z / count)), min(1.0, (centre + half) / (1 + z * z / count))
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    input_size: int | None = None,
+    batch_size: int = 500,
+    precision: str = "fp32",
+) -> Evaluation:
+    """Evaluate ``model``, on the device where it is, on every picture of ``dataset`` once, in ``eval()`` mode.
+
+    ``mean`` and ``std`` are the normalisation constants of the pictures that the model was *trained* on
+    (``run.mean``, ``run.std``). Correct predictions are counted, so a short last batch does not skew the result. The
+    model is left in the mode it was in.
+    """
+    device = next(model.parameters()).device
+    loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, device=device)
+    return evaluate_batches(model, loader, dataset.classes, precision)
+
+
+@torch.no_grad()
+def evaluate_batches(model: nn.Module, loader: BatchLoader, classes: Sequence[str], precision: str) -> Evaluation:
+    """``evaluate`` for a loader that is already on the device; one transfer back, at the end."""
+    device = loader.labels.device
+    was_training = model.training
+    model.eval()
+    loss = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
+    pairs: list[Tensor] = []
+    for images, labels in loader:
+        with autocast(device, precision):
+            logits = model(images)
+        loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+        pairs.append(labels * len(classes) + logits.argmax(1))
+    model.train(was_training)
+    counts = torch.bincount(torch.cat(pairs), minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()
+    correct, totals = counts.diagonal(), counts.sum(1)
+    return Evaluation(
+        loss=loss.item() / int(totals.sum()),
+        accuracy=int(correct.sum()) / int(totals.sum()),
+        per_class={name: int(correct[i]) / max(1, int(totals[i])) for i, name in enumerate(classes)},
+        confusion=counts.tolist(),
+    )

@@ -1,0 +1,89 @@
+"""Which device a run uses, and in which number format it computes there."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import torch
+
+from alexnet_course.errors import CourseError
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """``auto``: cuda, then mps, then cpu. Otherwise the device named; ``CourseError`` where this machine lacks it."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise CourseError(f"device = {device!r} is not a device; give one of auto, {', '.join(available)}.") from None
+    if not available.get(wanted.type, False):
+        names = ", ".join(name for name, there in available.items() if there)
+        raise CourseError(f"device = {device!r} is not available on this machine, which has {names}; "
+                          "leave the device out to use the best one.")  # fmt: skip
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise CourseError(f"device = {device!r} does not exist; this machine has {torch.cuda.device_count()} GPU(s), "
+                          "counted from cuda:0.")  # fmt: skip
+    return wanted
+
+
+def choose_precision(
+    requested: str, device_type: str, capability: tuple[int, int] | None = None, fast_bf16: bool = False
+) -> str:
+    """``bf16``, ``fp16`` or ``fp32``: what ``requested`` means on such a device. A pure function.
+
+    ``auto`` is bf16 where the device computes it natively (CUDA ``capability`` 8.0 and up; a CPU with ``fast_bf16``),
+    fp16 with gradient scaling on GPUs with tensor cores but no bf16 (7.0 and 7.5: V100, Colab's T4), else fp32.
+    """
+    if requested != "auto":
+        return requested
+    if device_type == "cuda" and capability is not None:
+        return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
+    return "bf16" if device_type == "cpu" and fast_bf16 else "fp32"
+
+
+@cache
+def cpu_has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bf16 matrices clearly faster than fp32 ones: measured once, not read off its name."""
+    wide = torch.ones(1024, 1024)
+
+    def seconds(matrix: torch.Tensor) -> float:
+        times = []
+        for _ in range(4):  # the first one pays for set-up, so the best counts
+            start = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(wide) > 1.5 * seconds(wide.bfloat16())
+
+
+def resolve_precision(requested: str, device: torch.device) -> str:
+    """``choose_precision`` with the facts of this machine."""
+    if requested != "auto":
+        return requested
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    return choose_precision(requested, device.type, capability, device.type == "cpu" and cpu_has_fast_bf16())
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which the forward pass runs."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def device_name(device: torch.device) -> str:
+    """The device's own name, for records: the GPU's, or the processor's where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    import platform
+
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux
+    return f"{name} ({device.type})"

@@ -1,0 +1,181 @@
+"""A recipe: everything that decides how a run goes, in one frozen, checked object."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alexnet_course.data.augment import Augmentation
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.models import MODELS
+
+CHOICES = {
+    "optimiser": ("sgd", "adam", "adamw"),
+    "schedule": ("constant", "step", "plateau", "one-cycle"),
+    "init": ("default", "paper"),
+    "precision": ("auto", "bf16", "fp16", "fp32"),
+}
+
+# (smallest, largest, is the smallest itself allowed). What lies outside is a slip of the keyboard, not an experiment.
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "input_size": (0, 1024, True),
+    "epochs": (1, 10_000, True),
+    "batch_size": (1, 65_536, True),
+    "lr": (0, 100, False),
+    "warmup": (0, 1, True),
+    "lr_factor": (0, 1, False),
+    "patience": (0, 10_000, True),
+    "momentum": (0, 0.9999, True),
+    "weight_decay": (0, 1, True),
+    "label_smoothing": (0, 0.9999, True),
+    "crop": (0, 112, True),
+    "cutout": (0, 224, True),
+    "colour_pca": (0, 10, True),
+    "seed": (0, 2**31 - 1, True),
+    "validation_size": (0, 1_000_000, False),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one network on one data set. Unknown keys and values out of range raise ``CourseError``.
+
+    Rates are for the mean loss over a batch. ``validation_size`` is a share of the training pictures where it is below
+    1, a number of pictures otherwise.
+    """
+
+    name: str = ""  # what the run is called; the model's name where nothing is given
+    model: str = "alexnet-cifar-3x3"  # a name of list_models()
+    model_options: Mapping[str, Any] = field(default_factory=dict)  # overrides of build_model, e.g. dropout
+    dataset: str = "doodles"  # a spec of load_dataset
+    input_size: int = 0  # side in pixels that pictures are resized to; 0: what the network was made for
+    epochs: int = 10
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    lr: float = 0.02  # the highest learning rate of the schedule
+    schedule: str = "one-cycle"
+    warmup: float = 0.25  # one-cycle: share of all steps in which the rate rises
+    lr_steps: tuple[int, ...] = ()  # step: the epochs after which the rate is multiplied by lr_factor
+    lr_factor: float = 0.1  # step, plateau (the paper divided by 10, section 5)
+    patience: int = 3  # plateau: epochs without a better validation accuracy before the rate falls
+    momentum: float = 0.9  # sgd only
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    crop: int = 4  # pixels of padding before the random crop
+    flip: bool = True
+    cutout: int = 0  # side of the blanked square in pixels
+    colour_pca: float = 0.0  # standard deviation of the colour shift; the paper's is 0.1
+    init: str = "default"  # PyTorch's, or the paper's
+    precision: str = "auto"
+    seed: int = 0
+    validation_size: float = 0.1
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            object.__setattr__(self, spec.name, _typed(spec.name, getattr(self, spec.name), _default(spec)))
+        if self.model not in MODELS:
+            raise CourseError(f"model = {self.model!r} is not a network of this course; nearest: "
+                              f"{nearest(self.model, MODELS)}.")  # fmt: skip
+        for key, names in CHOICES.items():
+            value = getattr(self, key)
+            if value not in names:
+                raise CourseError(f"{key} = {value!r} is not a choice; nearest: {nearest(value, names)}.")
+        for key, (low, high, closed) in RANGES.items():
+            _in_range(key, getattr(self, key), low, high, closed)
+        if self.schedule == "step":
+            if not self.lr_steps:
+                raise CourseError("schedule = 'step' needs lr_steps, the epochs after which the rate falls, "
+                                  f"for example [{max(1, self.epochs // 2)}].")  # fmt: skip
+            for epoch in self.lr_steps:
+                _in_range("lr_steps", epoch, 1, self.epochs, True)
+        elif self.lr_steps:
+            raise CourseError(f"lr_steps = {list(self.lr_steps)} has no effect with schedule = {self.schedule!r}; "
+                              "set schedule = 'step' or leave lr_steps out.")  # fmt: skip
+        if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
+            raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
+                              f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
+        for key in ("init", "in_channels"):
+            if key in self.model_options:
+                raise CourseError(f"model_options must not set {key!r}, which the recipe's own init and the data set "
+                                  "decide; leave it out.")  # fmt: skip
+        if not self.name:
+            object.__setattr__(self, "name", self.model)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(crop=self.crop, flip=self.flip, cutout=self.cutout, colour_pca=self.colour_pca)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with some values changed, checked like any other recipe."""
+        return Recipe.from_dict({**self.as_dict(), **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value, in the types that JSON and TOML have."""
+        values = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        return {**values, "model_options": dict(self.model_options), "lr_steps": list(self.lr_steps)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        known = [spec.name for spec in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise CourseError(f"{key!r} is not a key of a recipe; nearest: {nearest(key, known)}.")
+        return cls(**values)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Recipe:
+        """Read a recipe from a TOML file; the file's name is the recipe's, unless it sets ``name``."""
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
+        try:
+            return cls.from_dict({"name": path.stem, **values})
+        except CourseError as error:
+            raise CourseError(f"{path.name}: {error}") from None
+
+
+def _default(spec: dataclasses.Field[Any]) -> Any:
+    return spec.default if spec.default is not dataclasses.MISSING else {}
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
+    """``value`` in the type of the key's default, where that loses nothing."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        fits = isinstance(default, bool) and isinstance(value, bool)
+        wanted = "true or false" if isinstance(default, bool) else f"a value like {default!r}"
+    elif isinstance(default, int):
+        fits, wanted = isinstance(value, int), "a whole number"
+    elif isinstance(default, float):
+        fits, wanted = isinstance(value, int | float) and math.isfinite(value), "a finite number"
+        value = float(value) if fits else value
+    elif isinstance(default, str):
+        fits, wanted = isinstance(value, str), "a text in quotes"
+    elif isinstance(default, tuple):
+        fits = isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        wanted = "a list of whole numbers"
+        value = tuple(value) if fits else value
+    else:
+        fits = isinstance(value, Mapping) and all(isinstance(v, str | int | float | bool) for v in value.values())
+        wanted = "a table of options such as {dropout = 0.5}"
+        value = dict(value) if fits else value
+    if not fits:
+        raise CourseError(f"{key} = {value!r} is of the wrong kind; give {wanted}.")
+    return value
+
+
+def _in_range(key: str, value: float, low: float, high: float, closed: bool) -> None:
+    if (low <= value if closed else low < value) and value <= high:
+        return
+    near = min(max(value, low), high)
+    hint = f"; the nearest that works is {near}" if closed or near != low else ""
+    raise CourseError(f"{key} = {value} is out of range; it must be {'at least' if closed else 'above'} {low} "
+                      f"and at most {high}{hint}.")  # fmt: skip
