@@ -150,7 +150,7 @@ class Canvas:
         low, high = points.min(axis=0), points.max(axis=0)
         scale = 2 * size / (high - low).max()
         room = np.maximum(1.04 - (high - low) * scale / 2, 0)  # 1.04: a paw may leave the picture
-        centre = room * (rng.uniform(-1, 1), rng.uniform(-1, 1))
+        centre = room * (rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7))
         self.outlines = self._by_shape((points - (low + high) / 2) * scale + centre)
 
     def draw(self, picture: Image.Image, ink: Colour = BLACK, ink_width: int = 0) -> None:
@@ -638,7 +638,7 @@ def draw_doodle(rng: Random, name: str) -> NDArray[np.uint8]:
     picture = scene(rng, pick(rng, PLACES) if rng.random() < 0.2 else pick(rng, homes))
     canvas = Canvas()
     figure(canvas, rng)
-    canvas.pose(rng, turn=0.2, size=rng.uniform(0.75, 1.0))
+    canvas.pose(rng, turn=0.2, size=rng.uniform(0.78, 1.0))
     ink = pick(rng, (BLACK, BLACK, WHITE, paint(rng)))
     canvas.draw(picture, ink, ink_width=int(rng.uniform(0, 4.5)))
     pixels = np.asarray(picture.reduce(OVERSAMPLING), dtype=np.int64)

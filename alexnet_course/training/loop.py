@@ -191,7 +191,7 @@ class Run(Iterator[EpochResult]):
 def train(recipe: Recipe, **options: Any) -> Run:
     """Start a run; iterate over the result to train, one ``EpochResult`` an epoch.
 
-    ``options``: ``train_set`` and ``test_set`` (``Dataset``s, instead of the recipe's), ``device`` (``"auto"``),
+    ``options``: ``train_set`` and ``test_set`` (each a ``Dataset``, instead of the recipe's), ``device`` (``"auto"``),
     ``out`` (a new folder for weights and record) and ``on_step`` (called after every optimiser step). torch's
     global random generator is seeded with the recipe's seed. ::
 

@@ -1,7 +1,8 @@
-"""The drawn data set: the same everywhere, balanced, varied, hard for a linear classifier and easy for a small AlexNet."""
+"""The drawn data set: the same everywhere, balanced, varied, hard for a linear classifier, not for a small AlexNet."""
 
 import hashlib
 import time
+from collections.abc import Callable
 
 import numpy as np
 import PIL
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE, draw_doodles
-from alexnet_course.errors import CourseError
 
 Split = tuple[Tensor, Tensor]
 
@@ -91,18 +91,19 @@ def test_drawing_takes_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "parts"),
     [
-        (("validation",), "'validation'.*train or test"),
-        (("tset",), "'tset'.*use test"),
-        (("train", 0), "0 doodles.*at least 1"),
-        (("train", -3), "-3 doodles"),
-        (("train", 2.5), "2.5 doodles.*whole number"),
+        (("validation",), ("'validation'", "train or test")),
+        (("tset",), ("'tset'", "use test")),
+        ((None,), ("None", "train or test")),
+        (("train", 0), ("0 doodles", "at least 1")),
+        (("train", -3), ("-3 doodles", "at least 1")),
+        (("train", 2.5), ("2.5 doodles", "whole number")),
     ],
 )
-def test_bad_input_gets_one_sentence(arguments: tuple, message: str) -> None:
-    with pytest.raises(CourseError, match=message):
-        draw_doodles(*arguments)
+def test_bad_input_is_refused(refused: Callable[..., str], arguments: tuple[object], parts: tuple[str, str]) -> None:
+    sentence = refused(draw_doodles, *arguments)
+    assert all(part in sentence for part in parts), sentence
 
 
 def linear_accuracy(train: Split, test: Split, weight_decay: float) -> float:
@@ -125,10 +126,10 @@ def linear_accuracy(train: Split, test: Split, weight_decay: float) -> float:
     return (unseen @ weight.T + bias).argmax(1).eq(truth).float().mean().item()
 
 
-@pytest.mark.parametrize("weight_decay", [0.03, 0.3])
-def test_a_linear_classifier_fails_but_not_completely(train: Split, test: Split, weight_decay: float) -> None:
+def test_a_linear_classifier_on_the_pixels_stays_far_below_70_percent(train: Split, test: Split) -> None:
     pixels = [(images.flatten(1).float(), labels) for images, labels in (train, test)]
-    assert 0.25 < linear_accuracy(*pixels, weight_decay) < 0.6
+    # Of the weight decays 0.001, 0.01, ... this one is best; well above chance, so the fit itself works.
+    assert 0.3 < linear_accuracy(*pixels, 0.3) < 0.6
 
 
 def test_the_scene_does_not_give_the_class_away(train: Split, test: Split) -> None:

@@ -1,0 +1,49 @@
+"""What other programs rely on: names, and a cheap import."""
+
+import subprocess
+import sys
+
+import pytest
+
+import alexnet_course
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.notebook import PROFILE_VARIABLE, glue, profile
+
+
+def test_the_public_names_are_there():
+    promised = {"build_model", "list_models", "layer_table", "load_dataset", "Recipe", "train", "fit", "evaluate"}
+    assert promised | {"load_records"} <= set(alexnet_course.__all__)
+    for name in alexnet_course.__all__:
+        assert hasattr(alexnet_course, name)
+
+
+def test_importing_the_package_brings_in_nothing_heavy_besides_torch():
+    heavy = {"matplotlib", "torchinfo", "jsonschema", "pandas", "scipy", "IPython", "tqdm"}
+    code = "import sys, torch; before = set(sys.modules); import alexnet_course; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "alexnet_course.training.loop" in loaded
+    assert not heavy & loaded
+
+
+def test_profile(monkeypatch):
+    monkeypatch.setenv(PROFILE_VARIABLE, "full")
+    assert profile() == "full"
+    monkeypatch.setenv(PROFILE_VARIABLE, "slow")
+    with pytest.raises(CourseError, match="ALEXNET_COURSE_PROFILE = 'slow' is not a profile; set it to quick or full"):
+        profile()
+    monkeypatch.delenv(PROFILE_VARIABLE)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert profile() == "full"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert profile() == "quick"
+
+
+def test_glue_does_nothing_where_the_book_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    glue("answer", 42)
+
+
+def test_nearest_names_what_is_close_and_everything_where_nothing_is():
+    assert nearest("epoch", ["epochs", "batch_size"]) == "epochs"
+    assert nearest("zzz", ["a", "b", "c"]) == "a, b or c"

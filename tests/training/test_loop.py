@@ -1,0 +1,235 @@
+import json
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional
+
+from alexnet_course.data import Dataset
+from alexnet_course.errors import CourseError
+from alexnet_course.models import build_model
+from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, train, wilson_interval
+from alexnet_course.training.loop import make_optimiser, make_schedule, one_cycle, validation_count
+
+CPU = torch.device("cpu")
+
+
+def small(**changes: object) -> Recipe:
+    """A run of a second: cnn4 on 100 training and 20 validation pictures."""
+    values = {"model": "cnn4", "epochs": 2, "batch_size": 32, "precision": "fp32", "validation_size": 20, "lr": 0.05}
+    return Recipe(**{**values, **changes})
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_run_yields_one_result_an_epoch_and_learns(data):
+    run = train(small(epochs=4), **data)
+    results = list(run)
+    assert [result.epoch for result in results] == [1, 2, 3, 4]
+    assert [entry["val_accuracy"] for entry in run.history] == [result.val_accuracy for result in results]
+    assert results[-1].train_loss < results[0].train_loss
+    assert run.record["test_accuracy"] > 0.9
+    assert all(result.images_per_second > 0 and result.seconds > 0 for result in results)
+    assert next(run, None) is None
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(data):
+    everything = {"flip": True, "crop": 4, "cutout": 8, "colour_pca": 0.1}
+    first, second, other = (fit(small(seed=s, **everything), progress=False, **data) for s in (3, 3, 4))
+    assert same_weights(first.model, second.model)
+    assert not same_weights(first.model, other.model)
+    for entry, again in zip(first.history, second.history, strict=True):
+        for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
+            assert entry[key] == again[key]
+
+
+def test_the_test_pictures_are_read_once_and_at_the_end(data, monkeypatch):
+    seen: list[tuple[int, int]] = []
+    evaluate_run = Run.evaluate
+    monkeypatch.setattr(Run, "evaluate", lambda run, d: seen.append((len(run.history), len(d))) or evaluate_run(run, d))
+    fit(small(epochs=3), progress=False, **data)
+    assert seen == [(3, len(data["test_set"]))]
+
+
+def test_normalisation_comes_from_the_training_pictures_without_the_held_out_ones(data):
+    run = train(small(), **data)
+    fitting, validation = data["train_set"].split_validation(20, 0)
+    assert (run.mean, run.std) == fitting.channel_statistics() != data["train_set"].channel_statistics()
+    assert torch.equal(run.train_loader.labels, fitting.labels)
+    assert torch.equal(run.val_loader.images, validation.images)
+
+
+def test_a_training_figure_is_the_mean_over_all_pictures_of_the_epoch(data):
+    """Without augmentation, dropout and at a rate of almost 0 the epoch's figures are those of the fixed network."""
+    run = train(small(epochs=1, lr=1e-12, crop=0, flip=False, batch_size=25, weight_decay=0), **data)
+    fitting, _ = data["train_set"].split_validation(20, 0)
+    before = evaluate(run.model, fitting, mean=run.mean, std=run.std)
+    result = next(run)
+    assert result.train_accuracy == before.accuracy
+    assert result.train_loss == pytest.approx(before.loss, rel=1e-5)
+
+
+def test_evaluate_counts_pictures_not_batches(data):
+    model = build_model("cnn4", num_classes=2)
+    mean, std = data["train_set"].channel_statistics()
+    results = [evaluate(model, data["test_set"], mean=mean, std=std, batch_size=size) for size in (1, 7, 49, 50, 500)]
+    assert len({result.accuracy for result in results}) == 1
+    assert results[0].loss == pytest.approx(results[-1].loss, rel=1e-5)
+    images = (data["test_set"].images / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    with torch.no_grad():
+        logits = model.eval()(images)
+    labels = data["test_set"].labels
+    assert results[0].accuracy == (logits.argmax(1) == labels).double().mean().item()
+    assert results[0].loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    confusion = results[0].confusion
+    assert [sum(row) for row in confusion] == labels.bincount().tolist()
+    assert results[0].per_class == {"red": confusion[0][0] / 25, "blue": confusion[1][1] / 25}
+
+
+def test_evaluate_leaves_the_mode_and_the_weights_alone(data):
+    model = build_model("vgg-style-bn", num_classes=2).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    few = data["test_set"].subset(range(4))
+    evaluate(model, few, mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_pictures_are_enlarged_to_what_the_network_takes(data):
+    few = {key: part.subset(range(12)) for key, part in data.items()}
+    shapes = []
+    recipe = Recipe(model="alexnet-d2l", epochs=1, batch_size=4, validation_size=4, precision="fp32")
+    run = train(recipe, **few)
+    run.model.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
+    next(run)
+    assert set(shapes) == {(4, 3, 224, 224), (12, 3, 224, 224)}
+
+
+def test_a_size_that_the_network_cannot_take_is_refused_before_training(data):
+    with pytest.raises(CourseError, match=r"alexnet-lrn .*32×32"):
+        train(Recipe(model="alexnet-lrn", input_size=32, validation_size=20), **data)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_located(data, tmp_path):
+    run = train(small(epochs=5, lr=1e-3), out=tmp_path / "run", **data)
+    next(run)
+    with torch.no_grad():  # poison the network in the second epoch
+        next(run.model.parameters()).fill_(math.nan)
+    with pytest.raises(TrainingStopped) as caught:
+        next(run)
+    assert str(caught.value).startswith("The loss became nan in epoch 2 at step 1 of 3, at a learning rate of ")
+    assert str(tmp_path / "run") in str(caught.value)
+    assert json.loads((tmp_path / "run" / "history.json").read_text())[-1]["epoch"] == 1
+
+
+def test_a_rate_that_is_far_too_high_stops_the_run(data):
+    with pytest.raises(TrainingStopped, match=r"The loss became (nan|inf) in epoch \d+ at step \d+ of \d+, at a learn"):
+        fit(small(lr=100, epochs=20, schedule="constant", momentum=0.99), progress=False, **data)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_every_precision_trains(data, precision):
+    run = fit(small(precision=precision, epochs=4), progress=False, **data)
+    assert run.record["environment"]["precision"] == precision
+    assert run.record["test_accuracy"] > 0.9
+    assert all(weight.dtype == torch.float32 for weight in run.model.parameters())
+
+
+def test_fp16_takes_the_same_step_as_fp32_within_its_rounding(data):
+    """With gradient scaling, as on Colab's T4. One small step, because processors without fp16 emulate it slowly."""
+    few = {key: part.subset(range(16)) for key, part in data.items()}
+    runs = {p: train(small(model="lenet5", epochs=1, validation_size=4, precision=p), **few) for p in ("fp16", "fp32")}
+    start = [weight.detach().clone() for weight in runs["fp16"].model.parameters()]
+    for run in runs.values():
+        next(run)
+    moved = 0.0
+    pairs = zip(runs["fp16"].model.parameters(), runs["fp32"].model.parameters(), start, strict=True)
+    for half, single, before in pairs:
+        moved = max(moved, (single - before).abs().max().item())
+        torch.testing.assert_close(half, single, atol=2e-4, rtol=0)
+    assert moved > 2e-3
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+def test_every_optimiser_trains(data, optimiser):
+    run = fit(small(optimiser=optimiser, lr=0.05 if optimiser == "sgd" else 2e-3, epochs=4), progress=False, **data)
+    assert run.record["test_accuracy"] > 0.9
+
+
+def test_label_smoothing_changes_the_training_loss_alone(data):
+    plain, smooth = (train(small(epochs=1, lr=1e-12, label_smoothing=s), **data) for s in (0.0, 0.2))
+    one, other = next(plain), next(smooth)
+    assert one.val_loss == other.val_loss
+    assert one.train_loss != other.train_loss
+
+
+def rates(epochs: int, per_epoch: int, **changes: object) -> list[float]:
+    recipe = small(epochs=epochs, lr=0.1, **changes)
+    optimiser = make_optimiser(torch.nn.Linear(1, 1), recipe, CPU)
+    every_step, every_epoch = make_schedule(optimiser, recipe, per_epoch)
+    seen = []
+    for _ in range(epochs):
+        for _ in range(per_epoch):
+            seen.append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            if every_step:
+                every_step.step()
+        if every_epoch:
+            every_epoch.step(*([0.5] if changes["schedule"] == "plateau" else []))
+    return seen
+
+
+def test_schedules():
+    assert rates(3, 2, schedule="constant") == [0.1] * 6
+    step = rates(4, 1, schedule="step", lr_steps=[1, 3], lr_factor=0.5)
+    assert step == pytest.approx([0.1, 0.05, 0.05, 0.025])
+    plateau = rates(6, 1, schedule="plateau", patience=1)  # the accuracy never rises
+    assert plateau == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    cycle = rates(4, 5, schedule="one-cycle", warmup=0.25)
+    assert max(cycle) == cycle[4] == pytest.approx(0.1)
+    assert cycle[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert all(a > b > 0 for a, b in pairwise(cycle[4:]))
+    assert cycle[-1] < 0.002
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
+def test_one_cycle_of_any_length_stays_between_nothing_and_the_peak(total, warmup):
+    shares = [one_cycle(step, total, warmup) for step in range(total + 1)]
+    assert all(0 <= share <= 1 for share in shares)
+    assert max(shares) == 1
+
+
+def test_validation_count():
+    assert validation_count(0.1, 50_000) == validation_count(5000, 50_000) == 5000
+    for size in (50_000, 1e-9):
+        with pytest.raises(CourseError, match="would hold out"):
+            validation_count(size, 50_000)
+
+
+def test_train_and_test_pictures_of_different_classes_are_refused(data):
+    other = Dataset(data["test_set"].images, data["test_set"].labels, ("red", "green"), "other")
+    with pytest.raises(CourseError, match="do not have the same classes"):
+        train(small(), train_set=data["train_set"], test_set=other)
+
+
+def test_nothing_that_exists_is_overwritten(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CourseError, match="already holds files"):
+        train(small(), out=tmp_path, **data)
+    with pytest.raises(CourseError, match="is a file; give a folder"):
+        train(small(), out=tmp_path / "notes.txt", **data)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_wilson_interval():
+    """Against the values of R's binom.confint(method="wilson") for 8 of 10, and the limits."""
+    assert wilson_interval(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == pytest.approx(1)
+    low, high = wilson_interval(8005, 10_000)
+    assert 0.792 < low < 0.8005 < high < 0.809
