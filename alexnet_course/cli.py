@@ -7,7 +7,6 @@ cannot go on with 1, Ctrl-C with 130.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tomllib
 from pathlib import Path
@@ -22,7 +21,7 @@ from alexnet_course.models import MODELS, build_model, summary
 from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, evaluate, fit, load_run
 from alexnet_course.training.precision import resolve_precision
-from alexnet_course.training.record import HISTORY, RECORD, WEIGHTS
+from alexnet_course.training.record import RECORD, kept_epoch
 
 
 class Parser(argparse.ArgumentParser):
@@ -221,12 +220,12 @@ def describe(accuracy: float, interval: tuple[float, float] | list[float]) -> st
 
 def kept(folder: Path | None) -> str:
     """What an interrupted command leaves behind, in words."""
-    if folder is None or not (folder / WEIGHTS).exists():
+    epoch = kept_epoch(folder) if folder is not None else None
+    if epoch is None:
         return "nothing was kept"
-    if (folder / RECORD).exists():
+    if folder is not None and (folder / RECORD).exists():
         return f"the finished run is in {folder}"
-    epochs = len(json.loads((folder / HISTORY).read_text(encoding="utf-8")))
-    return f"the weights after epoch {epochs} and the history so far are in {folder}"
+    return f"the weights after epoch {epoch} and the history so far are in {folder}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
 from alexnet_course.cli import main
+from alexnet_course.training.record import kept_epoch
 
 COMMAND = [sys.executable, "-m", "alexnet_course.cli"]
 SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "validation_size=0.25"]
@@ -87,6 +88,11 @@ def test_runs_get_their_own_folders(tree, tmp_path):
     assert (tmp_path / "runs" / "lenet5-seed0" / "record.json").read_bytes() == before
 
 
+def test_a_run_that_cannot_start_leaves_no_folder(tree, tmp_path):
+    assert main(["train", "alexnet-lrn", "--data", f"folder:{tree}", *SMALL, "--set", "input_size=32"]) == 2
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_train_takes_a_toml_file(tree, tmp_path, capsys):
     (tmp_path / "mine.toml").write_text('model = "lenet5"\nbatch_size = 4\n')
     assert main(["train", "mine.toml", "--data", f"folder:{tree}", *SMALL]) == 0
@@ -144,7 +150,7 @@ def test_ctrl_c_exits_130_and_says_what_was_kept(tree, tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + 120
-            while not (run / "history.json").exists():
+            while not (run / "weights.safetensors").exists():
                 assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < until
                 time.sleep(0.1)
@@ -153,10 +159,12 @@ def test_ctrl_c_exits_130_and_says_what_was_kept(tree, tmp_path):
         finally:
             process.kill()
     assert (process.returncode, out) == (130, "")
-    epochs = len(json.loads((run / "history.json").read_text()))
+    epoch = kept_epoch(run)
     assert err.splitlines()[-1] == (
-        f"alexnet-course: stopped; the weights after epoch {epochs} and the history so far are in {run}"
+        f"alexnet-course: stopped; the weights after epoch {epoch} and the history so far are in {run}"
     )
+    assert len(json.loads((run / "history.json").read_text())) - epoch in (0, 1)
+    assert not list(run.glob("*.part"))
     assert "Traceback" not in err
 
 

@@ -39,7 +39,8 @@ def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[floa
     share = correct / count
     centre = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, (centre - half) / (1 + z * z / count)), min(1.0, (centre + half) / (1 + z * z / count))
+    low, high = (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
+    return low if correct > 0 else 0.0, high if correct < count else 1.0  # exact there, whatever the rounding
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Run(Iterator[EpochResult]):
         self.precision = resolve_precision(recipe.precision, self.device)
         self.out = Path(out) if out is not None else None
         if self.out is not None:
-            _claim(self.out)
+            _refuse_if_taken(self.out)
         self.train_set = train_set if train_set is not None else load_dataset(recipe.dataset, "train")
         self.test_set = test_set if test_set is not None else load_dataset(recipe.dataset, "test")
         if self.train_set.classes != self.test_set.classes:
@@ -73,7 +74,7 @@ class Run(Iterator[EpochResult]):
                               "data set.")  # fmt: skip
         self.history: list[dict[str, Any]] = []
         self.record: dict[str, Any] = {}
-        self._on_step = on_step or (lambda: None)
+        self.on_step = on_step or (lambda: None)
 
         size = validation_count(recipe.validation_size, len(self.train_set))
         fitting, validation = self.train_set.split_validation(size, recipe.seed)
@@ -104,6 +105,8 @@ class Run(Iterator[EpochResult]):
         with torch.no_grad():  # a picture size that the network cannot take is refused before the first epoch
             self.model.eval()(self.val_loader._prepare(self.val_loader.images[:1]))
         self.environment = environment(self.device, self.precision)  # now: the code may change while this runs
+        if self.out is not None:
+            _make_folder(self.out)  # last, so that a run that cannot start leaves nothing behind
         self._epochs = self._train()
 
     @property
@@ -140,7 +143,7 @@ class Run(Iterator[EpochResult]):
                 correct += (logits.detach().argmax(1) == labels).sum()
                 if every_step is not None:
                     every_step.step()
-                self._on_step()
+                self.on_step()
             step_losses = torch.stack(losses).cpu()
             train_seconds = time.perf_counter() - start
             self._stop_if_not_finite(step_losses, rates, epoch)
@@ -162,7 +165,11 @@ class Run(Iterator[EpochResult]):
             )
             self.history.append(asdict(result))
             if self.out is not None:
-                save_progress(self.out, model, self.history)
+                try:
+                    save_progress(self.out, model, self.history)
+                except OSError as error:  # a full disk, say: the network in memory is worth more than the file
+                    problem = f"Epoch {epoch} could not be saved in {self.out} ({error})"
+                    warnings.warn(f"{problem}; training goes on, so free some space before it ends.", stacklevel=2)
             if epoch == recipe.epochs:
                 self._finish(time.perf_counter() - began)
             yield result
@@ -171,7 +178,12 @@ class Run(Iterator[EpochResult]):
         """Look at the test pictures, once, and write the record."""
         self.record = make_record(self, self.evaluate(self.test_set), wall_seconds)
         if self.out is not None:
-            save_record(self.out, self.record)
+            try:
+                save_record(self.out, self.record)
+            except OSError as error:
+                accuracy = self.record["test_accuracy"]
+                raise TrainingStopped(f"The run is finished, with a test accuracy of {accuracy:.2%}, but its record "
+                                      f"could not be written to {self.out} ({error}).") from None  # fmt: skip
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
@@ -207,10 +219,9 @@ def fit(recipe: Recipe, *, progress: bool = True, **options: Any) -> Run:
     """``train`` to the end, with a progress bar on standard error; returns the finished run."""
     from tqdm.auto import tqdm
 
-    bar = tqdm(desc=recipe.name, unit="step", disable=not progress)
-    with bar:
-        run = Run(recipe, on_step=bar.update, **options)
-        bar.total = run.steps
+    run = Run(recipe, **options)
+    with tqdm(total=run.steps, desc=recipe.name, unit="step", disable=not progress) as bar:
+        run.on_step = bar.update
         for result in run:
             bar.set_postfix_str(
                 f"epoch {result.epoch}/{recipe.epochs}, loss {result.train_loss:.3f}, "
@@ -268,12 +279,15 @@ def one_cycle(step: int, total: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
 
 
-def _claim(out: Path) -> None:
-    """Make ``out``, or refuse it where it holds something that a run would overwrite."""
+def _refuse_if_taken(out: Path) -> None:
+    """Raise ``CourseError`` where ``out`` holds something that a run would overwrite."""
     if out.exists() and not out.is_dir():
         raise CourseError(f"{str(out)!r} is a file; give a folder for the run.")
     if out.exists() and any(out.iterdir()):
         raise CourseError(f"{str(out)!r} already holds files, which a new run would overwrite; give a new folder.")
+
+
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

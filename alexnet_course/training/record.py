@@ -95,21 +95,44 @@ def git_commit() -> str | None:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is either whole or not there: to a temporary name, to the disk, then renamed."""
     part = path.with_name(path.name + ".part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def save_progress(out: Path, model: nn.Module, history: list[dict[str, Any]]) -> None:
-    """Keep the weights and the history of the epochs so far."""
+    """Keep the weights and the history of the epochs so far; ``OSError`` where the disk does not take them.
+
+    What was kept before stays until the new files are whole.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    part = out / (WEIGHTS + ".part")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
-    part.replace(out / WEIGHTS)
     write_text(out / HISTORY, json.dumps(history, indent=1) + "\n")
+    part = out / (WEIGHTS + ".part")
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        save_file(weights, part, metadata={"epoch": str(history[-1]["epoch"])})
+        part.replace(out / WEIGHTS)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def kept_epoch(out: Path) -> int | None:
+    """The epoch whose weights are in ``out``, or None where there are none."""
+    from safetensors import safe_open
+
+    if not (out / WEIGHTS).exists():
+        return None
+    with safe_open(out / WEIGHTS, "pt") as file:
+        return int(file.metadata()["epoch"])
 
 
 def save_record(out: Path, record: dict[str, Any]) -> None:

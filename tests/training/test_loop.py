@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional
 
 from alexnet_course.data import Dataset
@@ -11,6 +12,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, train, wilson_interval
 from alexnet_course.training.loop import make_optimiser, make_schedule, one_cycle, validation_count
+from alexnet_course.training.record import kept_epoch
 
 CPU = torch.device("cpu")
 
@@ -226,10 +228,34 @@ def test_nothing_that_exists_is_overwritten(data, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_a_full_disk_costs_neither_the_run_nor_what_was_saved_before(data, tmp_path, monkeypatch):
+    run = train(small(epochs=3), out=tmp_path / "run", **data)
+    next(run)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("safetensors.torch.save_file", full)
+        with pytest.warns(UserWarning, match=r"Epoch 2 could not be saved in .*No space left"):
+            next(run)
+    assert kept_epoch(tmp_path / "run") == 1
+    next(run)
+    assert kept_epoch(tmp_path / "run") == 3
+    assert run.record["test_accuracy"] == run.evaluate(data["test_set"]).accuracy
+
+
+def test_a_record_that_cannot_be_written_is_not_lost_silently(data, tmp_path, monkeypatch):
+    run = train(small(epochs=1), out=tmp_path / "run", **data)
+    monkeypatch.setattr("alexnet_course.training.loop.save_record", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(TrainingStopped, match=r"finished, with a test accuracy of \d.*could not be written"):
+        next(run)
+
+
 def test_wilson_interval():
     """Against the values of R's binom.confint(method="wilson") for 8 of 10, and the limits."""
     assert wilson_interval(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
     assert wilson_interval(0, 10)[0] == 0
-    assert wilson_interval(10, 10)[1] == pytest.approx(1)
+    assert all(wilson_interval(n, n)[1] == 1 for n in range(1, 100))
     low, high = wilson_interval(8005, 10_000)
     assert 0.792 < low < 0.8005 < high < 0.809
