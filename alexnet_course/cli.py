@@ -7,6 +7,7 @@ cannot go on with 1, Ctrl-C with 130.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()
     except CourseError as error:
         print(f"alexnet-course: {error}", file=sys.stderr)
         return 2
@@ -46,9 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nalexnet-course: stopped; {kept(getattr(options, 'run_folder', None))}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader (head, say) has gone
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -1,10 +1,12 @@
 """The command line as its users meet it: in a process of its own."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -139,9 +141,22 @@ def test_every_command_s_help_shows_an_example(command, capsys):
     assert f"example:\n  alexnet-course {command}" in capsys.readouterr().out
 
 
-def test_version():
-    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"alexnet-course {__version__}\n"
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"alexnet-course {__version__}\n"
+
+
+def test_the_installed_command_is_this_one():
+    (script,) = entry_points(group="console_scripts", name="alexnet-course")
+    assert script.load() is main
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = " ".join(map(shlex.quote, COMMAND))
+    pipe = f"set -o pipefail; {command} summary cnn4 | true"
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_exits_130_and_says_what_was_kept(tree, tmp_path):
