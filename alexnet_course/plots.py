@@ -26,6 +26,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#767676",
 )  # fmt: skip
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY)
+WIDTH = 5.4  # inches: on a phone, at 330 pixels, 11 point type is still 9 pixels high
 LIGHT = "#dddddd"  # the ground on which the palette is drawn
 
 
@@ -64,7 +65,7 @@ def error_by_year(entries: Sequence[Mapping[str, Any]], human_error: float | Non
         entries: mappings with `year`, `team`, `error` (top-5 error in per cent) and `deep` (bool).
         human_error: top-5 error in per cent of a person, drawn as a dashed line.
     """
-    fig, axes = plt.subplots(figsize=(6.0, 4.2))
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.0))
     for position, entry in enumerate(entries):
         axes.bar(position, entry["error"], width=0.75, color=ORANGE if entry["deep"] else GREY)
         axes.annotate(
@@ -104,7 +105,7 @@ def connection_diagram(groups: Sequence[int], channels: Sequence[int], names: Se
             f"connection_diagram got {len(groups)} steps, {len(channels)} layers and {len(names)} names; "
             "give one layer and one name more than steps."
         )
-    fig, axes = plt.subplots(figsize=(6.0, 3.2))
+    fig, axes = plt.subplots(figsize=(WIDTH, 2.9))
     heights, width, height = (1.45, 0.25), 0.62, 0.7
     for column, (count, name) in enumerate(zip(channels, names, strict=True)):
         for half, (y, colour) in enumerate(zip(heights, (BLUE, ORANGE), strict=True)):
@@ -148,11 +149,14 @@ def curves(
     """Draw one line a series against its index, with markers, and a horizontal `level` if there is one.
 
     Args:
-        series: label -> values, one a step (an epoch, an iteration).
+        series: label -> values, one a step (an epoch, an iteration); at most four.
         start: index of the first value on the x axis.
     """
-    fig, axes = plt.subplots()
-    for (label, values), style, marker in zip(series.items(), ("-", "--", "-.", ":"), "osD^", strict=False):
+    styles = (("-", "o"), ("--", "s"), ("-.", "D"), (":", "^"))
+    if len(series) > len(styles):
+        raise CourseError(f"curves got {len(series)} series; give at most {len(styles)}, to be told apart.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    for (label, values), (style, marker) in zip(series.items(), styles, strict=False):
         y = np.asarray(values, dtype=float)
         axes.plot(np.arange(start, start + len(y)), y, style, marker=marker, markersize=4, label=label)
     if level is not None:
@@ -181,8 +185,8 @@ def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 
     array = np.clip(array, 0.0, 1.0)
     columns = min(columns, len(array))
     rows = -(-len(array) // columns)
-    cell = 6.0 / columns
-    fig, grid = plt.subplots(rows, columns, figsize=(6.0, rows * (cell + (0.25 if titles else 0.0))), squeeze=False)
+    cell = WIDTH / columns
+    fig, grid = plt.subplots(rows, columns, figsize=(WIDTH, rows * (cell + (0.25 if titles else 0.0))), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for index, (axes, picture) in enumerate(zip(grid.flat, array, strict=False)):
@@ -197,7 +201,7 @@ def pooling_windows(size: int, settings: Sequence[tuple[int, int]]) -> Figure:
 
     A pixel's shade says how many windows see it: none (white), one (light) or two (dark).
     """
-    fig, grid = plt.subplots(len(settings), 1, figsize=(6.0, 1.75 * len(settings)), squeeze=False)
+    fig, grid = plt.subplots(len(settings), 1, figsize=(WIDTH, 1.6 * len(settings)), squeeze=False)
     for axes, (kernel, stride) in zip(grid.flat, settings, strict=True):
         starts = range(0, size - kernel + 1, stride)
         for pixel in range(size):
@@ -228,7 +232,7 @@ def crop_boxes(picture: ArrayLike, size: int) -> Figure:
         "bottom right": (down, right),
         "centre": (round(down / 2), round(right / 2)),
     }
-    fig, axes = plt.subplots(figsize=(4.6, 3.4))
+    fig, axes = plt.subplots(figsize=(4.4, 3.2))
     axes.imshow(array.transpose(1, 2, 0), alpha=0.75)
     for (name, (top, left)), colour in zip(corners.items(), (BLUE, ORANGE, GREEN, PINK, "black"), strict=True):
         axes.add_patch(
@@ -247,7 +251,7 @@ def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> F
         names: the layers, from input to output.
         quantities: label -> one value a layer (parameters, neurons, ...).
     """
-    fig, axes = plt.subplots(figsize=(6.0, 0.55 * len(names) + 0.9))
+    fig, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(names) + 0.9))
     thickness = 0.8 / len(quantities)
     rows = np.arange(len(names))
     for index, (label, values) in enumerate(quantities.items()):

@@ -553,12 +553,10 @@ def deer(canvas: Canvas, rng: Random) -> None:
 
 
 def horse(canvas: Canvas, rng: Random) -> None:
-    """A heavy body on long legs, a long head, a mane down the neck and a tail of hair; sometimes grazing."""
+    """A heavy body on long legs, a long head, a mane down the neck and a tail of hair."""
     coat = fur(rng)
     hair = mix(coat, pick(rng, (BLACK, BLACK, WHITE)), rng.uniform(0.55, 0.9))
-    x, y, flow = rng.uniform(0.6, 0.7), rng.uniform(0.5, 0.7), rng.uniform(0.0, 0.35)
-    if rng.random() < 0.2:  # grazing
-        x, y = 0.8, rng.uniform(-0.5, -0.35)
+    x, y, flow = rng.uniform(0.6, 0.75), rng.uniform(0.4, 0.7), rng.uniform(0.0, 0.35)
     canvas.line(hair, 0.2, (-0.62, 0.12), (-0.85, 0.0 + flow / 2), (-0.9 - flow / 2, -0.6 + flow), taper=0.6)
     legs(canvas, rng, coat, -0.5, 0.38, -0.1, rng.uniform(0.15, 0.19))
     canvas.ellipse(coat, -0.3, 0.0, 0.38, 0.31)

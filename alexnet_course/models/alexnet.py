@@ -113,7 +113,7 @@ def alexnet_2012(num_classes: int = 10, in_channels: int = 3, dropout: float = 0
         PAPER_CHANNELS,
         kernel=11,
         stride=4,
-        padding=0,  # with the 224×224 that the paper says, only padding 2 on one side gives its 55×55
+        padding=0,  # the paper says 224×224, which without padding gives 54×54 and not its 55×55
         groups=2,
         lrn=True,
         num_classes=num_classes,

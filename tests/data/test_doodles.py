@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import PIL
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,14 +62,10 @@ def test_no_picture_occurs_twice_not_even_across_splits_and_seeds(train: Split, 
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
-@pytest.mark.skipif(
-    tuple(int(n) for n in PIL.__version__.split(".")[:2]) < (11, 2),
-    reason="Pillow before 11.2 fills some polygons differently by one pixel of the oversampled canvas",
-)
 def test_these_are_the_pictures_that_records_were_made_with(train: Split) -> None:
     images, labels = train[0][:200].numpy(), train[1][:200].numpy()
     digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
-    assert digest == "GOLDEN"
+    assert digest == "505f68fc8942294e175d7a3478ee2acd441f0b468087b8f742d0c45e5a9e479c"
 
 
 def test_no_two_pictures_of_a_class_are_alike(train: Split) -> None:
@@ -79,7 +74,6 @@ def test_no_two_pictures_of_a_class_are_alike(train: Split) -> None:
         pixels = images[labels == label].flatten(1).double()
         apart = torch.cdist(pixels, pixels) / pixels.shape[1] ** 0.5  # root mean square, in grey levels
         apart.fill_diagonal_(torch.inf)
-        print("DBG", name, apart.min().item(), apart.min(1).values.median().item())
         assert apart.min() > 20, name
 
 
@@ -122,21 +116,20 @@ def linear_accuracy(train: Split, test: Split, weight_decay: float) -> float:
         return value
 
     optimiser.step(loss)
-    print("DBG", weight_decay, features.shape, (unseen @ weight.T + bias).argmax(1).eq(truth).float().mean().item())
     return (unseen @ weight.T + bias).argmax(1).eq(truth).float().mean().item()
 
 
 def test_a_linear_classifier_on_the_pixels_stays_far_below_70_percent(train: Split, test: Split) -> None:
-    pixels = [(images.flatten(1).float(), labels) for images, labels in (train, test)]
-    # Of the weight decays 0.001, 0.01, ... this one is best; well above chance, so the fit itself works.
-    assert 0.3 < linear_accuracy(*pixels, 0.3) < 0.6
+    seen, unseen = [(images.flatten(1).float(), labels) for images, labels in (train, test)]
+    # The best of the weight decays 0.01, 0.03, 0.1, 0.3 and 1; the lower bound shows that the fit itself works.
+    assert 0.3 < linear_accuracy(seen, unseen, 0.1) < 0.6
 
 
 def test_the_scene_does_not_give_the_class_away(train: Split, test: Split) -> None:
     frame = torch.ones(3, 32, 32, dtype=torch.bool)
     frame[:, 2:-2, 2:-2] = False
-    borders = [(images[:, frame].float(), labels) for images, labels in (train, test)]
-    assert linear_accuracy(*borders, 0.3) < 0.35
+    seen, unseen = [(images[:, frame].float(), labels) for images, labels in (train, test)]
+    assert linear_accuracy(seen, unseen, 0.3) < 0.35
 
 
 def small_alexnet() -> nn.Sequential:
@@ -167,7 +160,7 @@ def small_alexnet() -> nn.Sequential:
 
 def test_a_small_alexnet_passes_90_percent(train: Split, test: Split) -> None:
     (images, labels), (unseen, truth) = [(images.float() / 128 - 1, labels) for images, labels in (train, test)]
-    epochs, batch_size = 6, 50
+    epochs, batch_size = 4, 50
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = small_alexnet().to(memory_format=torch.channels_last)
@@ -187,5 +180,4 @@ def test_a_small_alexnet_passes_90_percent(train: Split, test: Split) -> None:
         model.eval()
         with torch.no_grad():
             accuracy = torch.cat([model(part) for part in unseen.split(200)]).argmax(1).eq(truth).float().mean().item()
-    print("accuracy", accuracy)
     assert accuracy > 0.9
