@@ -1,0 +1,123 @@
+"""Check the rendered book: ``python tests/check_html.py _build/html``.
+
+Jupyter Book can exit 0 with pages missing, so the HTML that came out is what is looked at: every page of
+``book/_toc.yml`` is there and has text, every local link leads somewhere, no page shows an error of Sphinx, and nothing
+(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline.
+"""
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+TOC = Path(__file__).resolve().parents[1] / "book" / "_toc.yml"
+FEWEST_WORDS = 40  # the shortest page of the book, its title and its navigation aside, has more
+LOADING_TAGS = {"audio", "embed", "iframe", "img", "input", "object", "script", "source", "track", "video"}
+REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+REMOTE_IN_STYLE = re.compile(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//[^)'\"\s]+", re.IGNORECASE)
+REMOTE_IN_SCRIPT = re.compile(r"https?://[^\s'\"]+\.(?:m?js|css|woff2?)\b", re.IGNORECASE)
+
+
+def toc_pages(toc: Path = TOC) -> list[str]:
+    """Names of the book's pages, without suffix, in reading order."""
+
+    def walk(node: dict) -> list[str]:
+        pages = [node[key] for key in ("root", "file") if key in node]
+        for key in ("parts", "chapters", "sections"):
+            for child in node.get(key, []):
+                pages += walk(child)
+        return pages
+
+    return walk(yaml.safe_load(toc.read_text(encoding="utf-8")))
+
+
+class Page(HTMLParser):
+    """What one HTML file shows and asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.ids: set[str] = set()
+        self.links: list[str] = []  # where the reader can go
+        self.loads: list[str] = []  # what the browser fetches by itself
+        self.article: list[str] = []
+        self.problems: list[str] = []
+        self._raw = ""  # inside <script> or <style>
+        self._article_depth = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self._raw = tag if tag in ("script", "style") else ""
+        self._article_depth += tag == "article"
+        self.ids.update(given[key] for key in ("id", "name") if given.get(key))
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag == "link" and given.get("rel") not in ("canonical", "author", "license"):
+            self.loads.append(given.get("href", ""))
+        if tag in LOADING_TAGS:
+            self.loads += [given[key] for key in ("src", "data", "poster") if given.get(key)]
+            self.loads += [choice.split()[0] for choice in given.get("srcset", "").split(",") if choice.strip()]
+        self._look_for_remote(REMOTE_IN_STYLE, given.get("style", ""))
+        if {"problematic", "system-message"} & set(given.get("class", "").split()):
+            self.problems.append(f"shows an error of Sphinx (<{tag} class={given['class']!r}>)")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._raw = ""
+        self._article_depth -= tag == "article"
+
+    def handle_data(self, data: str) -> None:
+        if self._raw == "style":
+            self._look_for_remote(REMOTE_IN_STYLE, data)
+        elif self._raw == "script":
+            self._look_for_remote(REMOTE_IN_SCRIPT, data)
+        elif self._article_depth:
+            self.article.append(data)
+
+    def _look_for_remote(self, pattern: re.Pattern[str], text: str) -> None:
+        self.problems += [f"loads {found} from another machine" for found in pattern.findall(text)]
+
+
+def check(html: Path, pages: list[str]) -> list[str]:
+    """Problems of the book rendered in ``html``, one sentence each; ``pages`` are those that must be there."""
+    parsed = {
+        path: Page(path.read_text(encoding="utf-8"))
+        for path in sorted(html.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+    problems = []
+    for name in pages:
+        page = parsed.get(html / f"{name}.html")
+        if page is None:
+            problems.append(f"{name}.html: is in {TOC.name} and was not rendered")
+        elif (words := len(" ".join(page.article).split())) < FEWEST_WORDS:
+            problems.append(f"{name}.html: is as good as empty ({words} words)")
+
+    for path, page in parsed.items():
+        where = path.relative_to(html)
+        problems += [f"{where}: {problem}" for problem in page.problems]
+        problems += [f"{where}: loads {url} from another machine" for url in page.loads if REMOTE.match(url)]
+        for url in page.links + page.loads:
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file():
+                problems.append(f"{where}: {url} leads nowhere")
+            elif parts.fragment and target in parsed and unquote(parts.fragment) not in parsed[target].ids | {"top"}:
+                problems.append(f"{where}: {url} leads to a page without that place")
+
+    for path in sorted(html.rglob("*.css")):
+        found = REMOTE_IN_STYLE.findall(path.read_text(encoding="utf-8"))
+        problems += [f"{path.relative_to(html)}: loads {url} from another machine" for url in found]
+    return problems
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tests/check_html.py _build/html")
+    found = check(Path(sys.argv[1]).resolve(), toc_pages())
+    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+    sys.exit(1 if found else 0)

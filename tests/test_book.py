@@ -1,0 +1,329 @@
+"""The book's sources: what is stored in the notebooks, the one address of the repository, and the check of the HTML."""
+
+import ast
+import base64
+import csv
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import check_html
+import pytest
+import yaml
+from IPython.core.inputtransformer2 import TransformerManager
+
+import alexnet_course
+from alexnet_course.records import load_records
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+PAGES = check_html.toc_pages()
+CHAPTERS = [page for page in PAGES if (BOOK / f"{page}.ipynb").exists()]
+NOTEBOOKS = {name: json.loads((BOOK / f"{name}.ipynb").read_text(encoding="utf-8")) for name in CHAPTERS}
+REPOSITORY = CONFIG["repository"]["url"]
+TAGS = {"hide-cell", "hide-input", "hide-output", "remove-cell", "remove-input", "nbval-ignore-output"}
+
+INSTALL_CELL = f"""\
+# On Colab this installs the course; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    %pip install -q "{PROJECT["name"]} @ git+{REPOSITORY}@v{PROJECT["version"]}"
+    %pip install -q --no-deps d2l"""
+
+each_chapter = pytest.mark.parametrize("name", CHAPTERS)
+
+
+def cells(name: str, kind: str) -> list[dict]:
+    return [cell for cell in NOTEBOOKS[name]["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict) -> set[str]:
+    return set(cell["metadata"].get("tags", []))
+
+
+def outputs(name: str) -> list[tuple[dict, dict]]:
+    return [(cell, output) for cell in cells(name, "code") for output in cell["outputs"]]
+
+
+def definitions(nodes: Iterable[ast.AST]) -> list[str]:
+    return [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+def text_of(output: dict) -> str:
+    parts = [output.get("text", "")]
+    parts += [value for mime, value in output.get("data", {}).items() if mime.startswith("text/")]
+    return "\n".join("".join(part) for part in parts)
+
+
+def test_every_notebook_is_in_the_table_of_contents():
+    assert sorted(path.stem for path in BOOK.glob("*.ipynb")) == CHAPTERS
+    assert len(CHAPTERS) >= 2
+
+
+class TestStoredNotebook:
+    @each_chapter
+    def test_was_run_from_top_to_bottom(self, name):
+        counts = [cell["execution_count"] for cell in cells(name, "code") if source(cell).strip()]
+        assert counts == list(range(1, len(counts) + 1))
+
+    @each_chapter
+    def test_holds_no_error_and_no_warning(self, name):
+        for cell, output in outputs(name):
+            assert output["output_type"] != "error", source(cell)
+            assert output.get("name") != "stderr", source(cell)
+
+    @each_chapter
+    def test_is_the_same_on_every_machine(self, name):
+        """No address of an object, no folder of whoever ran it, no time stamp."""
+        for cell, output in outputs(name):
+            assert not re.search(r" at 0x[0-9a-f]{6,}", text_of(output)), source(cell)
+            assert not re.search(r"(?<![\w.])/(?:home|root|Users|tmp|work|opt|usr)/", text_of(output)), source(cell)
+        for cell in NOTEBOOKS[name]["cells"]:
+            assert "execution" not in cell["metadata"], "run `make execute`, which stores no time stamps"
+
+    @each_chapter
+    def test_is_small_and_runs_with_the_usual_kernel(self, name):
+        assert (BOOK / f"{name}.ipynb").stat().st_size < 1_000_000
+        kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+        assert NOTEBOOKS[name]["metadata"]["kernelspec"] == kernel
+
+    @each_chapter
+    def test_is_compared_in_whole(self, name):
+        """Cells may ask nbval not to compare what depends on training, but not to be left out."""
+        for cell in cells(name, "code"):
+            assert tags(cell) <= TAGS, source(cell)
+            assert "NBVAL" not in source(cell)
+
+    @each_chapter
+    def test_cells_have_ids_of_their_own(self, name):
+        ids = [cell["id"] for cell in NOTEBOOKS[name]["cells"]]
+        assert len(ids) == len(set(ids))
+
+
+class TestFigures:
+    @each_chapter
+    def test_are_png_with_caption_name_and_alternative_text(self, name):
+        for cell, output in outputs(name):
+            mimes = set(output.get("data", {}))
+            pictures = {mime for mime in mimes if mime.startswith("image/")}
+            assert pictures <= {"image/png"}, source(cell)
+            assert not any("widget" in mime or "javascript" in mime for mime in mimes), source(cell)
+            if pictures:
+                assert base64.b64decode("".join(output["data"]["image/png"])).startswith(b"\x89PNG")
+                shown = cell["metadata"]["mystnb"]
+                assert len(shown["figure"]["caption"]) > 20, source(cell)
+                assert shown["figure"]["name"].startswith("fig-"), source(cell)
+                assert len(shown["image"]["alt"]) > 20, source(cell)
+
+    @each_chapter
+    def test_come_one_to_a_cell(self, name):
+        for cell in cells(name, "code"):
+            drawn = [output for output in cell["outputs"] if "image/png" in output.get("data", {})]
+            assert len(drawn) == ("figure" in cell["metadata"].get("mystnb", {})), source(cell)
+
+    def test_have_names_of_their_own(self):
+        shown = [cell["metadata"].get("mystnb", {}) for name in CHAPTERS for cell in cells(name, "code")]
+        names = Counter(figure["figure"]["name"] for figure in shown if "figure" in figure)
+        assert len(names) >= 2
+        assert max(names.values()) == 1
+
+
+class TestCode:
+    @each_chapter
+    def test_first_cell_installs_the_course_on_colab(self, name):
+        first = cells(name, "code")[0]
+        assert source(first) == INSTALL_CELL
+        assert "hide-cell" in tags(first)
+
+    def test_no_two_chapters_share_a_cell(self):
+        seen = Counter(
+            source(cell).strip()
+            for name in CHAPTERS
+            for cell in cells(name, "code")[1:]
+            if len(source(cell).splitlines()) > 2
+        )
+        assert [text for text, count in seen.items() if count > 1] == []
+
+    def test_no_function_is_defined_twice(self):
+        """Neither in two chapters, nor in a chapter and in the package."""
+        trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "alexnet_course").rglob("*.py")]
+        defined = Counter({name for tree in trees for name in definitions(tree.body)})
+        for name in CHAPTERS:
+            code = TransformerManager().transform_cell("\n".join(source(cell) for cell in cells(name, "code")[1:]))
+            defined.update(set(definitions(ast.walk(ast.parse(code)))))
+        assert [name for name, count in defined.items() if count > 1] == []
+
+
+class TestExercises:
+    @each_chapter
+    def test_are_followed_by_a_solution_that_runs(self, name):
+        """After an exercise comes, at most, a folded text; then folded code."""
+        all_cells = NOTEBOOKS[name]["cells"]
+        for place, cell in enumerate(all_cells):
+            if ":class: exercise" not in source(cell):
+                continue
+            after = [c for c in all_cells[place + 1 : place + 3] if "{dropdown} Solution" not in source(c)]
+            assert after, source(cell)
+            assert after[0]["cell_type"] == "code", source(cell)
+            assert "hide-cell" in tags(after[0]), source(cell)
+
+    def test_there_are_enough(self):
+        exercises = [cell for cell in cells("02-shapes", "markdown") if ":class: exercise" in source(cell)]
+        assert len(exercises) >= 8
+        for cell in exercises:
+            assert source(cell).count(":class: exercise") == 1
+
+
+class TestRepositoryAddress:
+    """_config.yml is the one place; everything else must say the same."""
+
+    def test_in_the_metadata(self):
+        assert PROJECT["urls"] == {"Repository": REPOSITORY}
+        assert CITATION["repository-code"] == REPOSITORY
+
+    @pytest.mark.parametrize(
+        "path",
+        [ROOT / "README.md", BOOK / "index.md", *(BOOK / f"{name}.ipynb" for name in CHAPTERS)],
+        ids=lambda path: path.name,
+    )
+    def test_in_the_text(self, path):
+        owner_and_name = REPOSITORY.removeprefix("https://github.com/")
+        found = re.findall(r"github(?:\.com)?/([\w.-]+/alexnet-course)\b", path.read_text(encoding="utf-8"))
+        assert found
+        assert set(found) == {owner_and_name}
+
+    def test_version_is_the_same_everywhere(self):
+        assert PROJECT["version"] == alexnet_course.__version__ == CITATION["version"]
+
+
+class TestFrontMatter:
+    def test_links_of_the_readme_lead_somewhere(self):
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+        local = [link for link in links if "://" not in link]
+        assert "book/alexnet.png" in local
+        assert [link for link in local if not (ROOT / link).exists()] == []
+        colab = CONFIG["launch_buttons"]["colab_url"] + "/github/" + REPOSITORY.removeprefix("https://github.com/")
+        opened = [link for link in links if link.startswith(colab)]
+        assert opened == [f"{colab}/blob/{CONFIG['repository']['branch']}/book/{name}.ipynb" for name in CHAPTERS]
+
+    def test_example_of_the_readme_runs(self, capsys):
+        """All but its last part, which trains."""
+        (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+        before, training = example.rsplit("\n\n", 1)
+        exec(before, {})
+        assert "classifier.6 (10,) 40970" in capsys.readouterr().out
+        assert training.startswith("run = train(")
+
+    def test_result_of_the_readme_is_the_records(self):
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        (record,) = (r for r in load_records() if r["recipe"]["name"] == "alexnet-cifar-3x3.modern")
+        low, high = record["test_accuracy_interval"]
+        assert f"reaches {record['test_accuracy']:.2%}".replace("%", " %") in text
+        assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" in text
+
+    def test_picture_is_small(self):
+        assert 10_000 < (BOOK / "alexnet.png").stat().st_size < 200_000
+
+    def test_every_chapter_has_its_time(self):
+        with (BOOK / "timings.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["Chapter"] for row in rows] == [*(f"{{doc}}`{name}`" for name in CHAPTERS), "measured on"]
+        for row in rows[:-1]:
+            assert re.fullmatch(r"(\d+ min )?\d+ s", row["On your computer"])
+            assert re.fullmatch(r"(\d+ min )?\d+ s|not measured", row["On Colab"])
+        assert "PyTorch" in rows[-1]["On your computer"]
+
+
+def test_every_word_of_the_glossary_is_used():
+    glossary = (BOOK / "glossary.md").read_text(encoding="utf-8").split("```{glossary}")[1]
+    terms = re.findall(r"^(\S.*)\n  \S", glossary, re.MULTILINE)
+    text = " ".join(source(cell) for name in CHAPTERS for cell in NOTEBOOKS[name]["cells"]).lower()
+    assert len(terms) > 20
+    assert terms == sorted(terms, key=str.lower)
+    assert [term for term in terms if term.lower() not in text] == []
+
+
+def test_every_reference_is_cited():
+    keys = re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    texts = [source(cell) for name in CHAPTERS for cell in cells(name, "markdown")]
+    texts += [path.read_text(encoding="utf-8") for path in BOOK.glob("*.md")]
+    cited = {
+        key.strip()
+        for text in texts
+        for group in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)
+        for key in group.split(",")
+    }
+    assert len(keys) == len(set(keys))
+    assert set(keys) == cited
+
+
+class TestCheckHtml:
+    """The check that `make book` runs finds what it is there to find."""
+
+    WORDS = "word " * check_html.FEWEST_WORDS
+
+    def problems(self, folder: Path, pages: list[str] = ("index",), **files: str) -> list[str]:
+        for name, text in files.items():
+            (folder / f"{name}.html").write_text(text, encoding="utf-8")
+        return check_html.check(folder, list(pages))
+
+    def test_passes_a_sound_page(self, tmp_path):
+        page = (
+            f'<a href="#here">there</a><a href="https://example.org/">out</a><article id="here">{self.WORDS}</article>'
+        )
+        assert self.problems(tmp_path, index=page) == []
+
+    def test_finds_a_missing_page(self, tmp_path):
+        (problem,) = self.problems(tmp_path, ["index", "lost"], index=f"<article>{self.WORDS}</article>")
+        assert problem == "lost.html: is in _toc.yml and was not rendered"
+
+    def test_finds_an_empty_page(self, tmp_path):
+        page = f"<nav>{self.WORDS}</nav><article><h1>Title</h1></article>"
+        assert self.problems(tmp_path, index=page) == ["index.html: is as good as empty (1 words)"]
+
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            '<script src="https://cdn.example.org/x.js"></script>',
+            '<script src="//cdn.example.org/x.js"></script>',
+            '<script>import("https://cdn.example.org/x.mjs")</script>',
+            '<link rel="stylesheet" href="https://cdn.example.org/x.css">',
+            '<link rel="preconnect" href="https://fonts.example.org">',
+            '<img src="https://example.org/x.png">',
+            '<img srcset="https://example.org/x.png 2x">',
+            '<iframe src="https://example.org/"></iframe>',
+            "<style>@import 'https://example.org/x.css';</style>",
+            '<p style="background: url(https://example.org/x.png)">',
+        ],
+    )
+    def test_finds_what_is_loaded_from_elsewhere(self, tmp_path, tag):
+        problems = self.problems(tmp_path, index=f"{tag}<article>{self.WORDS}</article>")
+        assert len(problems) == 1
+        assert problems[0].endswith("from another machine")
+
+    def test_finds_a_font_in_a_style_sheet(self, tmp_path):
+        (tmp_path / "x.css").write_text("@font-face { src: url('https://example.org/x.woff2') }", encoding="utf-8")
+        (problem,) = self.problems(tmp_path, index=f"<article>{self.WORDS}</article>")
+        assert problem == "x.css: loads url('https://example.org/x.woff2 from another machine"
+
+    @pytest.mark.parametrize("link", ["lost.html", "#lost", "other.html#lost", "pictures/lost.png"])
+    def test_finds_a_link_that_leads_nowhere(self, tmp_path, link):
+        page = f'<article><a href="{link}">x</a>{self.WORDS}</article>'
+        (problem,) = self.problems(tmp_path, index=page, other="<p id='there'>")
+        assert problem.startswith(f"index.html: {link} leads ")
+
+    def test_finds_an_error_of_sphinx(self, tmp_path):
+        page = f'<article><span class="problematic">{{ref}}`x`</span>{self.WORDS}</article>'
+        (problem,) = self.problems(tmp_path, index=page)
+        assert "error of Sphinx" in problem
