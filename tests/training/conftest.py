@@ -1,5 +1,7 @@
 """A data set that a network learns in a second: two colours, with noise."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,5 +18,12 @@ def two_colours(count: int, seed: int, size: int = 32) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def data() -> dict[str, Dataset]:
-    return {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2)}
+def data() -> dict[str, Any]:
+    """Options of ``train``: the pictures, and the CPU, where a run can be repeated to the bit."""
+    return {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2), "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def few(data) -> dict[str, Any]:
+    """The same with 12 pictures each, for what takes long."""
+    return {**data, "train_set": data["train_set"].subset(range(12)), "test_set": data["test_set"].subset(range(12))}

@@ -101,8 +101,7 @@ def test_evaluate_leaves_the_mode_and_the_weights_alone(data):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_pictures_are_enlarged_to_what_the_network_takes(data):
-    few = {key: part.subset(range(12)) for key, part in data.items()}
+def test_pictures_are_enlarged_to_what_the_network_takes(few):
     shapes = []
     recipe = Recipe(model="alexnet-d2l", epochs=1, batch_size=4, validation_size=4, precision="fp32")
     run = train(recipe, **few)
@@ -141,9 +140,8 @@ def test_every_precision_trains(data, precision):
     assert all(weight.dtype == torch.float32 for weight in run.model.parameters())
 
 
-def test_fp16_takes_the_same_step_as_fp32_within_its_rounding(data):
+def test_fp16_takes_the_same_step_as_fp32_within_its_rounding(few):
     """With gradient scaling, as on Colab's T4. One small step, because processors without fp16 emulate it slowly."""
-    few = {key: part.subset(range(16)) for key, part in data.items()}
     runs = {p: train(small(model="lenet5", epochs=1, validation_size=4, precision=p), **few) for p in ("fp16", "fp32")}
     start = [weight.detach().clone() for weight in runs["fp16"].model.parameters()]
     for run in runs.values():
@@ -216,7 +214,7 @@ def test_validation_count():
 def test_train_and_test_pictures_of_different_classes_are_refused(data):
     other = Dataset(data["test_set"].images, data["test_set"].labels, ("red", "green"), "other")
     with pytest.raises(CourseError, match="do not have the same classes"):
-        train(small(), train_set=data["train_set"], test_set=other)
+        train(small(), train_set=data["train_set"], test_set=other, device="cpu")
 
 
 def test_nothing_that_exists_is_overwritten(data, tmp_path):
