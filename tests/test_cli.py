@@ -162,7 +162,13 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_ctrl_c_exits_130_and_says_what_was_kept(tree, tmp_path):
     run = tmp_path / "run"
     command = [*COMMAND, "train", "cnn4", "--data", f"folder:{tree}", "--out", str(run), *SMALL, "--epochs", "10000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def hear_ctrl_c() -> None:
+        """A shell lets what it starts in the background ignore Ctrl-C, and this test may run in one."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c) as process:
         try:
             until = time.monotonic() + 120
             while not (run / "weights.safetensors").exists():

@@ -72,12 +72,13 @@ class D2LAlexNet(Network):
     """The AlexNet of "Dive into Deep Learning": one chain of layers; N×in_channels×H×W in, N×num_classes logits out.
 
     The first convolution has padding 1, so that 224×224 gives 54×54; the last map is 5×5 and goes straight into the
-    head. Layers and parameter names are those of d2l's ``AlexNet`` (S4). ``trailing_relu`` adds S1's mistake: a ReLU
-    after the logits, which forbids negative ones and stops the gradient of every class that it sets to zero.
+    head. Layers and parameter names are those of d2l's ``AlexNet`` (S1; S4 with ``in_channels=1``). ``trailing_relu``
+    adds S1's mistake: a ReLU after the logits, which forbids negative ones and stops the gradient of every class that
+    it sets to zero.
     """
 
     def __init__(
-        self, num_classes: int = 10, in_channels: int = 1, dropout: float = 0.5, trailing_relu: bool = False
+        self, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5, trailing_relu: bool = False
     ) -> None:
         super().__init__()
         one, two, three, four, five = PAPER_CHANNELS

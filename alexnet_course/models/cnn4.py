@@ -1,6 +1,5 @@
 """The four-layer network on which the AlexNet paper tries ReLU against tanh, and LRN, on CIFAR-10."""
 
-import torch
 from torch import nn
 
 from alexnet_course.errors import CourseError
@@ -41,10 +40,3 @@ class CNN4(Network):
         )
         self.classifier = nn.Sequential(nn.Linear(64 * 4 * 4, num_classes))
         self.measure_input()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
-        self.check_input(x)
-        x = self.features(x)
-        x = torch.flatten(x, 1)
-        return self.classifier(x)

@@ -1,6 +1,5 @@
 """LeNet-5, for scale: what came fourteen years before AlexNet."""
 
-import torch
 from torch import nn
 
 from alexnet_course.models.network import Network
@@ -27,10 +26,3 @@ class LeNet5(Network):
         )
         self.classifier = nn.Sequential(nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, num_classes))
         self.measure_input()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
-        self.check_input(x)
-        x = self.features(x)
-        x = torch.flatten(x, 1)
-        return self.classifier(x)

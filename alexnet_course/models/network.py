@@ -10,11 +10,14 @@ NO_LIMIT = 10_000  # pixels; a network that takes pictures of this side takes la
 
 
 class Network(nn.Module):
-    """Base of all networks. A subclass calls ``measure_input`` once its layers exist, and ``check_input`` in forward.
+    """Base of all networks: ``features``, flattened, go into the ``classifier``; N×C×H×W in, N×num_classes logits out.
 
-    Its layers must follow one another in the order in which they are defined, flattened before the first linear one.
+    A subclass calls ``measure_input`` once its layers exist, and ``check_input`` where it has a forward of its own. Its
+    layers must follow one another in the order in which they are defined, flattened before the first linear one.
     """
 
+    features: nn.Module
+    classifier: nn.Module
     name: str
     """The registry's name for the network; the class's name where it was built by hand."""
     in_channels: int
@@ -27,6 +30,13 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.name = type(self).__name__
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        self.check_input(x)
+        x = self.features(x)
+        x = torch.flatten(x, 1)
+        return self.classifier(x)
 
     def measure_input(self) -> None:
         """Finds out, with integers alone, which pictures the layers can take. To be called again if layers change."""

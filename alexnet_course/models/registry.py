@@ -45,10 +45,10 @@ _SPECS = (
     ModelSpec(
         "alexnet-d2l",
         alexnet.D2LAlexNet,
-        (1, 224, 224),
+        (3, 224, 224),
         10,
-        46_764_746,
-        "S4; S1 with in_channels=3",
+        46_787_978,
+        "S1; S4 with in_channels=1",
         "d2l's network; trailing_relu=True adds S1's ReLU after the logits",
     ),
     ModelSpec(

@@ -1,6 +1,5 @@
 """S2's fine-tuned networks: AlexNet's five stages with every convolution replaced by two or three of 3×3."""
 
-import torch
 from torch import nn
 
 from alexnet_course.models.layers import hidden_and_output
@@ -44,13 +43,6 @@ class VGGStyle(Network):
         self.features = nn.Sequential(*layers)
         self.classifier = hidden_and_output(width, HIDDEN, num_classes, dropout)
         self.measure_input()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
-        self.check_input(x)
-        x = self.features(x)
-        x = torch.flatten(x, 1)
-        return self.classifier(x)
 
 
 def vgg_style(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> VGGStyle:

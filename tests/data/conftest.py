@@ -49,13 +49,18 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up before the end is what some tests are about."""
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
     """A folder, and the address under which a web server on this machine serves it."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder = tmp_path / "served"
     folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as httpd:
+    with Server(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as httpd:
         Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
         yield folder, f"http://127.0.0.1:{httpd.server_port}/"
         httpd.shutdown()
