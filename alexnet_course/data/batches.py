@@ -77,5 +77,6 @@ class BatchLoader:
         if self.training and change.cutout:
             pixels = cutout(pixels, change.cutout, generator)
         if pixels.shape[-1] != self.size:
-            pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=True)
+            smaller = self.size < pixels.shape[-1]  # only then is there anything to smooth
+            pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
         return pixels

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
@@ -47,6 +48,32 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(data):
     for entry, again in zip(first.history, second.history, strict=True):
         for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
             assert entry[key] == again[key]
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations that make the processor wait for the device: a tensor's value or a data-dependent size."""
+
+    WAITING = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += operation in self.WAITING
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_nothing_is_read_back_inside_an_epoch(data, optimiser):
+    run = train(small(optimiser=optimiser, crop=4, flip=True, cutout=8, colour_pca=0.1, epochs=1), **data)
+    after_each_step = []
+    with HostReads() as reads:
+        run.on_step = lambda: after_each_step.append(reads.count)
+        next(run)
+    assert len(after_each_step) == len(run.train_loader) == 3
+    assert len(set(after_each_step)) == 1  # the first step may import parts of torch that read something once
+    assert reads.count > after_each_step[-1]  # after the epoch; so the count works
 
 
 def test_the_test_pictures_are_read_once_and_at_the_end(data, monkeypatch):
