@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import torch
 
 from alexnet_course import __version__
-from alexnet_course.data import load_dataset
+from alexnet_course.data import load_dataset, splits_of
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, build_model, summary
 from alexnet_course.recipes import load_recipe
@@ -140,13 +140,8 @@ def parse_size(text: str) -> tuple[int, int, int]:
 
 
 def data_command(options: argparse.Namespace) -> None:
-    for split in ("train", "test"):
-        try:
-            dataset = load_dataset(options.spec, split)
-        except CourseError:
-            if split == "train" and options.spec == "cifar10.1":
-                continue  # it has test pictures only
-            raise
+    for split in splits_of(options.spec):
+        dataset = load_dataset(options.spec, split)
         size = "×".join(map(str, dataset.images.shape[1:]))
         mean, std = dataset.channel_statistics()
         print(f"{dataset.name} {split}: {len(dataset):,} pictures of {size}, {len(dataset.classes)} classes")
@@ -205,7 +200,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         dataset,
         mean=trained_on["mean"],
         std=trained_on["std"],
-        input_size=recipe.input_size or MODELS[recipe.model].input_size[1],
+        input_size=recipe.picture_size,
         precision=resolve_precision(recipe.precision, device),
     )
     print(f"{dataset.name}: accuracy {describe(result.accuracy, result.interval)}, loss {result.loss:.4f}, "

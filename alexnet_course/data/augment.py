@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alexnet_course.errors import CourseError
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -70,6 +72,9 @@ def principal_colours(images: Tensor) -> tuple[Tensor, Tensor]:
 
     ``images`` is uint8 N×3×H×W; the values are on the 0..1 scale, the result is float64. Paper section 4.1.
     """
+    if images.shape[1] != 3:
+        raise CourseError(f"The pictures have {images.shape[1]} channels, but principal colours are those of RGB; "
+                          "leave colour_pca at 0.")  # fmt: skip
     count = images.shape[0] * images.shape[2] * images.shape[3]
     total = torch.zeros(3, dtype=torch.float64)
     products = torch.zeros(3, 3, dtype=torch.float64)

@@ -37,7 +37,7 @@ class BatchLoader:
         self.images = dataset.images.to(device)
         self.labels = dataset.labels.to(device)
         self.batch_size = min(batch_size, len(dataset))
-        self.size = size or dataset.images.shape[-1]
+        self.size = size
         self.training = training
         self.augmentation = augmentation or Augmentation()
         self.generator = generator
@@ -63,9 +63,9 @@ class BatchLoader:
             order = torch.arange(count, device=device)
         for step in range(len(self)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self._prepare(self.images[chosen]), self.labels[chosen]
+            yield self.prepare(self.images[chosen]), self.labels[chosen]
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         """uint8 pictures → what the network sees."""
         change, generator = self.augmentation, self.generator
         if self.training and (change.crop or change.flip):
@@ -76,7 +76,7 @@ class BatchLoader:
         pixels = (pixels - self.mean) / self.std
         if self.training and change.cutout:
             pixels = cutout(pixels, change.cutout, generator)
-        if pixels.shape[-1] != self.size:
-            smaller = self.size < pixels.shape[-1]  # only then is there anything to smooth
+        if self.size is not None and pixels.shape[2:] != (self.size, self.size):
+            smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
         return pixels

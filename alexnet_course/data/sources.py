@@ -32,6 +32,8 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
     """
     if split not in (None, *SPLITS):
         raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")
+    if split is not None and split not in splits_of(spec):
+        raise CourseError(f"{spec!r} has no {split} split; ask for its test split, or train on 'cifar10'.")
     kept = Path(root).expanduser() if root is not None else cache_dir()
     if spec.startswith("folder:"):
         path = spec.removeprefix("folder:")
@@ -41,14 +43,17 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
     if spec in TORCHVISION:
         return load_cifar(spec, split or "train", kept)
     if spec == CIFAR10_1:
-        if split == "train":
-            raise CourseError(f"{spec!r} has no train split; ask for its test split, or train on 'cifar10'.")
         return load_cifar10_1(kept)
     if spec == "doodles":
         return _doodles(split or "train")
     if Path(spec).expanduser().is_dir():
         raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
     raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, SPECS)}.")
+
+
+def splits_of(spec: str) -> tuple[str, ...]:
+    """The splits that the data set has: ``train`` and ``test``, but for CIFAR-10.1, which is test pictures only."""
+    return ("test",) if spec == CIFAR10_1 else SPLITS
 
 
 @cache  # drawing takes a few seconds, and a notebook asks again and again

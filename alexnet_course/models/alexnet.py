@@ -1,10 +1,15 @@
 """AlexNet and its relatives: five convolutions, three poolings, three linear layers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
 from alexnet_course.models.layers import hidden_and_output, local_response_norm
 from alexnet_course.models.network import Network
+
+Builder = Callable[..., "AlexNet"]
 
 PAPER_CHANNELS = (96, 256, 384, 384, 256)  # Krizhevsky et al. 2012, figure 2, both GPUs together
 ONE_TOWER_CHANNELS = (64, 192, 384, 256, 256)  # Krizhevsky 2014, "One weird trick", as torchvision builds it
@@ -108,90 +113,31 @@ class D2LAlexNet(Network):
         return self.net(x)
 
 
-def alexnet_2012(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """The paper's own network, for 227×227 pictures (Krizhevsky et al. 2012, sections 3 and 4.2)."""
-    return AlexNet(
-        PAPER_CHANNELS,
-        kernel=11,
-        stride=4,
-        padding=0,  # the paper says 224×224, which without padding gives 54×54 and not its 55×55
-        groups=2,
-        lrn=True,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-        dropout_first=False,
-    )
+def _variant(channels: tuple[int, int, int, int, int], pool: type[nn.Module] | None = None, **layers: Any) -> Builder:
+    """The builder of one AlexNet: ``layers`` are its arguments, ``pool`` the class that brings its last map to 6×6."""
+
+    def build(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
+        last = pool((6, 6)) if pool is not None else None
+        return AlexNet(channels, pool=last, num_classes=num_classes, in_channels=in_channels, dropout=dropout, **layers)
+
+    return build
 
 
-def alexnet_lrn(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """S2's first network: the paper's on one GPU, that is without groups, for 227×227 pictures."""
-    return AlexNet(
-        PAPER_CHANNELS,
-        kernel=11,
-        stride=4,
-        padding=0,
-        lrn=True,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-        dropout_first=False,
-    )
+# The paper's own network (Krizhevsky et al. 2012, sections 3 and 4.2). It says 224×224, which without padding gives
+# 54×54 after the first convolution and not its 55×55; 227×227 does.
+alexnet_2012 = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2, lrn=True, dropout_first=False)
 
+# S2's first network: the paper's on one GPU, that is without groups.
+alexnet_lrn = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, lrn=True, dropout_first=False)
 
-def alexnet_owt(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """torchvision's ``alexnet``, after Krizhevsky 2014; adaptive pooling lets it take any picture that survives."""
-    return AlexNet(
-        ONE_TOWER_CHANNELS,
-        kernel=11,
-        stride=4,
-        padding=2,
-        pool=nn.AdaptiveAvgPool2d((6, 6)),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-    )
+# torchvision's, after Krizhevsky 2014; adaptive pooling lets it take any picture that survives the layers before.
+alexnet_owt = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=11, stride=4, padding=2)
 
+# S0: torchvision's with another first convolution, for 32×32 pictures.
+alexnet_cifar_3x3 = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=3, stride=1, padding=2)
 
-def alexnet_cifar_3x3(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """S0: torchvision's network with a first convolution of 3×3, stride 1 and padding 2, for 32×32 pictures."""
-    return AlexNet(
-        ONE_TOWER_CHANNELS,
-        kernel=3,
-        stride=1,
-        padding=2,
-        pool=nn.AdaptiveAvgPool2d((6, 6)),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-    )
-
-
-def alexnet_cifar_5x5(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """S3: torchvision's network with a first convolution of 5×5, stride 1 and no padding, for 32×32 pictures."""
-    return AlexNet(
-        ONE_TOWER_CHANNELS,
-        kernel=5,
-        stride=1,
-        padding=0,
-        pool=nn.AdaptiveAvgPool2d((6, 6)),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-    )
-
-
-def alexnet_cifar_5x5_lrn(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-    """S3: the paper's widths with LRN, a first convolution of 5×5, and an adaptive *max* pool, for 32×32 pictures."""
-    return AlexNet(
-        PAPER_CHANNELS,
-        kernel=5,
-        stride=1,
-        padding=0,
-        lrn=True,
-        pool=nn.AdaptiveMaxPool2d((6, 6)),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        dropout=dropout,
-        dropout_first=False,
-    )
+# S3: the same with 5×5, and the paper's widths with LRN and an adaptive *max* pool.
+alexnet_cifar_5x5 = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=5, stride=1, padding=0)
+alexnet_cifar_5x5_lrn = _variant(
+    PAPER_CHANNELS, nn.AdaptiveMaxPool2d, kernel=5, stride=1, padding=0, lrn=True, dropout_first=False
+)

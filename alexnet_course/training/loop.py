@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
-from alexnet_course.models import MODELS, build_model
+from alexnet_course.models import build_model
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.precision import autocast, choose_device, resolve_precision
 from alexnet_course.training.recipe import Recipe
-from alexnet_course.training.record import environment, make_record, save_progress, save_record
+from alexnet_course.training.record import environment, kept_epoch, make_record, save_progress, save_record
 
 
 class TrainingStopped(RuntimeError):
@@ -90,8 +90,12 @@ class Run(Iterator[EpochResult]):
             **recipe.model_options,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)
-        input_size = recipe.input_size or MODELS[recipe.model].input_size[1]
-        constants: dict[str, Any] = {"mean": self.mean, "std": self.std, "size": input_size, "device": self.device}
+        constants: dict[str, Any] = {
+            "mean": self.mean,
+            "std": self.std,
+            "size": recipe.picture_size,
+            "device": self.device,
+        }
         self.train_loader = BatchLoader(
             fitting,
             recipe.batch_size,
@@ -103,7 +107,7 @@ class Run(Iterator[EpochResult]):
         self.val_loader = BatchLoader(validation, 500, **constants)
         self._constants = constants
         with torch.no_grad():  # a picture size that the network cannot take is refused before the first epoch
-            self.model.eval()(self.val_loader._prepare(self.val_loader.images[:1]))
+            self.model.eval()(self.val_loader.prepare(self.val_loader.images[:1]))
         self.environment = environment(self.device, self.precision)  # now: the code may change while this runs
         if self.out is not None:
             _make_folder(self.out)  # last, so that a run that cannot start leaves nothing behind
@@ -146,8 +150,9 @@ class Run(Iterator[EpochResult]):
                 self.on_step()
             step_losses = torch.stack(losses).cpu()
             train_seconds = time.perf_counter() - start
-            self._stop_if_not_finite(step_losses, rates, epoch)
             validation = evaluate_batches(model, self.val_loader, self.train_set.classes, self.precision)
+            # The validation loss shows what the last step did to the network, which no training loss has seen.
+            self._stop_if_not_finite([*step_losses.tolist(), validation.loss], rates, epoch)
             if isinstance(every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 every_epoch.step(validation.accuracy)
             elif every_epoch is not None:
@@ -190,14 +195,17 @@ class Run(Iterator[EpochResult]):
         loader = BatchLoader(dataset, 500, **self._constants)
         return evaluate_batches(self.model, loader, dataset.classes, self.precision)
 
-    def _stop_if_not_finite(self, step_losses: Tensor, rates: list[float], epoch: int) -> None:
-        broken = (~step_losses.isfinite()).nonzero()
-        if len(broken):
-            step = int(broken[0])
-            kept = f"; the weights of epoch {epoch - 1} are in {self.out}" if self.out is not None and epoch > 1 else ""
-            raise TrainingStopped(f"The loss became {step_losses[step].item()} in epoch {epoch} at step {step + 1} of "
-                                  f"{len(step_losses)}, at a learning rate of {rates[step]:.3g}; train again with a "
-                                  f"lower lr{kept}.")  # fmt: skip
+    def _stop_if_not_finite(self, losses: list[float], rates: list[float], epoch: int) -> None:
+        broken = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if broken is None:
+            return
+        step = min(broken, len(rates) - 1)
+        saved = kept_epoch(self.out) if self.out is not None else None
+        kept = f"; the weights of epoch {saved} are in {self.out}" if saved is not None else ""
+        raise TrainingStopped(
+            f"The loss became {losses[broken]} in epoch {epoch} at step {step + 1} of {len(rates)}, at a learning rate "
+            f"of {rates[step]:.3g}; train again with a lower lr{kept}."
+        )
 
 
 def train(recipe: Recipe, **options: Any) -> Run:

@@ -110,6 +110,11 @@ class Recipe:
     def augmentation(self) -> Augmentation:
         return Augmentation(crop=self.crop, flip=self.flip, cutout=self.cutout, colour_pca=self.colour_pca)
 
+    @property
+    def picture_size(self) -> int:
+        """Side in pixels of the pictures that the network sees."""
+        return self.input_size or MODELS[self.model].input_size[1]
+
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some values changed, checked like any other recipe."""
         return Recipe.from_dict({**self.as_dict(), **changes})

@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from alexnet_course.data.augment import colour_pca, crop_and_flip, cutout, principal_colours
+from alexnet_course.errors import CourseError
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -70,6 +72,11 @@ def test_colour_shift_is_one_colour_a_picture_with_the_paper_s_spread():
     torch.testing.assert_close(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-5, rtol=0)
     spread = (shift[:, :, 0, 0].double() @ eigenvectors).std(0)
     torch.testing.assert_close(spread, 0.1 * eigenvalues, rtol=0.03, atol=0)
+
+
+def test_principal_colours_need_three_channels():
+    with pytest.raises(CourseError, match="have 1 channels, but principal colours are those of RGB"):
+        principal_colours(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
 def test_no_colour_shift_at_strength_zero():

@@ -70,6 +70,13 @@ def test_augmentation_is_for_training_only_and_repeats_for_a_seed():
     assert torch.equal(values(first_batch(1, False)), images.long())
 
 
+def test_pictures_that_are_not_square_are_brought_to_a_square_and_left_alone_without_a_size():
+    oblong = Dataset(torch.zeros(2, 3, 16, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), ("a",), "oblong")
+    for size, shape in ((8, (2, 3, 8, 8)), (None, (2, 3, 16, 8))):
+        images, _ = next(iter(BatchLoader(oblong, 2, mean=MEAN, std=STD, size=size)))
+        assert images.shape == shape
+
+
 def test_pictures_are_resized_to_what_the_network_takes():
     loader = BatchLoader(numbered(4), 4, mean=MEAN, std=STD, size=20)
     images, _ = next(iter(loader))

@@ -154,6 +154,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_located(data, tmp_path):
     assert json.loads((tmp_path / "run" / "history.json").read_text())[-1]["epoch"] == 1
 
 
+def test_a_network_that_breaks_in_the_last_step_of_all_is_not_recorded(data, tmp_path):
+    run = train(small(epochs=1), out=tmp_path / "run", **data)
+
+    def break_after_the_last_step() -> None:
+        seen.append(1)
+        if len(seen) == run.steps:
+            with torch.no_grad():
+                next(run.model.parameters()).fill_(math.nan)
+
+    seen: list[int] = []
+    run.on_step = break_after_the_last_step
+    with pytest.raises(TrainingStopped, match=r"The loss became nan in epoch 1 at step 3 of 3.* with a lower lr\.$"):
+        next(run)
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_a_rate_that_is_far_too_high_stops_the_run(data):
     with pytest.raises(TrainingStopped, match=r"The loss became (nan|inf) in epoch \d+ at step \d+ of \d+, at a learn"):
         fit(small(lr=100, epochs=20, schedule="constant", momentum=0.99), progress=False, **data)
