@@ -2,10 +2,12 @@ import json
 
 import pytest
 
+from alexnet_course.data.doodles import TRAIN_SIZE
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS
 from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
 from alexnet_course.training import Recipe
+from alexnet_course.training.loop import validation_count
 
 
 def test_defaults_are_a_valid_recipe_named_after_its_model():
@@ -109,3 +111,5 @@ def test_the_package_s_recipes_are_valid_and_say_what_they_are(name):
     assert recipe.name == name
     assert name.startswith(recipe.model + ".")
     assert (FOLDER / f"{name}.toml").read_text().startswith("#")
+    assert validation_count(recipe.validation_size, 50_000) == 5000
+    assert validation_count(recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
