@@ -8,7 +8,7 @@ from alexnet_course.models import build_model, list_models, summary
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import load_records
 from alexnet_course.shapes import conv_output_size, layer_table
-from alexnet_course.training import Recipe, evaluate, fit, train
+from alexnet_course.training import Recipe, evaluate, fit, resume, train
 
 __all__ = [
     "CourseError",
@@ -24,6 +24,7 @@ __all__ = [
     "load_dataset",
     "load_recipe",
     "load_records",
+    "resume",
     "summary",
     "train",
 ]

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,9 +21,10 @@ from alexnet_course.data import load_dataset, splits_of
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, build_model, summary
 from alexnet_course.recipes import load_recipe
-from alexnet_course.training import Recipe, TrainingStopped, choose_device, evaluate, fit, load_run
+from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
 from alexnet_course.training.precision import resolve_precision
-from alexnet_course.training.record import RECORD, kept_epoch
+from alexnet_course.training.record import RECORD
+from alexnet_course.training.watching import watch
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +38,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = make_parser().parse_args(arguments)
+    warnings.showwarning = show_warning
     try:
         options.command(options)
         sys.stdout.flush()
@@ -44,13 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except TrainingStopped as error:
         print(f"alexnet-course: {error}", file=sys.stderr)
-        return 1
+        return 1 if error.signal is None else 128 + error.signal
     except KeyboardInterrupt:
-        print(f"\nalexnet-course: stopped; {kept(getattr(options, 'run_folder', None))}", file=sys.stderr)
+        print("\nalexnet-course: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one sentence, like an error, without the place in the code."""
+    print(f"\nalexnet-course: {message}", file=sys.stderr)
 
 
 def make_parser() -> Parser:
@@ -92,10 +100,19 @@ def make_parser() -> Parser:
     sub.add_argument("--batch-size", type=int, metavar="N")
     sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
     sub.add_argument("--seed", type=int, metavar="S")
-    sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     sub.add_argument("--precision", metavar="P", help="auto, bf16, fp16 or fp32")
-    sub.add_argument("--out", metavar="DIR", help="new folder for the run (default: runs/NAME-seedS)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of the recipe")
+    sub.add_argument(
+        "--out", metavar="DIR", help="folder of the run; one that was interrupted goes on (default: runs/NAME-seedS)"
+    )
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    sub.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    add_run_options(sub)
+
+    sub = add("resume", resume_command, "go on with a run that was interrupted", "resume runs/cnn4-seed0")
+    sub.add_argument("run", metavar="RUN", help="the folder of the run")
+    sub.add_argument("--data", metavar="SPEC", help="where the pictures are now, if they were moved")
+    add_run_options(sub)
 
     sub = add(
         "evaluate",
@@ -107,6 +124,13 @@ def make_parser() -> Parser:
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
     return parser
+
+
+def add_run_options(sub: argparse.ArgumentParser) -> None:
+    """What may differ from one part of an interrupted run to the next."""
+    sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    sub.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="save every N steps, not only epochs")
+    sub.add_argument("--tensorboard", action="store_true", help="write the learning curves for TensorBoard as well")
 
 
 def models_command(_: argparse.Namespace) -> None:
@@ -157,10 +181,32 @@ def train_command(options: argparse.Namespace) -> None:
     changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
     recipe = recipe.replace(**{**changes, **parse_settings(options.set)})
     folder = Path(options.out) if options.out else free_folder(Path("runs") / f"{recipe.name}-seed{recipe.seed}")
-    options.run_folder = folder
-    run = fit(recipe, device=options.device, out=folder)
+    run = train(
+        recipe,
+        device=options.device,
+        out=folder,
+        checkpoint_steps=options.checkpoint_steps,
+        deterministic=options.deterministic,
+        compile=options.compile,
+    )
+    finish(run, options)
+
+
+def resume_command(options: argparse.Namespace) -> None:
+    moved = {f"{split}_set": load_dataset(options.data, split) for split in ("train", "test")} if options.data else {}
+    run = resume(options.run, device=options.device, checkpoint_steps=options.checkpoint_steps, **moved)
+    finish(run, options)
+
+
+def finish(run: Run, options: argparse.Namespace) -> None:
+    """Train to the end, with a progress bar, and print the result."""
+    if run.record:
+        print(f"{run.out} holds this run, finished", file=sys.stderr)
+    elif run.steps_done:
+        print(f"going on in {run.out} at step {run.steps_done:,} of {run.steps:,}", file=sys.stderr)
+    watch(run, tensorboard=options.tensorboard)
     print(f"test accuracy {describe(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
-          f"validation {run.record['val_accuracy']:.2%}; record in {folder / RECORD}")  # fmt: skip
+          f"validation {run.record['val_accuracy']:.2%}; record in {run.out}/{RECORD}")  # fmt: skip
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -212,16 +258,6 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
 def describe(accuracy: float, interval: tuple[float, float] | list[float]) -> str:
     return f"{accuracy:.2%} (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
-
-
-def kept(folder: Path | None) -> str:
-    """What an interrupted command leaves behind, in words."""
-    epoch = kept_epoch(folder) if folder is not None else None
-    if epoch is None:
-        return "nothing was kept"
-    if folder is not None and (folder / RECORD).exists():
-        return f"the finished run is in {folder}"
-    return f"the weights after epoch {epoch} and the history so far are in {folder}"
 
 
 if __name__ == "__main__":

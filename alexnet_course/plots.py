@@ -168,6 +168,25 @@ def curves(
     return fig
 
 
+def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the losses and the accuracies of a run's epochs, training and validation, side by side.
+
+    Args:
+        history: a run's, one mapping an epoch.
+    """
+    fig, (losses, accuracies) = plt.subplots(1, 2, figsize=(6.0, 2.9))
+    epochs = [entry["epoch"] for entry in history]
+    for axes, figure, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
+        for part, label, style in (("train", "training", "o-"), ("val", "validation", "s--")):
+            values = [scale * entry[f"{part}_{figure}"] for entry in history]
+            axes.plot(epochs, values, style, markersize=4, label=label)
+        axes.set(xlabel="epoch", ylabel="loss" if figure == "loss" else "accuracy (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+    losses.legend()
+    return fig
+
+
 def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -> Figure:
     """Show N pictures in rows of `columns`.
 

@@ -67,19 +67,21 @@ def cutout(images: Tensor, size: int, generator: torch.Generator | None = None) 
     return images.masked_fill(hole, 0)
 
 
-def principal_colours(images: Tensor) -> tuple[Tensor, Tensor]:
+def principal_colours(images: Tensor, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eigenvalues (3, ascending) and eigenvectors (3×3, in columns) of the covariance of all RGB pixel values.
 
-    ``images`` is uint8 N×3×H×W; the values are on the 0..1 scale, the result is float64. Paper section 4.1.
+    ``images`` is uint8 N×3×H×W, of which those at ``indices`` count, or all; the values are on the 0..1 scale, the
+    result is float64. Paper section 4.1.
     """
     if images.shape[1] != 3:
         raise CourseError(f"The pictures have {images.shape[1]} channels, but principal colours are those of RGB; "
                           "leave colour_pca at 0.")  # fmt: skip
-    count = images.shape[0] * images.shape[2] * images.shape[3]
+    chosen = torch.arange(len(images)) if indices is None else indices
+    count = len(chosen) * images.shape[2] * images.shape[3]
     total = torch.zeros(3, dtype=torch.float64)
     products = torch.zeros(3, 3, dtype=torch.float64)
-    for chunk in images.split(5000):  # never a float copy of the whole data set
-        pixels = chunk.movedim(1, -1).reshape(-1, 3).to(torch.float64).cpu() / 255
+    for part in chosen.to(images.device).split(5000):  # never a float copy of the whole data set
+        pixels = images[part].movedim(1, -1).reshape(-1, 3).to(torch.float64).cpu() / 255
         total += pixels.sum(0)
         products += pixels.T @ pixels
     mean = total / count

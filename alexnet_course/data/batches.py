@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,15 @@ from alexnet_course.data.dataset import Dataset
 class BatchLoader:
     """Batches of normalised pictures (float32, N×C×H×W, channels-last) and labels, made on ``device``.
 
-    ``mean`` and ``std`` are the C normalisation constants of the *training* pictures on the 0..1 scale. Pictures are
-    enlarged or reduced to ``size``×``size`` where that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel
-    network in this way). With ``training`` the order is shuffled, ``augmentation`` is applied and a short last batch is
-    left out, so that all steps of an epoch count alike; without, every picture comes once and in order.
+    Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
+    copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
+    constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size``×``size`` where
+    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way). With ``training`` the
+    order is shuffled, ``augmentation`` is applied and a short last batch is left out, so that all steps of an epoch
+    count alike; without, every picture comes once and in order.
+
+    ``state`` is the position inside an epoch. A loader with the same pictures and settings goes on from it, after
+    ``resume``, with the batch that comes next.
     """
 
     def __init__(
@@ -26,6 +32,7 @@ class BatchLoader:
         dataset: Dataset,
         batch_size: int,
         *,
+        indices: Tensor | None = None,
         mean: Sequence[float],
         std: Sequence[float],
         size: int | None = None,
@@ -36,34 +43,60 @@ class BatchLoader:
     ) -> None:
         self.images = dataset.images.to(device)
         self.labels = dataset.labels.to(device)
-        self.batch_size = min(batch_size, len(dataset))
+        self.indices = (torch.arange(len(dataset)) if indices is None else indices).to(device)
+        self.batch_size = min(batch_size, len(self.indices))
         self.size = size
         self.training = training
         self.augmentation = augmentation or Augmentation()
         self.generator = generator
         self.mean = torch.tensor(mean, device=device)[:, None, None]
         self.std = torch.tensor(std, device=device)[:, None, None]
-        self.colours = principal_colours(dataset.images) if self.augmentation.colour_pca else None
+        self.colours = principal_colours(self.images, self.indices) if self.augmentation.colour_pca else None
+        self._order = self.indices  # of the epoch under way
+        self._step = 0  # batches of it that are done
+        self._resumed = False
 
     def __len__(self) -> int:
         """Batches an epoch."""
         if self.training:
-            return len(self.labels) // self.batch_size
-        return -(-len(self.labels) // self.batch_size)
+            return len(self.indices) // self.batch_size
+        return -(-len(self.indices) // self.batch_size)
 
     @property
     def images_per_epoch(self) -> int:
-        return len(self) * self.batch_size if self.training else len(self.labels)
+        return len(self) * self.batch_size if self.training else len(self.indices)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count, device = len(self.labels), self.labels.device
-        if self.training:
-            order = torch.randperm(count, device=device, generator=self.generator)
-        else:
-            order = torch.arange(count, device=device)
-        for step in range(len(self)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.prepare(self.images[chosen]), self.labels[chosen]
+        if not self._resumed:
+            self._order, self._step = self.indices, 0
+            if self.training:
+                shuffled = torch.randperm(len(self.indices), device=self.indices.device, generator=self.generator)
+                self._order = self.indices[shuffled]
+        self._resumed = False
+        while self._step < len(self):
+            self._step += 1  # before the batch goes out, so that a state taken with it in hand counts it as done
+            yield self.batch(self._step - 1)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Batch number ``step`` (from 0) of the epoch under way; where it is augmented, with new random numbers."""
+        chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.prepare(self.images[chosen]), self.labels[chosen]
+
+    def state(self) -> dict[str, Any]:
+        """Order of the epoch under way, batches of it that are done, and what the random generator will draw next."""
+        random = self.generator.get_state() if self.generator is not None else None
+        return {"order": self._order.cpu(), "step": self._step, "random": random}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Let the next epoch be the rest of the one that ``state`` was taken in."""
+        self._order, self._step = state["order"].to(self.indices.device), state["step"]
+        if self.generator is not None:
+            self.generator.set_state(state["random"])
+        self._resumed = self._step > 0
+
+    def rewind(self) -> None:
+        """The epoch under way is over, with all that follows it: a state taken from now on is that of a new one."""
+        self._step = 0
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pictures → what the network sees."""

@@ -2,12 +2,14 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.files import whole_file
 
 
 def cache_dir() -> Path:
@@ -15,11 +17,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ALEXNET_COURSE_CACHE") or "~/.cache/alexnet-course").expanduser()
 
 
-def write(dataset: Dataset, path: Path, key: str) -> None:
+def keep(dataset: Dataset, path: Path, key: str) -> None:
     """Keeps ``dataset`` in ``path`` under ``key``, which says what it was made from.
 
-    The file appears whole or not at all: it is written beside ``path``, flushed to the disk, then renamed. Raises
-    ``OSError`` or ``SafetensorError`` where it cannot be written.
+    A failure costs the next run some seconds and this one nothing, so it is only warned of.
     """
     about = {
         "key": key,
@@ -27,15 +28,16 @@ def write(dataset: Dataset, path: Path, key: str) -> None:
         "classes": json.dumps(dataset.classes),
         "name": dataset.name,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
-        save_file({"images": dataset.images, "labels": dataset.labels}, unfinished, metadata=about)
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
+            save_file({"images": dataset.images, "labels": dataset.labels}, part, metadata=about)
+    except (OSError, SafetensorError) as error:
+        warnings.warn(
+            f"The pictures of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
+            "makes them again; free some space there, or name another folder in ALEXNET_COURSE_CACHE.",
+            stacklevel=4,  # the line that called load_dataset
+        )
 
 
 def read(path: Path, key: str) -> Dataset | None:

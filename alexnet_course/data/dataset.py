@@ -101,8 +101,20 @@ class Dataset:
             )
         return replace(self, images=self.images[index.to(self.images.device)], labels=self.labels[index])
 
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same pictures on ``device``; not a copy where they are there already."""
+        other = copy(self)
+        object.__setattr__(other, "images", self.images.to(device))
+        object.__setattr__(other, "labels", self.labels.to(device))
+        return other
+
     def split_validation(self, size: int, seed: int) -> tuple["Dataset", "Dataset"]:
-        """Splits ``size`` pictures off for validation: ``(train, validation)``, each in the order of this data set.
+        """The two parts of ``split_indices`` as data sets of their own, which copies the pictures."""
+        train, validation = self.split_indices(size, seed)
+        return self.subset(train), self.subset(validation)
+
+    def split_indices(self, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Which pictures to train on and which ``size`` to hold out for validation: two ascending int64 tensors.
 
         Stratified: each class gives its proportional share of ``size``, rounded up or down. The choice depends on
         ``seed`` and the pictures alone and not on the order in which they are stored, so an archive and a folder of the
@@ -127,24 +139,27 @@ class Dataset:
             indices.sort(key=self._digests.__getitem__)
             order = torch.randperm(len(indices), generator=generator)
             chosen[torch.tensor(indices, dtype=torch.int64)[order[: shares[name]]]] = True
-        return self.subset((~chosen).nonzero().flatten()), self.subset(chosen.nonzero().flatten())
+        return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
 
-    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def channel_statistics(self, indices: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and (population) standard deviation of each channel, two tuples of C floats, for pixels scaled to 0..1.
 
-        Computed in float64 from integer histograms, so exact, and without a float copy of the pictures. Raises
-        ``CourseError`` for an empty data set.
+        Of the pictures at ``indices``, or of all. Computed in float64 from integer histograms, so exact, and without a
+        copy of the pictures. Raises ``CourseError`` where there are no pictures.
         """
-        if not len(self):
+        chosen = torch.arange(len(self)) if indices is None else indices
+        if not len(chosen):
             raise CourseError(
                 f"{self.name!r} has no pictures, so its channels have no mean; load a split that has some."
             )
         values = torch.arange(256, dtype=torch.float64) / 255
         means, deviations = [], []
         for channel in range(self.images.shape[1]):
-            chunks = self.images[:, channel].split(_CHUNK)
-            counts = sum(torch.bincount(chunk.flatten(), minlength=256).cpu() for chunk in chunks)
-            weights = torch.as_tensor(counts).double() / (len(self) * self.images[0, 0].numel())
+            plane = self.images[:, channel]
+            counts = torch.zeros(256, dtype=torch.int64)
+            for part in chosen.to(plane.device).split(_CHUNK):
+                counts += torch.bincount(plane[part].flatten(), minlength=256).cpu()
+            weights = counts.double() / counts.sum()
             mean = (weights * values).sum()
             means.append(mean.item())
             deviations.append((weights * (values - mean) ** 2).sum().sqrt().item())

@@ -1,7 +1,6 @@
 """``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, read through torchvision, decoded once and cached."""
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from alexnet_course.data import cache
@@ -55,7 +53,7 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
     if dataset is None:
         labels = torch.tensor([label for _, label in listing[split].samples], dtype=torch.int64)
         dataset = Dataset(_decode(files, str(path / split)), labels, classes, f"folder:{path.resolve().name}")
-        _keep(dataset, kept, key)
+        cache.keep(dataset, kept, key)
     return dataset.renamed(KNOWN_FINGERPRINTS.get(dataset.fingerprint, dataset.name))
 
 
@@ -110,18 +108,6 @@ def _state(files: list[str], tree: Path) -> str:
             raise _unreadable(file, f" ({error.strerror})") from error
         digest.update(f"{file[len(str(tree)) :]}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
-
-
-def _keep(dataset: Dataset, path: Path, key: str) -> None:
-    """Caches ``dataset``. A failure costs the next run some seconds and this one nothing, so it is only warned of."""
-    try:
-        cache.write(dataset, path, key)
-    except (OSError, SafetensorError) as error:
-        warnings.warn(
-            f"The decoded pictures of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the "
-            "next run decodes them again; free some space there, or name another folder in ALEXNET_COURSE_CACHE.",
-            stacklevel=4,  # the line that called load_dataset
-        )
 
 
 def _decode(files: list[str], what: str) -> torch.Tensor:

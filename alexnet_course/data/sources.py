@@ -1,14 +1,16 @@
 """``load_dataset``: from a short text such as ``cifar10`` or ``folder:pictures`` to a ``Dataset``."""
 
-from functools import cache
+from functools import cache as memory
+from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+import PIL
 import torch
 
-from alexnet_course.data.cache import cache_dir
+from alexnet_course.data import cache, doodles
 from alexnet_course.data.cifar import CIFAR10_1, TORCHVISION, load_cifar, load_cifar10_1
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.data.doodles import CLASSES, draw_doodles
 from alexnet_course.data.folder import SPLITS, load_folder
 from alexnet_course.errors import CourseError, nearest
 
@@ -23,18 +25,18 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
     - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): torchvision's download, with its checksums;
     - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test pictures, checksum verified;
     - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and then cached;
-    - ``doodles`` (3×32×32): drawn by this package, needs no network.
+    - ``doodles`` (3×32×32): drawn by this package the first time, then cached; needs no network.
 
     ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
     are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Raises ``CourseError``
     for an unknown spec or split, for a tree or download that is not as expected, and without a network. Treat the
-    tensors as read-only: ``doodles`` are drawn once a process, and every call returns the same ones.
+    tensors as read-only: ``doodles`` are made once a process, and every call returns the same ones.
     """
     if split not in (None, *SPLITS):
         raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")
     if split is not None and split not in splits_of(spec):
         raise CourseError(f"{spec!r} has no {split} split; ask for its test split, or train on 'cifar10'.")
-    kept = Path(root).expanduser() if root is not None else cache_dir()
+    kept = Path(root).expanduser() if root is not None else cache.cache_dir()
     if spec.startswith("folder:"):
         path = spec.removeprefix("folder:")
         if not path:
@@ -45,7 +47,7 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
     if spec == CIFAR10_1:
         return load_cifar10_1(kept)
     if spec == "doodles":
-        return _doodles(split or "train")
+        return _doodles(split or "train", kept)
     if Path(spec).expanduser().is_dir():
         raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
     raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, SPECS)}.")
@@ -56,7 +58,15 @@ def splits_of(spec: str) -> tuple[str, ...]:
     return ("test",) if spec == CIFAR10_1 else SPLITS
 
 
-@cache  # drawing takes a few seconds, and a notebook asks again and again
-def _doodles(split: str) -> Dataset:
-    images, labels = draw_doodles(split)
-    return Dataset(torch.from_numpy(images), torch.from_numpy(labels), CLASSES, "doodles")
+@memory  # a notebook asks again and again
+def _doodles(split: str, root: Path) -> Dataset:
+    """Drawn once, which takes seconds, then read from the disk until the drawing or the tools behind it change."""
+    made_with = (Path(doodles.__file__).read_bytes(), f"{PIL.__version__} {np.__version__}".encode())
+    key = blake2b(b"\0".join(made_with), digest_size=16).hexdigest()
+    path = root / "doodles" / f"{split}.safetensors"
+    dataset = cache.read(path, key)
+    if dataset is None:
+        images, labels = doodles.draw_doodles(split)
+        dataset = Dataset(torch.from_numpy(images), torch.from_numpy(labels), doodles.CLASSES, "doodles")
+        cache.keep(dataset, path, key)
+    return dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,8 +65,17 @@ def evaluate(
 
 
 @torch.no_grad()
-def evaluate_batches(model: nn.Module, loader: BatchLoader, classes: Sequence[str], precision: str) -> Evaluation:
-    """``evaluate`` for a loader that is already on the device; one transfer back, at the end."""
+def evaluate_batches(
+    model: nn.Module,
+    loader: BatchLoader,
+    classes: Sequence[str],
+    precision: str,
+    on_batch: Callable[[], object] | None = None,
+) -> Evaluation:
+    """``evaluate`` for a loader that is already on the device; one transfer back, at the end.
+
+    ``on_batch`` is called after each batch.
+    """
     device = loader.labels.device
     was_training = model.training
     model.eval()
@@ -77,6 +86,8 @@ def evaluate_batches(model: nn.Module, loader: BatchLoader, classes: Sequence[st
             logits = model(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")
         pairs.append(labels * len(classes) + logits.argmax(1))
+        if on_batch is not None:
+            on_batch()
     model.train(was_training)
     counts = torch.bincount(torch.cat(pairs), minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()
     correct, totals = counts.diagonal(), counts.sum(1)

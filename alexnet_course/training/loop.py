@@ -6,26 +6,46 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
+from alexnet_course.training.checkpoint import (
+    RunFolder,
+    random_state,
+    read_plan,
+    refuse_changes,
+    set_random_state,
+)
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
-from alexnet_course.training.precision import autocast, choose_device, resolve_precision
+from alexnet_course.training.faster import FasterFunctions, keep_freed_memory
+from alexnet_course.training.faults import first_layer_to_leave, is_out_of_memory, largest_that_fits
+from alexnet_course.training.precision import (
+    autocast,
+    choose_device,
+    device_name,
+    resolve_precision,
+    use_deterministic_kernels,
+)
 from alexnet_course.training.recipe import Recipe
-from alexnet_course.training.record import environment, kept_epoch, make_record, save_progress, save_record
+from alexnet_course.training.record import environment, load_run, make_record, save_record, save_weights
+from alexnet_course.training.schedule import make_optimiser, make_schedule
+from alexnet_course.training.signals import StopWish
 
 
 class TrainingStopped(RuntimeError):
-    """A run that cannot go on; the message is one sentence."""
+    """A run that cannot go on; the message is one sentence. ``signal`` is the number of the signal that stopped it."""
+
+    signal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,10 @@ class Run(Iterator[EpochResult]):
 
     ``model``, ``mean``, ``std``, ``device`` and ``precision`` are there from the start, ``history`` grows by one entry
     an epoch, ``record`` is there when the iteration has ended. The test pictures are looked at once, at that moment.
+
+    With ``out`` the run is saved in that folder after every epoch, and after every ``checkpoint_steps`` steps. If the
+    folder holds an unfinished run of the same recipe and pictures, this one goes on where it stopped; a finished one is
+    loaded, and the iteration is over at once. Ctrl-C and SIGTERM save first.
     """
 
     def __init__(
@@ -59,163 +83,413 @@ class Run(Iterator[EpochResult]):
         test_set: Dataset | None = None,
         device: str = "auto",
         out: str | Path | None = None,
+        checkpoint_steps: int = 0,
+        deterministic: bool = False,
+        compile: bool = False,
         on_step: Callable[[], object] | None = None,
     ) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        self.precision = resolve_precision(recipe.precision, self.device)
         self.out = Path(out) if out is not None else None
-        if self.out is not None:
-            _refuse_if_taken(self.out)
-        self.train_set = train_set if train_set is not None else load_dataset(recipe.dataset, "train")
-        self.test_set = test_set if test_set is not None else load_dataset(recipe.dataset, "test")
-        if self.train_set.classes != self.test_set.classes:
-            raise CourseError("The training and the test pictures do not have the same classes; give two parts of one "
-                              "data set.")  # fmt: skip
-        self.history: list[dict[str, Any]] = []
-        self.record: dict[str, Any] = {}
-        self.on_step = on_step or (lambda: None)
+        self.folder = RunFolder(self.out) if self.out is not None else None
+        try:
+            self.train_set = train_set if train_set is not None else load_dataset(recipe.dataset, "train")
+            self.test_set = test_set if test_set is not None else load_dataset(recipe.dataset, "test")
+            if self.train_set.classes != self.test_set.classes:
+                raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
+                                  "one data set.")  # fmt: skip
+            self.checkpoint_steps = checkpoint_steps
+            self.on_step = on_step or (lambda: None)
+            self.options = {"deterministic": deterministic, "compile": compile}
+            use_deterministic_kernels(self.device, deterministic)
+            self.precision = self._choose_precision()
+            self._set_up()
+            self._stop_wish = StopWish()
+            self._epochs = self._train()
+            if self.folder is not None:
+                self._open_folder(self.folder)
+        except BaseException:
+            self.close()
+            raise
 
+    def _choose_precision(self) -> str:
+        """That of the start, if the run goes on on the same device: measured again, it might come out different."""
+        plan = self.folder.plan() if self.folder is not None else None
+        if plan is not None and plan["device"] == device_name(self.device):
+            return str(plan["precision"])
+        return resolve_precision(self.recipe.precision, self.device)
+
+    def _set_up(self) -> None:
+        """Everything that training needs, as it is before the first step."""
+        recipe = self.recipe
         size = validation_count(recipe.validation_size, len(self.train_set))
-        fitting, validation = self.train_set.split_validation(size, recipe.seed)
-        self.mean, self.std = fitting.channel_statistics()  # of the training pictures alone
+        fitting, validation = self.train_set.split_indices(size, recipe.seed)
+        self.mean, self.std = self.train_set.channel_statistics(fitting)  # of the training pictures alone
 
         torch.manual_seed(recipe.seed)  # the first weights and dropout
-        channels = self.train_set.images.shape[1]
         self.model = build_model(
             recipe.model,
             num_classes=len(self.train_set.classes),
-            in_channels=channels,
+            in_channels=self.train_set.images.shape[1],
             init=recipe.init,
             **recipe.model_options,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)
-        constants: dict[str, Any] = {
+        self._network = torch.compile(self.model) if self.options["compile"] else self.model
+        self._constants: dict[str, Any] = {
             "mean": self.mean,
             "std": self.std,
             "size": recipe.picture_size,
             "device": self.device,
         }
+        on_device = self.train_set.to(self.device)  # once: both loaders share these pictures
         self.train_loader = BatchLoader(
-            fitting,
+            on_device,
             recipe.batch_size,
+            indices=fitting,
             training=True,
             augmentation=recipe.augmentation,
             generator=torch.Generator(self.device).manual_seed(recipe.seed),
-            **constants,
+            **self._constants,
         )
-        self.val_loader = BatchLoader(validation, 500, **constants)
-        self._constants = constants
+        self.val_loader = BatchLoader(on_device, 500, indices=validation, **self._constants)
         with torch.no_grad():  # a picture size that the network cannot take is refused before the first epoch
-            self.model.eval()(self.val_loader.prepare(self.val_loader.images[:1]))
-        self.environment = environment(self.device, self.precision)  # now: the code may change while this runs
-        if self.out is not None:
-            _make_folder(self.out)  # last, so that a run that cannot start leaves nothing behind
-        self._epochs = self._train()
+            self.model.eval()(self.val_loader.prepare(on_device.images[:1]))
+
+        self.optimiser = make_optimiser(self.model, recipe, self.device)
+        self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
+        # fp16 underflows without it; in the other formats it does nothing.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        # A compiled step has faster functions of its own.
+        self._faster = nullcontext() if self.options["compile"] else FasterFunctions(self.device, self.precision)
+        self._first_weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
+        self._broken = torch.zeros((), device=self.device)  # 1 from the first step on whose numbers are not finite
+        if self.precision != "fp16":
+            # The fused optimisers leave the weights alone where this is 1, without asking the processor.
+            self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+        self.epoch = 1  # the one under way
+        self.history: list[dict[str, Any]] = []
+        self.record: dict[str, Any] = {}
+        self.wall_seconds = 0.0
+        self.environments = [environment(self.device, self.precision, self.options)]  # now: the code may yet change
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        """Clear the figures of the epoch that is over."""
+        self._losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
+        self._finite: list[Tensor] = []
+        self._rates: list[float] = []
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._epoch_seconds = self._train_seconds = 0.0
+        self.train_loader.rewind()
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.recipe.epochs * len(self.train_loader)
 
+    @property
+    def steps_done(self) -> int:
+        return (self.epoch - 1) * len(self.train_loader) + len(self._rates)
+
     def __next__(self) -> EpochResult:
-        return next(self._epochs)
+        with self._stop_wish if self.folder is not None else nullcontext():
+            return next(self._epochs)
 
     def _train(self) -> Iterator[EpochResult]:
-        recipe, model, device = self.recipe, self.model, self.device
-        optimiser = make_optimiser(model, recipe, device)
-        every_step, every_epoch = make_schedule(optimiser, recipe, len(self.train_loader))
-        # fp16 underflows without it; in the other formats it does nothing.
-        scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        began = time.perf_counter()
-        for epoch in range(1, recipe.epochs + 1):
-            start = time.perf_counter()
-            model.train()
-            losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
-            rates: list[float] = []
-            correct = torch.zeros((), dtype=torch.int64, device=device)
-            for images, labels in self.train_loader:
-                with autocast(device, self.precision):
-                    logits = model(images)
-                    loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-                optimiser.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.step(optimiser)
-                scaler.update()
-                losses.append(loss.detach())
-                rates.append(optimiser.param_groups[0]["lr"])
-                correct += (logits.detach().argmax(1) == labels).sum()
-                if every_step is not None:
-                    every_step.step()
-                self.on_step()
-            step_losses = torch.stack(losses).cpu()
-            train_seconds = time.perf_counter() - start
-            validation = evaluate_batches(model, self.val_loader, self.train_set.classes, self.precision)
-            # The validation loss shows what the last step did to the network, which no training loss has seen.
-            self._stop_if_not_finite([*step_losses.tolist(), validation.loss], rates, epoch)
-            if isinstance(every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                every_epoch.step(validation.accuracy)
-            elif every_epoch is not None:
-                every_epoch.step()
-            images_seen = self.train_loader.images_per_epoch
-            result = EpochResult(
-                epoch=epoch,
-                train_loss=step_losses.mean().item(),
-                train_accuracy=correct.item() / images_seen,
-                val_loss=validation.loss,
-                val_accuracy=validation.accuracy,
-                lr=rates[-1],
-                seconds=time.perf_counter() - start,
-                images_per_second=images_seen / train_seconds,
-            )
-            self.history.append(asdict(result))
-            if self.out is not None:
-                try:
-                    save_progress(self.out, model, self.history)
-                except OSError as error:  # a full disk, say: the network in memory is worth more than the file
-                    problem = f"Epoch {epoch} could not be saved in {self.out} ({error})"
-                    warnings.warn(f"{problem}; training goes on, so free some space before it ends.", stacklevel=2)
-            if epoch == recipe.epochs:
-                self._finish(time.perf_counter() - began)
-            yield result
+        try:
+            while self.epoch <= self.recipe.epochs:
+                self._heed_stop_wish()
+                self._train_epoch()
+                result = self._end_epoch()
+                if self.epoch > self.recipe.epochs:
+                    self._finish()
+                yield result
+            if not self.record:  # the process before this one stopped between its last epoch and its record
+                self._finish()
+        finally:
+            self.close()
 
-    def _finish(self, wall_seconds: float) -> None:
-        """Look at the test pictures, once, and write the record."""
-        self.record = make_record(self, self.evaluate(self.test_set), wall_seconds)
-        if self.out is not None:
+    def _train_epoch(self) -> None:
+        """The rest of the epoch under way; all of it, unless the run was interrupted in it."""
+        self.model.train()
+        clock = time.perf_counter()
+        for images, labels in self.train_loader:
             try:
-                save_record(self.out, self.record)
-            except OSError as error:
-                accuracy = self.record["test_accuracy"]
-                raise TrainingStopped(f"The run is finished, with a test accuracy of {accuracy:.2%}, but its record "
-                                      f"could not be written to {self.out} ({error}).") from None  # fmt: skip
+                self._train_step(images, labels)
+                failed = None
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = str(error).splitlines()[0]
+            if failed is not None:  # outside of the handler, whose error would hold on to the memory of the step
+                del images, labels
+                self._stop_out_of_memory(failed)
+            self.on_step()
+            now = time.perf_counter()
+            self._train_seconds += now - clock
+            self._epoch_seconds += now - clock
+            clock = now
+            if self.checkpoint_steps and len(self._rates) % self.checkpoint_steps == 0:
+                self._stop_if_not_finite()
+                self._save()
+                clock = time.perf_counter()
+            self._heed_stop_wish()
 
-    def evaluate(self, dataset: Dataset) -> Evaluation:
+    def _train_step(self, images: Tensor, labels: Tensor) -> None:
+        with autocast(self.device, self.precision), self._faster:
+            logits = self._network(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self._watch(loss.detach())
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self._rates.append(self.optimiser.param_groups[0]["lr"])
+        self._correct += (logits.detach().argmax(1) == labels).sum()
+        if self.every_step is not None:
+            self.every_step.step()
+
+    def _watch(self, loss: Tensor) -> None:
+        """Note on the device whether this step's numbers are finite, and from the first that are not, stand still."""
+        finite = torch.isfinite(loss)
+        if self.precision != "fp16":  # whose scaler makes gradients overflow on purpose, now and then
+            # What goes wrong on the way back arrives at the first layer, whose gradient is small and quickly checked.
+            finite = finite & torch.isfinite(self._first_weight.grad).all()  # type: ignore[arg-type]
+        torch.maximum(self._broken, (~finite).float(), out=self._broken)
+        self._losses.append(loss)
+        self._finite.append(finite)
+
+    def _end_epoch(self) -> EpochResult:
+        """Validate, save, and give the epoch's figures."""
+        clock = time.perf_counter()
+        self._stop_if_not_finite()
+        validation = evaluate_batches(
+            self.model, self.val_loader, self.train_set.classes, self.precision, self._heed_stop_wish
+        )
+        # The validation loss shows what the last step did to the network, which no training loss has seen.
+        self._stop_if_not_finite(validation.loss)
+        if isinstance(self.every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.every_epoch.step(validation.accuracy)
+        elif self.every_epoch is not None:
+            self.every_epoch.step()
+        images_seen = self.train_loader.images_per_epoch
+        self._epoch_seconds += time.perf_counter() - clock
+        result = EpochResult(
+            epoch=self.epoch,
+            train_loss=torch.stack(self._losses).cpu().mean().item(),
+            train_accuracy=self._correct.item() / images_seen,
+            val_loss=validation.loss,
+            val_accuracy=validation.accuracy,
+            lr=self._rates[-1],
+            seconds=self._epoch_seconds,
+            images_per_second=images_seen / self._train_seconds,
+        )
+        self.history.append(asdict(result))
+        self.wall_seconds += self._epoch_seconds
+        self.epoch += 1
+        self._begin_epoch()
+        self._save()
+        return result
+
+    def _finish(self) -> None:
+        """Look at the test pictures, once, and write weights and record."""
+        clock = time.perf_counter()
+        test = self.evaluate(self.test_set, self._heed_stop_wish)
+        self.wall_seconds += time.perf_counter() - clock
+        self.record = make_record(self, test)
+        if self.folder is None:
+            return
+        try:
+            save_weights(self.folder.path, self.model)
+            save_record(self.folder.path, self.record)
+            self.folder.discard_checkpoints()
+        except OSError as error:
+            raise TrainingStopped(
+                f"The run is finished, with a test accuracy of {test.accuracy:.2%}, but it could not be written to "
+                f"{self.out} ({error}); free some space and resume it."
+            ) from None
+
+    def evaluate(self, dataset: Dataset, on_batch: Callable[[], object] | None = None) -> Evaluation:
         """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
         loader = BatchLoader(dataset, 500, **self._constants)
-        return evaluate_batches(self.model, loader, dataset.classes, self.precision)
+        return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch)
 
-    def _stop_if_not_finite(self, losses: list[float], rates: list[float], epoch: int) -> None:
-        broken = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if broken is None:
+    def close(self) -> None:
+        """Let another run have the folder. Happens by itself when the run ends."""
+        if self.folder is not None:
+            self.folder.release()
+
+    # --- Interruption ------------------------------------------------------------------------------------------------
+
+    def _open_folder(self, folder: RunFolder) -> None:
+        """Go on where the run in ``folder`` stopped; begin where there is none."""
+        plan = {
+            "recipe": self.recipe.as_dict(),
+            "data": {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint},
+            "options": self.options,
+            "device": device_name(self.device),
+            "precision": self.precision,
+        }
+        if folder.finished:
+            model, record = load_run(folder.path)
+            data = {key: record["dataset"][key] for key in plan["data"]}
+            refuse_changes(
+                {"recipe": record["recipe"], "data": data, "options": {}}, {**plan, "options": {}}, folder.path
+            )
+            self.model.load_state_dict(model.state_dict())
+            self.history, self.record = record["history"], record
+            self.epoch = self.recipe.epochs + 1
+            self.environments = [record["environment"]]
+            self.close()
             return
-        step = min(broken, len(rates) - 1)
-        saved = kept_epoch(self.out) if self.out is not None else None
-        kept = f"; the weights of epoch {saved} are in {self.out}" if saved is not None else ""
+        before = folder.plan()
+        if before is not None:
+            refuse_changes(before, plan, folder.path)
+        folder.open()
+        if before is None:
+            folder.save_plan(plan)
+        state = folder.load()
+        if state is not None:
+            self._set_state(state)
+
+    def _state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as plain values and tensors."""
+        return {
+            "recipe": self.recipe.as_dict(),
+            "environments": self.environments,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "every_step": self.every_step.state_dict() if self.every_step else None,
+            "every_epoch": self.every_epoch.state_dict() if self.every_epoch else None,
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.device),
+            "loader": self.train_loader.state(),
+            "epoch": self.epoch,
+            "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
+            "rates": self._rates,
+            "correct": self._correct,
+            "history": self.history,
+            "seconds": (self.wall_seconds, self._epoch_seconds, self._train_seconds),
+        }
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.every_step is not None:
+            self.every_step.load_state_dict(state["every_step"])
+        if self.every_epoch is not None:
+            self.every_epoch.load_state_dict(state["every_epoch"])
+        self.scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"], self.device)
+        self.train_loader.resume(state["loader"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        self._losses = list(state["losses"].to(self.device))
+        self._finite = [torch.isfinite(loss) for loss in self._losses]
+        self._rates, self._correct = state["rates"], state["correct"].to(self.device)
+        self.wall_seconds, self._epoch_seconds, self._train_seconds = state["seconds"]
+        before, now = state["environments"], self.environments[0]
+        if before[-1] == now:
+            self.environments = before
+        else:
+            changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in now if now[key] != before[-1].get(key))
+            warnings.warn(f"The run goes on in another environment ({changes}), so it will not be the same to the bit.",
+                          stacklevel=4)  # fmt: skip
+            self.environments = [*before, now]
+
+    def _save(self) -> None:
+        """Write a checkpoint. A full disk costs the checkpoint, not the run."""
+        if self.folder is None:
+            return
+        clock = time.perf_counter()
+        try:
+            self.folder.save(self._state(), self.steps_done)
+        except OSError as error:
+            warnings.warn(f"The checkpoint of step {self.steps_done} could not be saved in {self.out} ({error}); "
+                          "training goes on, so free some space before it ends.", stacklevel=4)  # fmt: skip
+        self.wall_seconds += time.perf_counter() - clock
+
+    def _heed_stop_wish(self) -> None:
+        """After Ctrl-C or SIGTERM: save, then stop."""
+        wish = self._stop_wish.signal
+        if wish is None:
+            return
+        if not self.record and self._broken == 0:
+            self._save()
+        where = f"at step {self.steps_done:,} of {self.steps:,}"
+        stopped = TrainingStopped(f"Stopped by {wish.name} {where}; the run is in {self.out}, resume it to go on.")
+        stopped.signal = wish
+        raise stopped
+
+    # --- Faults ------------------------------------------------------------------------------------------------------
+
+    def _stop_if_not_finite(self, validation_loss: float = 0.0) -> None:
+        """Stop where a step of this epoch, or the validation after it, met numbers that are not finite."""
+        finite = torch.stack(self._finite).cpu().tolist()
+        if all(finite):
+            step, loss = len(finite) - 1, validation_loss
+            if math.isfinite(loss):
+                return
+        else:
+            step = finite.index(False)
+            loss = self._losses[step].item()
+        what = "gradient overflowed" if math.isfinite(loss) else f"loss became {loss}"
+        images, _ = self.train_loader.batch(step)
+        self.model.train()
+
+        def forward() -> None:
+            with autocast(self.device, self.precision):
+                self.model(images)
+
+        layer = first_layer_to_leave(self.model, forward)
+        where = f"the activations of {layer} left the finite numbers first" if layer else "no activation did by itself"
+        kept = f"; the run up to its last checkpoint is in {self.out}" if self._has_checkpoint() else ""
         raise TrainingStopped(
-            f"The loss became {losses[broken]} in epoch {epoch} at step {step + 1} of {len(rates)}, at a learning rate "
-            f"of {rates[step]:.3g}; train again with a lower lr{kept}."
+            f"The {what} in epoch {self.epoch} at step {step + 1} of {len(self.train_loader)}, at a learning rate of "
+            f"{self._rates[step]:.3g}; {where}; train again with a lower lr{kept}."
         )
+
+    def _stop_out_of_memory(self, reason: str) -> None:
+        """Find out what would fit, and stop."""
+        self.optimiser.zero_grad(set_to_none=True)
+        pictures = self.val_loader.images[:1]
+
+        def attempt(size: int) -> None:
+            images = self.val_loader.prepare(pictures.expand(size, -1, -1, -1))
+            with autocast(self.device, self.precision), self._faster:
+                self._network(images).float().sum().backward()
+            self.optimiser.zero_grad(set_to_none=True)
+
+        size = largest_that_fits(self.recipe.batch_size, attempt)
+        hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
+        kept = f"; the run up to its last checkpoint is in {self.out}" if self._has_checkpoint() else ""
+        raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
+                              f"({reason}); {hint}{kept}.")  # fmt: skip
+
+    def _has_checkpoint(self) -> bool:
+        return self.folder is not None and bool(self.folder.checkpoints())
 
 
 def train(recipe: Recipe, **options: Any) -> Run:
-    """Start a run; iterate over the result to train, one ``EpochResult`` an epoch.
+    """Start a run, or go on with the one in the folder ``out``; iterate over the result to train, one ``EpochResult``
+    an epoch.
 
-    ``options``: ``train_set`` and ``test_set`` (each a ``Dataset``, instead of the recipe's), ``device`` (``"auto"``),
-    ``out`` (a new folder for weights and record) and ``on_step`` (called after every optimiser step). torch's
-    global random generator is seeded with the recipe's seed. ::
+    ``options``:
 
-        run = train(Recipe(model="cnn4", epochs=3))
+    - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
+    - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
+    - ``out``: the folder of the run. It is saved there after every epoch and after every ``checkpoint_steps`` steps,
+      and goes on from there if it is given again.
+    - ``deterministic``: on a GPU, use only kernels whose result can be repeated to the bit. On the CPU all are.
+    - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
+    - ``on_step``: called after every optimiser step.
+
+    torch's global random generator is seeded with the recipe's seed. ::
+
+        run = train(Recipe(model="cnn4", epochs=3), out="runs/first")
         for epoch in run:
             print(epoch.epoch, epoch.val_accuracy)
         print(run.record["test_accuracy"])
@@ -223,19 +497,13 @@ def train(recipe: Recipe, **options: Any) -> Run:
     return Run(recipe, **options)
 
 
-def fit(recipe: Recipe, *, progress: bool = True, **options: Any) -> Run:
-    """``train`` to the end, with a progress bar on standard error; returns the finished run."""
-    from tqdm.auto import tqdm
+def resume(folder: str | Path, **options: Any) -> Run:
+    """Go on with the unfinished run in ``folder``; ``options`` are those of ``train``.
 
-    run = Run(recipe, **options)
-    with tqdm(total=run.steps, desc=recipe.name, unit="step", disable=not progress) as bar:
-        run.on_step = bar.update
-        for result in run:
-            bar.set_postfix_str(
-                f"epoch {result.epoch}/{recipe.epochs}, loss {result.train_loss:.3f}, "
-                f"val {result.val_accuracy:.1%}, {result.images_per_second:.0f} img/s"
-            )
-    return run
+    Recipe and settings are those that it was started with. ``CourseError`` where there is no unfinished run.
+    """
+    plan = read_plan(folder)
+    return Run(Recipe.from_dict(plan["recipe"]), out=folder, **{**plan["options"], **options})
 
 
 def validation_count(size: float, available: int) -> int:
@@ -245,59 +513,3 @@ def validation_count(size: float, available: int) -> int:
         raise CourseError(f"validation_size = {size:g} would hold out {count} of {available} training pictures; "
                           "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
     return count
-
-
-def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    fused = device.type in ("cuda", "cpu")  # one kernel for all weights; also keeps fp16's overflow check on the device
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
-        )
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
-    return kind(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
-
-
-Scheduler = torch.optim.lr_scheduler.LRScheduler
-
-
-def make_schedule(
-    optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
-) -> tuple[Scheduler | None, Scheduler | None]:
-    """torch's own schedulers: the one to step after every step, and the one to step after every epoch."""
-    schedules = torch.optim.lr_scheduler
-    if recipe.schedule == "one-cycle":
-        total = recipe.epochs * steps_per_epoch
-        return schedules.LambdaLR(optimiser, lambda step: one_cycle(step, total, recipe.warmup)), None
-    if recipe.schedule == "step":
-        return None, schedules.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
-    if recipe.schedule == "plateau":
-        return None, schedules.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience)
-    return None, None
-
-
-def one_cycle(step: int, total: int, warmup: float) -> float:
-    """The share of the highest learning rate at ``step`` (from 0) of ``total``.
-
-    A straight rise over the share ``warmup`` of all steps, then half a cosine down towards 0. Source: Smith 2018, with
-    the cosine of Loshchilov and Hutter 2017.
-    """
-    rise = max(1, round(warmup * total))
-    if step < rise:
-        return (step + 1) / rise
-    return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
-
-
-def _refuse_if_taken(out: Path) -> None:
-    """Raise ``CourseError`` where ``out`` holds something that a run would overwrite."""
-    if out.exists() and not out.is_dir():
-        raise CourseError(f"{str(out)!r} is a file; give a folder for the run.")
-    if out.exists() and any(out.iterdir()):
-        raise CourseError(f"{str(out)!r} already holds files, which a new run would overwrite; give a new folder.")
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"{str(out)!r} cannot be made ({error.strerror})"
-        raise CourseError(f"{reason}; give a folder that you may write to.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cache
 
@@ -66,6 +67,16 @@ def resolve_precision(requested: str, device: torch.device) -> str:
         return requested
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     return choose_precision(requested, device.type, capability, device.type == "cpu" and cpu_has_fast_bf16())
+
+
+def use_deterministic_kernels(device: torch.device, wanted: bool) -> None:
+    """On a GPU, choose kernels for the whole process: those that repeat to the bit, or whichever are fastest."""
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = not wanted
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS wants to be told before its first call
+        torch.use_deterministic_algorithms(True)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

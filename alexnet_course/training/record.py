@@ -1,11 +1,11 @@
-"""What a run leaves behind: ``record.json`` with every figure, ``weights.safetensors``, ``history.json`` meanwhile."""
+"""What a finished run leaves behind: ``record.json`` with every figure, and ``weights.safetensors``."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 import alexnet_course
 from alexnet_course.errors import CourseError
+from alexnet_course.files import whole_file, write_text
 from alexnet_course.models import build_model
 from alexnet_course.records import SCHEMA_NAME, check_record
 from alexnet_course.training.evaluation import Evaluation
@@ -22,10 +23,10 @@ from alexnet_course.training.precision import device_name
 if TYPE_CHECKING:
     from alexnet_course.training.loop import Run
 
-RECORD, WEIGHTS, HISTORY = "record.json", "weights.safetensors", "history.json"
+RECORD, WEIGHTS = "record.json", "weights.safetensors"
 
 
-def make_record(run: Run, test: Evaluation, wall_seconds: float) -> dict[str, Any]:
+def make_record(run: Run, test: Evaluation) -> dict[str, Any]:
     """The record of a finished run, checked against the schema."""
     history = run.history
     train_seconds = sum(run.train_loader.images_per_epoch / entry["images_per_second"] for entry in history)
@@ -37,8 +38,8 @@ def make_record(run: Run, test: Evaluation, wall_seconds: float) -> dict[str, An
             "fingerprint": run.train_set.fingerprint,
             "test_fingerprint": run.test_set.fingerprint,
             "classes": list(run.train_set.classes),
-            "training_images": len(run.train_loader.labels),
-            "validation_images": len(run.val_loader.labels),
+            "training_images": len(run.train_loader.indices),
+            "validation_images": len(run.val_loader.indices),
             "test_images": len(run.test_set),
             "mean": list(run.mean),
             "std": list(run.std),
@@ -52,25 +53,28 @@ def make_record(run: Run, test: Evaluation, wall_seconds: float) -> dict[str, An
         "per_class_accuracy": test.per_class,
         "confusion_matrix": test.confusion,
         "parameters": sum(weight.numel() for weight in run.model.parameters()),
-        "environment": run.environment,
-        "wall_seconds": wall_seconds,
+        "environment": run.environments[-1],
+        "wall_seconds": run.wall_seconds,
         "images_per_second": run.train_loader.images_per_epoch * len(history) / train_seconds,
     }
+    if len(run.environments) > 1:  # interrupted, and gone on with elsewhere
+        record["earlier_environments"] = run.environments[:-1]
     check_record(record)
     return record
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Where and with what a run was made."""
+def environment(device: torch.device, precision: str, options: Mapping[str, bool]) -> dict[str, Any]:
+    """Where and with what a run was made; of the ``options``, those that are on."""
     return {
         "device": device_name(device),
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own class otherwise, which no checkpoint would take
         "python": platform.python_version(),
         "system": platform.system(),
         "package": alexnet_course.__version__,
         "git_commit": git_commit(),
+        **{name: True for name, on in options.items() if on},
     }
 
 
@@ -92,53 +96,22 @@ def git_commit() -> str | None:
         return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is either whole or not there: to a temporary name, to the disk, then renamed."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def save_progress(out: Path, model: nn.Module, history: list[dict[str, Any]]) -> None:
-    """Keep the weights and the history of the epochs so far; ``OSError`` where the disk does not take them.
-
-    What was kept before stays until the new files are whole.
-    """
+def save_weights(out: Path, model: nn.Module) -> None:
+    """Write the weights, whole or not at all; ``OSError`` where the disk does not take them."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    write_text(out / HISTORY, json.dumps(history, indent=1) + "\n")
-    part = out / (WEIGHTS + ".part")
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     try:
-        save_file(weights, part, metadata={"epoch": str(history[-1]["epoch"])})
-        part.replace(out / WEIGHTS)
+        with whole_file(out / WEIGHTS) as part:
+            save_file(weights, part)
     except SafetensorError as error:
         raise OSError(str(error)) from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def kept_epoch(out: Path) -> int | None:
-    """The epoch whose weights are in ``out``, or None where there are none."""
-    from safetensors import safe_open
-
-    if not (out / WEIGHTS).exists():
-        return None
-    with safe_open(out / WEIGHTS, "pt") as file:
-        return int(file.metadata()["epoch"])
 
 
 def save_record(out: Path, record: dict[str, Any]) -> None:
-    """Write ``record.json``; the history is in it, so ``history.json`` goes."""
+    """Write ``record.json``, whole or not at all."""
     write_text(out / RECORD, dump_record(record))
-    (out / HISTORY).unlink(missing_ok=True)
 
 
 def dump_record(record: dict[str, Any]) -> str:

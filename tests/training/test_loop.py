@@ -12,8 +12,8 @@ from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, train, wilson_interval
-from alexnet_course.training.loop import make_optimiser, make_schedule, one_cycle, validation_count
-from alexnet_course.training.record import kept_epoch
+from alexnet_course.training.loop import validation_count
+from alexnet_course.training.schedule import make_optimiser, make_schedule, one_cycle
 
 CPU = torch.device("cpu")
 

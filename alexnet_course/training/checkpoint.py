@@ -1,0 +1,208 @@
+"""The folder of a run: its lock, its plan, its checkpoints, and at the end its weights and its record.
+
+Nothing here is ever half written: files appear whole, and the checkpoint before the newest stays until the newest is
+whole, and after that as well, in case the disk loses what it has taken.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from alexnet_course.errors import CourseError
+from alexnet_course.files import UNFINISHED, whole_file, write_text
+from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.record import RECORD
+
+FORMAT = "alexnet-course/checkpoint-1"
+PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
+KEPT = 2  # checkpoints
+
+
+class RunFolder:
+    """The folder ``path`` of one run, held by this process until ``release``. A file, a folder with other things in it
+    and one that another process holds raise ``CourseError``."""
+
+    _held: ClassVar[WeakValueDictionary[Path, RunFolder]] = WeakValueDictionary()  # by this process
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.existed = path.exists()
+        if self.existed and not path.is_dir():
+            raise CourseError(f"{str(path)!r} is a file; give a folder for the run.")
+        # After a crash before the first checkpoint there may be nothing but a lock and an unfinished file.
+        names = {file.name for file in path.iterdir() if file.suffix != UNFINISHED} if self.existed else set()
+        if names - {LOCK} and not names & {PLAN, RECORD}:
+            raise CourseError(f"{str(path)!r} already holds files, which a new run would mix with; give a new folder.")
+        self._lock: FileLock | None = None
+        if self.existed:
+            self._take()
+
+    def open(self) -> None:
+        """Make the folder where there is none yet, and clear away what a crash left unfinished."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CourseError(f"{str(self.path)!r} cannot be made ({error.strerror}); give a folder that you may "
+                              "write to.") from None  # fmt: skip
+        if self._lock is None:
+            self._take()
+        for file in self.path.glob(f"*{UNFINISHED}"):
+            file.unlink(missing_ok=True)
+
+    def _take(self) -> None:
+        place = self.path.resolve()
+        if place in self._held:  # a cell of a notebook that is run again: the run before it gives way
+            self._held[place].release()
+        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise CourseError(f"{str(self.path)!r} is in use by another process; wait until it ends, or give another "
+                              "folder.") from None  # fmt: skip
+        except NotImplementedError:  # a file system without locks, as some mounted drives are
+            warnings.warn(f"{str(self.path)!r} cannot be locked, so make sure that only one process uses it.",
+                          stacklevel=2)  # fmt: skip
+        except OSError as error:
+            raise CourseError(f"{str(self.path)!r} cannot be written to ({error.strerror}); give a folder that you may "
+                              "write to.") from None  # fmt: skip
+        self._lock = lock
+        self._held[place] = self
+
+    def release(self) -> None:
+        """Let another run have the folder; a lock that is the only thing in it goes, and so does an empty folder."""
+        if self._lock is None:
+            return
+        self._lock.release()
+        self._lock = None
+        self._held.pop(self.path.resolve(), None)
+        if (self.path / RECORD).exists() or not (self.path / PLAN).exists():
+            (self.path / LOCK).unlink(missing_ok=True)
+        if not self.existed and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / RECORD).exists()
+
+    def plan(self) -> dict[str, Any] | None:
+        return read_plan(self.path) if (self.path / PLAN).exists() else None
+
+    def save_plan(self, plan: dict[str, Any]) -> None:
+        write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
+
+    def checkpoints(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.path.glob(CHECKPOINT), reverse=True)
+
+    def save(self, state: dict[str, Any], step: int) -> None:
+        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
+        if self._lock is None:
+            raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+        try:
+            with whole_file(self.path / CHECKPOINT.replace("*", f"{step:09d}")) as part:
+                torch.save({"format": FORMAT, **state}, part)
+        except RuntimeError as error:  # PyTorch's way to say that a write failed
+            raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from None
+        for old in self.checkpoints()[KEPT:]:
+            old.unlink()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole; None where there is none.
+
+        Says so where it has to fall back to an earlier one. A file that would execute code is not opened.
+        """
+        found = self.checkpoints()
+        for place, path in enumerate(found, start=1):
+            try:
+                return read_checkpoint(path)
+            except CourseError as error:
+                instead = f"Going on from {found[place].name}" if place < len(found) else "Starting from the beginning"
+                warnings.warn(f"{error} {instead}.", stacklevel=4)
+        return None
+
+    def discard_checkpoints(self) -> None:
+        """The run is finished: weights and record are all that anybody needs."""
+        for path in [*self.checkpoints(), self.path / PLAN]:
+            path.unlink(missing_ok=True)
+
+
+def read_plan(folder: str | Path) -> dict[str, Any]:
+    """What the run in ``folder`` was started with; ``CourseError`` where there is no unfinished run."""
+    path = Path(folder) / PLAN
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        state = "holds a finished run" if (Path(folder) / RECORD).exists() else "holds no run"
+        raise CourseError(f"{str(folder)!r} {state}, so there is nothing to resume.") from None
+    except ValueError as error:
+        raise CourseError(f"{str(path)!r} is not readable as JSON ({error}); train again in a new folder.") from None
+    return plan
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """One checkpoint, on the CPU; ``CourseError`` where the file is damaged, something else, or would execute code."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the check sums in it
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong check sum of {damaged}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CourseError(f"{str(path)!r} holds more than numbers and texts, which could execute code, so it is not "
+                          "opened.") from None  # fmt: skip
+    except Exception as error:  # whatever noise in a file can lead to
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CourseError(f"{str(path)!r} is damaged ({reason}).") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CourseError(f"{str(path)!r} is not a checkpoint of this version of the course.")
+    return state
+
+
+def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """``CourseError`` that names each field in which a run that is to go on differs from what it was started with."""
+    then = {**plan["recipe"], **plan["data"], **plan["options"]}
+    asked = {**now["recipe"], **now["data"], **now["options"]}
+    # Keys that a later version of the course added have their defaults in runs that were started before.
+    then = {**{key: value for key, value in Recipe().as_dict().items() if key not in then}, **then}
+    changes = [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]
+    if changes:
+        raise CourseError(f"The run in {str(folder)!r} cannot go on with other settings: {'; '.join(changes)}. Give "
+                          "the old ones to go on, or a new folder to start anew.")  # fmt: skip
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Every global random generator: Python's, numpy's, torch's, and the device's own where it has one."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    state = {
+        "python": random.getstate(),
+        "numpy": (kind, keys.tolist(), *rest),  # type: ignore[union-attr]
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Undo what happened since ``random_state``. A generator whose state was not saved is left alone."""
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    elif device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])

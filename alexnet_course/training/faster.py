@@ -1,0 +1,150 @@
+"""What makes a training step faster without changing what it computes: other ways to the same numbers.
+
+PyTorch's own functions are made for every case. Training on small pictures is a few cases over and over, and for those
+each function here was measured to be faster (``alexnet-course bench`` measures a step with and without them).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
+
+
+class FasterFunctions(TorchFunctionMode):
+    """Inside ``with FasterFunctions(device, precision):`` a network runs with the functions of this file.
+
+    The network stays as it is: PyTorch asks the mode before it calls a function, and the mode passes on whatever it has
+    nothing better for.
+
+    - Dropout on a processor draws 16 random bits a value instead of PyTorch's 64, one by one.
+    - An adaptive pool that enlarges a map by a whole factor repeats values; so does ``F.interpolate``, whose gradient
+      is faster, and on a GPU can be repeated to the bit.
+    - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products.
+    """
+
+    def __init__(self, device: torch.device, precision: str) -> None:
+        super().__init__()
+        self.replacements: dict[Callable[..., Any], Callable[..., Any]] = {
+            F.adaptive_avg_pool2d: repeat_or_pool(F.adaptive_avg_pool2d),
+            F.adaptive_max_pool2d: repeat_or_pool(F.adaptive_max_pool2d),
+        }
+        if device.type == "cpu":
+            self.replacements[F.dropout] = dropout
+            if precision == "bf16":
+                self.replacements[torch.conv2d] = conv2d
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.replacements.get(func, func)(*args, **(kwargs or {}))
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """``F.dropout``; ``p`` is rounded to a multiple of 1/65536."""
+    threshold = round(65536 * p) - 32768
+    if not training or not -32768 < threshold < 32768:
+        return F.dropout(x, p, training, inplace)
+    count = x.numel()
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
+    draws = words.view(torch.int16)[:count].view(x.shape)
+    kept = (draws >= threshold).to(x.dtype)
+    return x * kept.mul_(1 / (1 - p))
+
+
+def repeat_or_pool(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """``pool``, but by repeating where every value of the input is repeated a whole number of times."""
+
+    def pooled(x: Tensor, output_size: Any, *rest: Any, **options: Any) -> Any:
+        size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        plain = x.dim() == 4 and not any(rest) and not any(options.values()) and None not in size
+        if plain and all(wanted % side == 0 for wanted, side in zip(size, x.shape[2:], strict=True)):
+            return F.interpolate(x, size=size, mode="nearest")
+        return pool(x, output_size, *rest, **options)
+
+    return pooled
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """``torch.conv2d`` in bf16, with the faster gradients where they are possible and wanted."""
+    plain = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and not isinstance(padding, str)
+    if not plain or bias is None or x.dim() != 4 or not torch.is_grad_enabled():
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    half = torch.bfloat16  # what autocast would do, which cannot look into a function of our own
+    result: Tensor = _Convolution.apply(x.to(half), weight.to(half), bias.to(half), padding)
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    """A stride-1 convolution whose gradients of bias and weights are matrix products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        return torch.conv2d(x, weight, bias, padding=padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])  # one a pixel of the output map
+        small = gradient.shape[2] * gradient.shape[3] <= SMALL_MAP
+        for_x, for_weight, _ = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, (1, 1), ctx.padding, (1, 1), False, (0, 0), 1,
+            (ctx.needs_input_grad[0], not small, False),
+        )  # fmt: skip
+        if small:
+            for_weight = _weight_gradient(x, weight, rows, ctx.padding)
+        for_bias = (rows.new_ones(1, len(rows)) @ rows)[0]  # the sum over all rows, by the fast matrix unit
+        return for_x, for_weight, for_bias, None
+
+
+def _weight_gradient(x: Tensor, weight: Tensor, rows: Tensor, padding: tuple[int, int]) -> Tensor:
+    """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
+    outputs, channels, height, width = weight.shape
+    above, beside = padding
+    image = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above))  # N×H×W×C
+    down, along = image.shape[1] - height + 1, image.shape[2] - width + 1
+    of_picture, of_row, of_pixel, _ = image.stride()
+    # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
+    patches = image.as_strided(
+        (len(image), down, along, height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
+    )
+    product = rows.t().contiguous() @ patches.reshape(len(rows), -1)
+    return product.view(outputs, height, width, channels).permute(0, 3, 1, 2)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for its next step, instead of giving it back to the system.
+
+    A step frees and asks for about a gigabyte in large pieces. Linux hands fresh memory out page by page, each cleared
+    first, which can take a quarter of the time of a step. Does nothing where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # from malloc.h
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)

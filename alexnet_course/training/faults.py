@@ -1,0 +1,54 @@
+"""What went wrong in a step, found out afterwards, so that a step that goes well pays nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str | None:
+    """The first layer, in the order of the computation, whose output is not finite when ``forward`` runs ``model``."""
+    found: list[str] = []
+
+    def look(name: str, layer: nn.Module) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+                found.append(f"{name} ({type(layer).__name__})")
+
+        return hook
+
+    layers = [(name, layer) for name, layer in model.named_modules() if not any(layer.children())]
+    hooks = [layer.register_forward_hook(look(name, layer)) for name, layer in layers]
+    try:
+        with torch.no_grad():
+            forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is a GPU's or, as PyTorch words it, the processor's."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def largest_that_fits(batch_size: int, attempt: Callable[[int], object]) -> int | None:
+    """The first half, quarter, … of ``batch_size`` for which ``attempt(size)`` has enough memory; None: not even 1."""
+    while batch_size > 1:
+        batch_size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            attempt(batch_size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return batch_size
+    return None

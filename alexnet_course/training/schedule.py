@@ -1,0 +1,49 @@
+"""The optimiser and the learning rate's course, from a recipe."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from alexnet_course.training.recipe import Recipe
+
+Scheduler = torch.optim.lr_scheduler.LRScheduler
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    fused = device.type in ("cuda", "cpu")  # one kernel for all weights; also keeps fp16's overflow check on the device
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
+    return kind(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def make_schedule(
+    optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
+) -> tuple[Scheduler | None, Scheduler | None]:
+    """torch's own schedulers: the one to step after every step, and the one to step after every epoch."""
+    schedules = torch.optim.lr_scheduler
+    if recipe.schedule == "one-cycle":
+        total = recipe.epochs * steps_per_epoch
+        return schedules.LambdaLR(optimiser, lambda step: one_cycle(step, total, recipe.warmup)), None
+    if recipe.schedule == "step":
+        return None, schedules.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
+    if recipe.schedule == "plateau":
+        return None, schedules.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience)
+    return None, None
+
+
+def one_cycle(step: int, total: int, warmup: float) -> float:
+    """The share of the highest learning rate at ``step`` (from 0) of ``total``.
+
+    A straight rise over the share ``warmup`` of all steps, then half a cosine down towards 0. Source: Smith 2018, with
+    the cosine of Loshchilov and Hutter 2017.
+    """
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
