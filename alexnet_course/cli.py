@@ -7,6 +7,7 @@ cannot go on with 1, Ctrl-C with 130.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tomllib
@@ -19,6 +20,7 @@ import torch
 from alexnet_course import __version__
 from alexnet_course.data import load_dataset, splits_of
 from alexnet_course.errors import CourseError
+from alexnet_course.files import write_text
 from alexnet_course.models import MODELS, build_model, summary
 from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
@@ -123,6 +125,18 @@ def make_parser() -> Parser:
     sub.add_argument("run", metavar="RUN", help="the folder of a finished run")
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
+
+    sub = add("bench", bench_command, "measure the trainer against the loop one would otherwise write", "bench")
+    sub.add_argument("--model", default="alexnet-cifar-3x3", metavar="MODEL")
+    sub.add_argument("--data", default="doodles", metavar="SPEC")
+    sub.add_argument("--device", default="auto", metavar="D")
+    sub.add_argument("--batch-size", type=int, metavar="N", help="of the trainer and of the tuned loop")
+    sub.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
+    sub.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a turn (default: 3)")
+    sub.add_argument("--compile", action="store_true", help="measure torch.compile as well")
+    sub.add_argument(
+        "--json", default="bench.json", metavar="FILE", help="where every figure goes (default: bench.json)"
+    )
     return parser
 
 
@@ -254,6 +268,24 @@ def evaluate_command(options: argparse.Namespace) -> None:
     width = max(map(len, result.per_class))
     for name, accuracy in result.per_class.items():
         print(f"  {name:<{width}}  {accuracy:7.2%}")
+
+
+def bench_command(options: argparse.Namespace) -> None:
+    from alexnet_course import bench  # here, because it imports torchvision
+
+    result = bench.bench(
+        options.model,
+        options.data,
+        device=options.device,
+        batch_size=options.batch_size,
+        repeats=options.repeats,
+        seconds=options.seconds,
+        compile=options.compile,
+        progress=lambda text: print(text, file=sys.stderr),
+    )
+    write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
+    print(bench.table(result))
+    print(f"every figure is in {options.json}")
 
 
 def describe(accuracy: float, interval: tuple[float, float] | list[float]) -> str:

@@ -109,12 +109,16 @@ class RunFolder:
         """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
         if self._lock is None:
             raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+        newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
         try:
-            with whole_file(self.path / CHECKPOINT.replace("*", f"{step:09d}")) as part:
+            with whole_file(newest) as part:
                 torch.save({"format": FORMAT, **state}, part)
         except RuntimeError as error:  # PyTorch's way to say that a write failed
             raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from None
-        for old in self.checkpoints()[KEPT:]:
+        found = self.checkpoints()
+        # Those of later steps could not be read, or the run would have gone on from there.
+        later, usable = found[: found.index(newest)], found[found.index(newest) :]
+        for old in [*later, *usable[KEPT:]]:
             old.unlink()
 
     def load(self) -> dict[str, Any] | None:
@@ -156,7 +160,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the check sums in it
             damaged = archive.testzip()
         if damaged is not None:
-            raise zipfile.BadZipFile(f"wrong check sum of {damaged}")
+            raise zipfile.BadZipFile(f"wrong check sum of {damaged.partition('/')[2]}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CourseError(f"{str(path)!r} holds more than numbers and texts, which could execute code, so it is not "

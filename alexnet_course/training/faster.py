@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
@@ -49,16 +50,33 @@ class FasterFunctions(TorchFunctionMode):
         return self.replacements.get(func, func)(*args, **(kwargs or {}))
 
 
+def pool_first(model: nn.Module) -> nn.Module:
+    """``model``, with the same layers, but max pooling before the ReLU in front of it: less to do, to the bit the same.
+
+    The largest of several numbers, cut off at 0, is the largest of the numbers cut off at 0. ``model`` does not change.
+    """
+    view = copy(model)
+    view._modules = dict(model._modules)
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential):
+            layers = list(child)
+            for place in range(len(layers) - 1):
+                if isinstance(layers[place], nn.ReLU) and isinstance(layers[place + 1], nn.MaxPool2d):
+                    layers[place], layers[place + 1] = layers[place + 1], layers[place]
+            view._modules[name] = nn.Sequential(*layers)
+    return view
+
+
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """``F.dropout``; ``p`` is rounded to a multiple of 1/65536."""
-    threshold = round(65536 * p) - 32768
-    if not training or not -32768 < threshold < 32768:
+    dropped = round(65536 * p)
+    if not training or not 0 < dropped < 65536:
         return F.dropout(x, p, training, inplace)
     count = x.numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
     draws = words.view(torch.int16)[:count].view(x.shape)
-    kept = (draws >= threshold).to(x.dtype)
-    return x * kept.mul_(1 / (1 - p))
+    kept = (draws >= dropped - 32768).to(x.dtype)
+    return x * kept.mul_(65536 / (65536 - dropped))
 
 
 def repeat_or_pool(pool: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +140,7 @@ def _weight_gradient(x: Tensor, weight: Tensor, rows: Tensor, padding: tuple[int
     """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
     outputs, channels, height, width = weight.shape
     above, beside = padding
-    image = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above))  # N×H×W×C
+    image = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
     down, along = image.shape[1] - height + 1, image.shape[2] - width + 1
     of_picture, of_row, of_pixel, _ = image.stride()
     # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
@@ -147,4 +165,4 @@ def keep_freed_memory() -> None:
         return
     trim_threshold, mmap_max = -1, -4  # from malloc.h
     mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(trim_threshold, -1)  # never

@@ -27,7 +27,7 @@ from alexnet_course.training.checkpoint import (
     set_random_state,
 )
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
-from alexnet_course.training.faster import FasterFunctions, keep_freed_memory
+from alexnet_course.training.faster import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.faults import first_layer_to_leave, is_out_of_memory, largest_that_fits
 from alexnet_course.training.precision import (
     autocast,
@@ -135,7 +135,10 @@ class Run(Iterator[EpochResult]):
             **recipe.model_options,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)
-        self._network = torch.compile(self.model) if self.options["compile"] else self.model
+        # What runs, over the layers of the model. A compiled network has faster functions of its own.
+        compiled = self.options["compile"]
+        self._network = torch.compile(self.model) if compiled else pool_first(self.model)
+        self._faster = nullcontext() if compiled else FasterFunctions(self.device, self.precision)
         self._constants: dict[str, Any] = {
             "mean": self.mean,
             "std": self.std,
@@ -162,8 +165,6 @@ class Run(Iterator[EpochResult]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         if self.device.type == "cpu":
             keep_freed_memory()
-        # A compiled step has faster functions of its own.
-        self._faster = nullcontext() if self.options["compile"] else FasterFunctions(self.device, self.precision)
         self._first_weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
         self._broken = torch.zeros((), device=self.device)  # 1 from the first step on whose numbers are not finite
         if self.precision != "fp16":
@@ -344,6 +345,7 @@ class Run(Iterator[EpochResult]):
             self.history, self.record = record["history"], record
             self.epoch = self.recipe.epochs + 1
             self.environments = [record["environment"]]
+            folder.discard_checkpoints()  # where the process before this one stopped after its record
             self.close()
             return
         before = folder.plan()

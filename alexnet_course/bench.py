@@ -1,0 +1,396 @@
+"""How fast the trainer is, against the loop that one would otherwise write: ratios, measured side by side in one run.
+
+All contenders train the same network on the same pictures, with the same augmentation and the same optimiser, each in a
+process of its own. They take turns of a few seconds, so that whatever else the machine does hits all of them; each turn
+gives one ratio, and the median of the turns is quoted with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torchvision import transforms
+
+from alexnet_course.data import load_dataset
+from alexnet_course.errors import CourseError
+from alexnet_course.models import build_model
+from alexnet_course.shapes import layer_table
+from alexnet_course.training import Recipe, Run, choose_device
+from alexnet_course.training.precision import resolve_precision
+from alexnet_course.training.record import environment
+
+SCHEMA = "alexnet-course/bench-1"
+S0, TUNED, PLAIN, OURS, COMPILED, MATRIX = (
+    "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, compiled", "matrix product",
+)  # fmt: skip
+S0_BATCH, S0_WORKERS = 32, 2
+BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # ours, and that of the tuned loop
+MATRIX_SIDE = {"cpu": 4096, "cuda": 8192, "mps": 4096}
+
+Step = Callable[[], float]  # one step of some work, which gives how much it was
+
+
+def bench(
+    model: str,
+    dataset: str,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    repeats: int = 5,
+    seconds: float = 3.0,
+    compile: bool = False,
+    progress: Callable[[str], object] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure the trainer on network ``model`` and the pictures ``dataset`` names; gives all figures, ready for JSON.
+
+    ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``rates`` are in pictures
+    a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
+    """
+    place = choose_device(device)
+    train_set = load_dataset(dataset, "train")
+    available = len(train_set) * 9 // 10  # the rest is held out
+    batch_size = min(batch_size or BATCH[place.type], available)
+    if repeats < 1:
+        raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
+    recipe = Recipe(
+        model=model, dataset=dataset, batch_size=batch_size, optimiser="sgd", lr=1e-3, weight_decay=5e-5,
+        schedule="constant", epochs=1,
+    )  # fmt: skip
+    precision = resolve_precision(recipe.precision, place)
+
+    tried = {}
+    for workers in sorted({0, 1, 2, min(4, os.cpu_count() or 1), min(8, os.cpu_count() or 1)}):
+        progress(f"the tuned loop with {workers} loading processes")
+        with Contender(loop_of_s0, recipe, device, batch_size, workers) as contender:
+            tried[workers] = contender.rate(seconds)
+    workers = max(tried, key=tried.__getitem__)
+
+    contenders = {
+        MATRIX: Contender(matrix_product, recipe, device),
+        S0: Contender(loop_of_s0, recipe, device, S0_BATCH, S0_WORKERS),
+        TUNED: Contender(loop_of_s0, recipe, device, batch_size, workers),
+        PLAIN: Contender(our_loop, recipe, device, False),
+        OURS: Contender(our_loop, recipe, device, True),
+    }
+    if compile:
+        contenders[COMPILED] = Contender(our_loop, recipe, device, True, True)
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    try:
+        for turn in range(repeats):
+            for name, contender in contenders.items():
+                progress(f"turn {turn + 1} of {repeats}: {name}")
+                rates[name].append(contender.rate(seconds))
+        first_steps = {name: contender.first_step_seconds for name, contender in contenders.items()}
+        peak = contenders[OURS].peak_bytes()
+    finally:
+        for contender in contenders.values():
+            contender.close()
+    progress("a profile of our step")
+    with Contender(our_loop, recipe, device, True) as contender:
+        profile = contender.profile()
+    network = build_model(model, num_classes=len(train_set.classes), in_channels=train_set.images.shape[1])
+    side = recipe.picture_size
+    return {
+        "schema": SCHEMA,
+        "environment": {**environment(place, precision, {}), "cores": os.cpu_count()},
+        "model": model,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "mult_adds": sum(layer.mult_adds for layer in layer_table(network, (train_set.images.shape[1], side, side))),
+        "dataset": {"name": train_set.name, "training_images": available},
+        "batch_size": batch_size,
+        "workers": workers,
+        "workers_tried": {str(count): rate for count, rate in tried.items()},
+        "rates": rates,
+        "first_step_seconds": first_steps,
+        "peak_bytes": peak,
+        "profile": profile,
+    }
+
+
+# --- The contenders --------------------------------------------------------------------------------------------------
+
+
+def matrix_product(recipe: Recipe, device: torch.device) -> Step:
+    """A large matrix product in the format that the trainer computes in: what the machine can do at most."""
+    side = MATRIX_SIDE[device.type]
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[
+        resolve_precision(recipe.precision, device)
+    ]
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    result = torch.empty_like(one)
+
+    def step() -> float:
+        torch.mm(one, other, out=result)
+        return 2.0 * side**3
+
+    return step
+
+
+def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: int) -> Step:
+    """The loop of S0 and of most tutorials: torchvision's data set, a DataLoader, fp32, the loss looked at every step.
+
+    The augmentation is ours, not S0's AutoAugment, which would only make it slower.
+    """
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        PicturesOneByOne(recipe), batch_size, shuffle=True, drop_last=True, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    batches = endless(loader)
+    pictures = load_dataset(recipe.dataset, "train")
+    model = build_model(recipe.model, num_classes=len(pictures.classes), in_channels=pictures.images.shape[1])
+    model.to(device).train()
+    optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+
+    def step() -> float:
+        images, labels = next(batches)
+        images, labels = images.to(device), labels.to(device)
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimiser.step()
+        loss.item()
+        return len(labels)
+
+    return step
+
+
+class PicturesOneByOne(torchvision.datasets.CIFAR10):
+    """A data set as torchvision serves CIFAR-10: one PIL picture after the other, through PIL transforms."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        dataset = load_dataset(recipe.dataset, "train")
+        mean, std = dataset.channel_statistics()
+        side = dataset.images.shape[2]
+        change = [
+            transforms.RandomCrop(side, padding=recipe.crop),
+            transforms.RandomHorizontalFlip(),
+            *([transforms.Resize(recipe.picture_size)] if side != recipe.picture_size else []),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, std),
+        ]
+        torchvision.datasets.VisionDataset.__init__(self, root="", transform=transforms.Compose(change))
+        self.data = dataset.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.targets = dataset.labels.tolist()
+
+
+def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool = False) -> Step:
+    """The trainer's own step on the trainer's own batches; without ``faster``, with PyTorch's own functions in it."""
+    run = Run(recipe, device=str(device), compile=compile)
+    if not faster:
+        run._network, run._faster = run.model, nullcontext()
+    batches = endless(run.train_loader)
+    run.model.train()
+
+    def step() -> float:
+        images, labels = next(batches)
+        run._train_step(images, labels)
+        if len(run._losses) >= len(run.train_loader):
+            run._begin_epoch()  # as after every epoch
+        return len(labels)
+
+    return step
+
+
+def endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+# --- Measuring -------------------------------------------------------------------------------------------------------
+
+
+class Contender:
+    """A process of its own that makes a step with ``make(recipe, device, *settings)`` and works when it is asked to.
+
+    Of its own, so that no contender profits from what another one has done to the memory or the threads of its process.
+    """
+
+    def __init__(self, make: Callable[..., Step], recipe: Recipe, device: str, *settings: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, make, recipe.as_dict(), device, settings))
+        self._process.start()
+        theirs.close()
+        self.first_step_seconds: float = self._answer()
+
+    def rate(self, seconds: float) -> float:
+        """Work a second over at least ``seconds``, after one step that is not counted."""
+        return float(self._ask(("rate", seconds)))
+
+    def peak_bytes(self) -> int | None:
+        """The most memory that was ever in use on a GPU."""
+        peak: int | None = self._ask(("peak",))
+        return peak
+
+    def profile(self) -> dict[str, float]:
+        """Which share of a step's time each kind of operation takes."""
+        shares: dict[str, float] = self._ask(("profile",))
+        return shares
+
+    def _ask(self, question: tuple[Any, ...]) -> Any:
+        self._pipe.send(question)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            self.close()
+            raise RuntimeError("A contender's process ended; its error is above.") from None
+
+    def close(self) -> None:
+        self._pipe.close()  # which ends the process
+        self._process.join()
+
+    def __enter__(self) -> Contender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: str, settings: Sequence[Any]) -> None:
+    place = choose_device(device)
+    step = make(Recipe.from_dict(recipe), place, *settings)
+    start = _now(place)
+    step()
+    pipe.send(_now(place) - start)
+    try:
+        while True:
+            question, *details = pipe.recv()
+            if question == "rate":
+                pipe.send(_rate(step, place, *details))
+            elif question == "peak":
+                pipe.send(torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None)
+            else:
+                pipe.send(_profile(step, place))
+    except EOFError:  # nobody asks any more
+        pass
+
+
+def _rate(step: Step, device: torch.device, seconds: float) -> float:
+    step()
+    work = 0.0
+    start = _now(device)
+    while time.perf_counter() - start < seconds:
+        work += step()
+    return work / (_now(device) - start)
+
+
+def _now(device: torch.device) -> float:
+    """The time, once the device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+KINDS = {
+    "convolutions": ("conv",),
+    "linear layers": ("addmm", "aten::mm", "gemm", "cutlass", "nvjet"),
+    "pooling": ("pool", "upsample"),
+    "ReLU": ("clamp", "threshold", "relu"),
+    "optimiser": ("fused_sgd", "fused_adam", "multi_tensor"),
+    "dropout": ("random", "bernoulli", "dropout"),
+    "augmentation": ("index", "gather", "pad"),
+    "copies and casts": ("copy", "fill", "zero", "memcpy", "memset", "contiguous"),
+}
+
+
+def _profile(step: Step, device: torch.device, warm_up: int = 8, steps: int = 5) -> dict[str, float]:
+    from torch.profiler import ProfilerActivity, profile
+
+    for _ in range(warm_up):
+        step()
+    on_gpu = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]) as profiler:
+        start = _now(device)
+        for _ in range(steps):
+            step()
+        took = 1e6 * (_now(device) - start)
+    shares = dict.fromkeys([*KINDS, "other"], 0.0)
+    for event in profiler.key_averages():
+        spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        kind = next((kind for kind, words in KINDS.items() if any(word in event.key for word in words)), "other")
+        shares[kind] += spent / took
+    return {**shares, "gaps": max(0.0, 1 - sum(shares.values()))}
+
+
+# --- What came out ---------------------------------------------------------------------------------------------------
+
+
+def ratios(result: dict[str, Any], name: str, to: str) -> list[float]:
+    """How many times as fast as ``to`` the contender ``name`` was, turn by turn."""
+    return [a / b for a, b in zip(result["rates"][name], result["rates"][to], strict=True)]
+
+
+def matrix_shares(result: dict[str, Any], name: str) -> list[float]:
+    """Which share of the matrix rate ``name`` reached, turn by turn.
+
+    A training step is counted as three forward passes of two operations a multiply-add.
+    """
+    return [6 * result["mult_adds"] * share for share in ratios(result, name, MATRIX)]
+
+
+def epochs_to_earn_back(result: dict[str, Any]) -> float | None:
+    """After how many epochs ``torch.compile`` has earned back the time it took; None: never, or not measured."""
+    if COMPILED not in result["rates"]:
+        return None
+    plain, compiled = (
+        result["dataset"]["training_images"] / statistics.median(result["rates"][name]) for name in (OURS, COMPILED)
+    )
+    spent = result["first_step_seconds"][COMPILED] - result["first_step_seconds"][OURS]
+    return spent / (plain - compiled) if compiled < plain else None
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result in lines of text."""
+    about, batch = result["environment"], result["batch_size"]
+    settings = {
+        S0: f"batch {S0_BATCH}, fp32, {S0_WORKERS} loading processes",
+        TUNED: f"batch {batch}, fp32, {result['workers']} loading processes",
+    }
+    lines = [
+        f"{result['model']} ({result['parameters']:,} parameters) on {result['dataset']['name']}, training",
+        f"{about['device']}, {about['cores']} cores, {about['threads']} threads, PyTorch {about['torch']}; "
+        f"median (smallest to largest) of {len(result['rates'][OURS])} turns",
+        "",
+        f"{'':28}{'images/s':>9}  {'times ' + S0:<22}{'times the tuned':<22}{'of the matrix rate':<20}",
+    ]
+    for name, rates in result["rates"].items():
+        if name == MATRIX:
+            continue
+        columns = (
+            spread(ratios(result, name, S0), "{:.1f}"),
+            spread(ratios(result, name, TUNED), "{:.1f}"),
+            spread([100 * share for share in matrix_shares(result, name)], "{:.0f}") + " %",
+        )
+        lines.append(f"{name:<28}{statistics.median(rates):>9,.0f}  {columns[0]:<22}{columns[1]:<22}{columns[2]:<20}")
+        note = settings.get(name, f"batch {batch}, {about['precision']}")
+        lines.append(f"  {note}")
+    rate = [value / 1e12 for value in result["rates"][MATRIX]]
+    lines += ["", f"matrix rate in {about['precision']}: {spread(rate, '{:.2f}')} TFLOP/s"]
+    if result["peak_bytes"] is not None:
+        lines.append(f"peak memory of ours: {result['peak_bytes'] / 2**30:.2f} GiB")
+    if COMPILED in result["rates"]:
+        epochs = epochs_to_earn_back(result)
+        earned = "is never earned back" if epochs is None else f"is earned back after {epochs:.1f} epochs"
+        lines.append(f"torch.compile takes {result['first_step_seconds'][COMPILED]:.0f} s, which {earned}")
+    shares = sorted(result["profile"].items(), key=lambda item: -item[1])
+    lines.append("a step of ours: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares if share >= 0.005))
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Median (smallest to largest)."""
+    return f"{form.format(statistics.median(values))} ({form.format(min(values))} to {form.format(max(values))})"
