@@ -200,6 +200,19 @@ def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool =
     return step
 
 
+def our_epochs(recipe: Recipe, device: torch.device, pictures: int) -> Step:
+    """Whole epochs of the trainer on the first ``pictures`` of the training set, validation included."""
+    train_set, test_set = (load_dataset(recipe.dataset, split) for split in ("train", "test"))
+    recipe = recipe.replace(epochs=10_000)
+    run = Run(recipe, train_set=train_set.subset(range(pictures)), test_set=test_set, device=str(device))
+
+    def step() -> float:
+        next(run)
+        return run.train_loader.images_per_epoch
+
+    return step
+
+
 def endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
@@ -222,9 +235,9 @@ class Contender:
         theirs.close()
         self.first_step_seconds: float = self._answer()
 
-    def rate(self, seconds: float) -> float:
-        """Work a second over at least ``seconds``, after one step that is not counted."""
-        return float(self._ask(("rate", seconds)))
+    def rate(self, seconds: float, warm_up: bool = True) -> float:
+        """Work a second over at least ``seconds`` and one step, after one step that is not counted (``warm_up``)."""
+        return float(self._ask(("rate", seconds, warm_up)))
 
     def peak_bytes(self) -> int | None:
         """The most memory that was ever in use on a GPU."""
@@ -277,10 +290,11 @@ def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: 
         pass
 
 
-def _rate(step: Step, device: torch.device, seconds: float) -> float:
-    step()
-    work = 0.0
+def _rate(step: Step, device: torch.device, seconds: float, warm_up: bool) -> float:
+    if warm_up:
+        step()
     start = _now(device)
+    work = step()
     while time.perf_counter() - start < seconds:
         work += step()
     return work / (_now(device) - start)

@@ -91,6 +91,10 @@ class RunFolder:
         if not self.existed and not any(self.path.iterdir()):
             self.path.rmdir()
 
+    def check_held(self) -> None:
+        if self._lock is None:
+            raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+
     @property
     def finished(self) -> bool:
         return (self.path / RECORD).exists()
@@ -107,8 +111,7 @@ class RunFolder:
 
     def save(self, state: dict[str, Any], step: int) -> None:
         """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
-        if self._lock is None:
-            raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+        self.check_held()
         newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
         try:
             with whole_file(newest) as part:

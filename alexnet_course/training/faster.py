@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
+PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
 
 
 class FasterFunctions(TorchFunctionMode):
@@ -131,24 +132,27 @@ class _Convolution(torch.autograd.Function):
             (ctx.needs_input_grad[0], not small, False),
         )  # fmt: skip
         if small:
-            for_weight = _weight_gradient(x, weight, rows, ctx.padding)
+            for_weight = _weight_gradient(x, weight, gradient, ctx.padding)
         for_bias = (rows.new_ones(1, len(rows)) @ rows)[0]  # the sum over all rows, by the fast matrix unit
         return for_x, for_weight, for_bias, None
 
 
-def _weight_gradient(x: Tensor, weight: Tensor, rows: Tensor, padding: tuple[int, int]) -> Tensor:
+def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int]) -> Tensor:
     """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
     outputs, channels, height, width = weight.shape
     above, beside = padding
-    image = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
-    down, along = image.shape[1] - height + 1, image.shape[2] - width + 1
-    of_picture, of_row, of_pixel, _ = image.stride()
-    # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
-    patches = image.as_strided(
-        (len(image), down, along, height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
-    )
-    product = rows.t().contiguous() @ patches.reshape(len(rows), -1)
-    return product.view(outputs, height, width, channels).permute(0, 3, 1, 2)
+    images = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
+    of_picture, of_row, of_pixel, _ = images.stride()
+    product = torch.zeros(outputs, height * width * channels)
+    pairs = zip(images.split(PATCHES_OF), gradient.permute(0, 2, 3, 1).split(PATCHES_OF), strict=True)
+    for some, their_gradient in pairs:
+        # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
+        patches = some.as_strided(
+            (*their_gradient.shape[:3], height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
+        )
+        rows = their_gradient.reshape(-1, outputs)
+        product += rows.t().contiguous() @ patches.reshape(len(rows), -1)
+    return product.to(weight.dtype).view(outputs, height, width, channels).permute(0, 3, 1, 2)
 
 
 def keep_freed_memory() -> None:

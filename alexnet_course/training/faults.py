@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# PyTorch's words on the processor of Linux and macOS, on that of Windows, and on Apple's GPUs.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+
 
 def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str | None:
     """The first layer, in the order of the computation, whose output is not finite when ``forward`` runs ``model``."""
@@ -32,9 +35,9 @@ def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is a GPU's or, as PyTorch words it, the processor's."""
+    """Whether ``error`` says that a device had too little memory."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
 
 

@@ -184,7 +184,7 @@ class Run(Iterator[EpochResult]):
         self._finite: list[Tensor] = []
         self._rates: list[float] = []
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._epoch_seconds = self._train_seconds = 0.0
+        self._train_seconds = 0.0
         self.train_loader.rewind()
 
     @property
@@ -203,6 +203,8 @@ class Run(Iterator[EpochResult]):
     def _train(self) -> Iterator[EpochResult]:
         try:
             while self.epoch <= self.recipe.epochs:
+                if self.folder is not None:
+                    self.folder.check_held()
                 self._heed_stop_wish()
                 self._train_epoch()
                 result = self._end_epoch()
@@ -219,26 +221,32 @@ class Run(Iterator[EpochResult]):
         self.model.train()
         clock = time.perf_counter()
         for images, labels in self.train_loader:
-            try:
-                self._train_step(images, labels)
-                failed = None
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                failed = str(error).splitlines()[0]
-            if failed is not None:  # outside of the handler, whose error would hold on to the memory of the step
-                del images, labels
-                self._stop_out_of_memory(failed)
+            self._attempt_step(images, labels)
             self.on_step()
-            now = time.perf_counter()
-            self._train_seconds += now - clock
-            self._epoch_seconds += now - clock
-            clock = now
+            clock = self._count_seconds(clock)
             if self.checkpoint_steps and len(self._rates) % self.checkpoint_steps == 0:
-                self._stop_if_not_finite()
+                self._stop_if_not_finite(self._largest_weight(), "largest weight")
                 self._save()
-                clock = time.perf_counter()
+                clock = time.perf_counter()  # saving is not training
             self._heed_stop_wish()
+        self._stop_if_not_finite()  # waits until the device has done all steps
+        self._count_seconds(clock)
+
+    def _count_seconds(self, since: float) -> float:
+        """Add the time ``since`` then to that of the epoch's training; gives the time now."""
+        now = time.perf_counter()
+        self._train_seconds += now - since
+        return now
+
+    def _attempt_step(self, images: Tensor, labels: Tensor) -> None:
+        try:
+            self._train_step(images, labels)
+            return
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
 
     def _train_step(self, images: Tensor, labels: Tensor) -> None:
         with autocast(self.device, self.precision), self._faster:
@@ -267,7 +275,6 @@ class Run(Iterator[EpochResult]):
     def _end_epoch(self) -> EpochResult:
         """Validate, save, and give the epoch's figures."""
         clock = time.perf_counter()
-        self._stop_if_not_finite()
         validation = evaluate_batches(
             self.model, self.val_loader, self.train_set.classes, self.precision, self._heed_stop_wish
         )
@@ -278,7 +285,6 @@ class Run(Iterator[EpochResult]):
         elif self.every_epoch is not None:
             self.every_epoch.step()
         images_seen = self.train_loader.images_per_epoch
-        self._epoch_seconds += time.perf_counter() - clock
         result = EpochResult(
             epoch=self.epoch,
             train_loss=torch.stack(self._losses).cpu().mean().item(),
@@ -286,11 +292,11 @@ class Run(Iterator[EpochResult]):
             val_loss=validation.loss,
             val_accuracy=validation.accuracy,
             lr=self._rates[-1],
-            seconds=self._epoch_seconds,
+            seconds=self._train_seconds + time.perf_counter() - clock,
             images_per_second=images_seen / self._train_seconds,
         )
         self.history.append(asdict(result))
-        self.wall_seconds += self._epoch_seconds
+        self.wall_seconds += result.seconds
         self.epoch += 1
         self._begin_epoch()
         self._save()
@@ -375,7 +381,7 @@ class Run(Iterator[EpochResult]):
             "rates": self._rates,
             "correct": self._correct,
             "history": self.history,
-            "seconds": (self.wall_seconds, self._epoch_seconds, self._train_seconds),
+            "seconds": (self.wall_seconds, self._train_seconds),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -392,7 +398,7 @@ class Run(Iterator[EpochResult]):
         self._losses = list(state["losses"].to(self.device))
         self._finite = [torch.isfinite(loss) for loss in self._losses]
         self._rates, self._correct = state["rates"], state["correct"].to(self.device)
-        self.wall_seconds, self._epoch_seconds, self._train_seconds = state["seconds"]
+        self.wall_seconds, self._train_seconds = state["seconds"]
         before, now = state["environments"], self.environments[0]
         if before[-1] == now:
             self.environments = before
@@ -419,7 +425,7 @@ class Run(Iterator[EpochResult]):
         wish = self._stop_wish.signal
         if wish is None:
             return
-        if not self.record and self._broken == 0:
+        if not self.record and self._broken == 0 and math.isfinite(self._largest_weight()):
             self._save()
         where = f"at step {self.steps_done:,} of {self.steps:,}"
         stopped = TrainingStopped(f"Stopped by {wish.name} {where}; the run is in {self.out}, resume it to go on.")
@@ -428,17 +434,21 @@ class Run(Iterator[EpochResult]):
 
     # --- Faults ------------------------------------------------------------------------------------------------------
 
-    def _stop_if_not_finite(self, validation_loss: float = 0.0) -> None:
-        """Stop where a step of this epoch, or the validation after it, met numbers that are not finite."""
+    def _largest_weight(self) -> float:
+        """Not finite where the last step broke the network, which no loss has seen yet."""
+        return torch.stack([weight.detach().abs().max() for weight in self.model.parameters()]).max().item()
+
+    def _stop_if_not_finite(self, after: float = 0.0, name: str = "loss") -> None:
+        """Stop where a step of this epoch met numbers that are not finite, or what was found ``after`` it is not."""
         finite = torch.stack(self._finite).cpu().tolist()
         if all(finite):
-            step, loss = len(finite) - 1, validation_loss
-            if math.isfinite(loss):
+            step, what = len(finite) - 1, f"{name} became {after}"
+            if math.isfinite(after):
                 return
         else:
             step = finite.index(False)
             loss = self._losses[step].item()
-        what = "gradient overflowed" if math.isfinite(loss) else f"loss became {loss}"
+            what = "gradient overflowed" if math.isfinite(loss) else f"loss became {loss}"
         images, _ = self.train_loader.batch(step)
         self.model.train()
 

@@ -1,0 +1,181 @@
+"""Measure the trainer on this machine and write the benchmark report: ``python -m benchmarks.report --data SPEC``.
+
+What was measured goes into ``benchmarks/results/``, one JSON file a machine; ``benchmarks/README.md`` and its figure
+are made from all of these files. With ``--render`` nothing is measured anew. Leave the machine alone meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from alexnet_course import load_dataset, plots
+from alexnet_course.bench import (
+    COMPILED,
+    MATRIX,
+    OURS,
+    PLAIN,
+    S0,
+    TUNED,
+    Contender,
+    bench,
+    epochs_to_earn_back,
+    matrix_shares,
+    our_epochs,
+    our_loop,
+    ratios,
+    spread,
+)
+from alexnet_course.files import write_text
+from alexnet_course.training import Recipe
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+MODEL = "alexnet-cifar-3x3"
+BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+DATA_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+
+
+def measure(dataset: str, device: str) -> dict[str, Any]:
+    """The comparison of ``alexnet-course bench``, and how the rate depends on batch size and data-set size."""
+
+    def progress(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    result = bench(MODEL, dataset, device=device, compile=True, progress=progress)
+    recipe = Recipe(model=MODEL, dataset=dataset, schedule="constant", lr=1e-3)
+    available = len(load_dataset(dataset, "train"))
+    by_batch, by_size, peaks = {}, {}, {}
+    for batch in BATCH_SIZES:
+        if batch <= available * 9 // 10:
+            progress(f"batch size {batch}")
+            with Contender(our_loop, recipe.replace(batch_size=batch), device, True) as contender:
+                by_batch[str(batch)] = [contender.rate(3.0) for _ in range(5)]
+                peaks[str(batch)] = contender.peak_bytes()
+    for size in DATA_SIZES:
+        if size <= available:
+            progress(f"{size} pictures")
+            with Contender(our_epochs, recipe, device, size) as contender:
+                by_size[str(size)] = [contender.rate(3.0, warm_up=False) for _ in range(3)]
+    return {**result, "by_batch_size": by_batch, "by_data_size": by_size, "data_size_batch": recipe.batch_size}
+
+
+def draw(results: list[dict[str, Any]]) -> Figure:
+    """Pictures a second against batch size and against data-set size, with the spread of the turns."""
+    plots.use_style()
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.4), sharey=True)
+    for result in results:
+        for place, key in zip(axes, ("by_batch_size", "by_data_size"), strict=True):
+            sizes = [int(size) for size in result[key]]
+            middle = [statistics.median(rates) for rates in result[key].values()]
+            below = [m - min(rates) for m, rates in zip(middle, result[key].values(), strict=True)]
+            above = [max(rates) - m for m, rates in zip(middle, result[key].values(), strict=True)]
+            place.errorbar(sizes, middle, (below, above), marker="o", capsize=3, label=machine(result))
+    batch = results[0]["data_size_batch"]
+    labels = ("batch size", f"training pictures (batches of {batch}, validation included)")
+    for place, label in zip(axes, labels, strict=True):
+        place.set_xscale("log", base=2 if label == "batch size" else 10)
+        place.set(xlabel=label)
+        place.grid(axis="y")
+    axes[0].set(ylabel="pictures a second", ylim=(0, None))
+    axes[0].legend(loc="lower right")
+    return figure
+
+
+def machine(result: dict[str, Any]) -> str:
+    about = result["environment"]
+    return f"{about['device']}, {about['cores']} cores"
+
+
+def render(results: list[dict[str, Any]]) -> str:
+    """The report as Markdown."""
+    about = f"""\
+# Benchmark report
+
+Made by `python -m benchmarks.report` from the files in [results](results); nothing in it was written by hand. Every
+contender trains `{MODEL}` on the same pictures in a process of its own; they take turns of three seconds. Ratios
+are those of one turn; the median is given with the smallest and the largest. A training step is counted as three
+forward passes with two operations a multiply-add. `alexnet-course bench` makes the first table on your machine.
+
+![Two panels: pictures a second against the batch size, and against the number of training pictures](speed.png)"""
+    parts = [about]
+    for result in results:
+        parts += ["", *section(result)]
+    return "\n".join(parts) + "\n"
+
+
+def section(result: dict[str, Any]) -> list[str]:
+    about, batch = result["environment"], result["batch_size"]
+    names = {
+        S0: "S0's loop: torchvision, PIL, `DataLoader(batch_size=32, num_workers=2)`, fp32, `.item()` every step",
+        TUNED: f"the same with batches of {batch} and its best `num_workers`, {result['workers']}",
+        PLAIN: f"our loop with PyTorch's own functions: batches of {batch}, {about['precision']}, channels-last, fused",
+        OURS: f"**our loop as it is**: batches of {batch}, {about['precision']}",
+        COMPILED: "our loop through `torch.compile`",
+    }
+    lines = [
+        f"## {machine(result)}",
+        "",
+        f"PyTorch {about['torch']}, Python {about['python']}, {about['system']}, {about['threads']} threads; pictures "
+        f"of {result['dataset']['name']}; package {about['package']} at commit {about['git_commit']}.",
+        "",
+        "| | pictures a second | times S0's loop | times the tuned loop | of the matrix rate |",
+        "|---|---|---|---|---|",
+    ]
+    for name, text in names.items():
+        if name in result["rates"]:
+            shares = [100 * share for share in matrix_shares(result, name)]
+            columns = (
+                spread(result["rates"][name], "{:,.0f}"),
+                spread(ratios(result, name, S0), "{:.1f}"),
+                spread(ratios(result, name, TUNED), "{:.1f}"),
+                spread(shares, "{:.0f}") + " %",
+            )
+            lines.append(f"| {text} | {' | '.join(columns)} |")
+    rate = spread([value / 1e12 for value in result["rates"][MATRIX]], "{:.2f}")
+    lines += ["", f"The matrix rate in {about['precision']} is {rate} TFLOP/s."]
+    if COMPILED in result["rates"]:
+        epochs = epochs_to_earn_back(result)
+        lines.append(
+            f"Compiling takes {result['first_step_seconds'][COMPILED]:.0f} s and "
+            + ("is never earned back." if epochs is None else f"is earned back after {epochs:.1f} epochs.")
+        )
+    peak = result["peak_bytes"]
+    lines.append("Peak memory: not measured." if peak is None else f"Peak memory: {peak / 2**30:.2f} GiB.")
+    lines += ["", "Where the time of a step goes, by PyTorch's profiler:", "", "| kind | share |", "|---|---|"]
+    by_share = sorted(result["profile"].items(), key=lambda item: -item[1])
+    lines += [f"| {kind} | {100 * share:.0f} % |" for kind, share in by_share if share >= 0.005]
+    return lines
+
+
+def load_results() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="doodles", metavar="SPEC")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--render", action="store_true", help="only write the report anew")
+    options = parser.parse_args()
+    if not options.render:
+        result = measure(options.data, options.device)
+        RESULTS.mkdir(exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "-", machine(result).lower()).strip("-")
+        write_text(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    results = load_results()
+    write_text(HERE / "README.md", render(results))
+    draw(results).savefig(HERE / "speed.png", dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

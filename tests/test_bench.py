@@ -1,0 +1,208 @@
+"""The benchmark: its arithmetic, its contenders, its report. How fast this machine is, is not tested."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet_course import bench
+from alexnet_course.bench import COMPILED, MATRIX, OURS, PLAIN, S0, TUNED, Contender
+from alexnet_course.cli import main
+from alexnet_course.errors import CourseError
+from alexnet_course.training import Recipe
+from benchmarks import report
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(model="lenet5", batch_size=100, optimiser="sgd", lr=1e-3, schedule="constant", epochs=1)
+
+
+def result(**changes: object) -> dict:
+    """What a machine with simple numbers would give."""
+    rates = {
+        MATRIX: [6e9, 6e9, 12e9],
+        S0: [10, 20, 10],
+        TUNED: [20, 20, 20],
+        PLAIN: [90, 90, 90],
+        OURS: [100, 100, 100],
+    }
+    values = {
+        "model": "lenet5",
+        "parameters": 1,
+        "mult_adds": 1e7,
+        "environment": {
+            "device": "abacus (cpu)", "cores": 2, "threads": 2, "torch": "2", "python": "3", "system": "Linux",
+            "package": "0", "git_commit": None, "precision": "bf16",
+        },
+        "dataset": {"name": "doodles", "training_images": 4500},
+        "batch_size": 1024,
+        "workers": 1,
+        "rates": rates,
+        "first_step_seconds": dict.fromkeys(rates, 1.0),
+        "peak_bytes": None,
+        "profile": {"convolutions": 0.9, "gaps": 0.1, "dropout": 0.001},
+    }  # fmt: skip
+    return {**values, **changes}
+
+
+def test_ratios_are_those_of_the_same_turn():
+    assert bench.ratios(result(), OURS, S0) == [10, 5, 10]
+    assert bench.spread(bench.ratios(result(), OURS, S0), "{:.1f}") == "10.0 (5.0 to 10.0)"
+
+
+def test_a_training_picture_costs_six_operations_a_multiply_add():
+    assert bench.matrix_shares(result(), OURS) == pytest.approx([1, 1, 0.5])
+
+
+def test_when_compiling_is_earned_back():
+    compiled = result()
+    assert bench.epochs_to_earn_back(compiled) is None  # not measured
+    compiled["rates"][COMPILED], compiled["first_step_seconds"][COMPILED] = [150, 150, 150], 46.0
+    assert bench.epochs_to_earn_back(compiled) == pytest.approx(45 / (45 - 30))
+    compiled["rates"][COMPILED] = [100, 100, 100]
+    assert bench.epochs_to_earn_back(compiled) is None
+    assert "is never earned back" in bench.table(compiled)
+
+
+def test_the_table_says_what_was_measured_on_what():
+    lines = bench.table(result()).splitlines()
+    assert lines[1].startswith("abacus (cpu), 2 cores, 2 threads, PyTorch 2; median (smallest to largest) of 3 turns")
+    (ours,) = (line for line in lines if line.startswith("ours "))
+    assert " ".join(ours.split()) == "ours 100 10.0 (5.0 to 10.0) 5.0 (5.0 to 5.0) 100 (50 to 100) %"
+    assert lines[-1] == "a step of ours: convolutions 90%, gaps 10%"
+    assert "peak memory of ours: 2.00 GiB" in bench.table(result(peak_bytes=2**31))
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "work"),
+    [
+        (bench.loop_of_s0, (32, 0), 32),
+        (bench.our_loop, (False,), 100),
+        (bench.our_loop, (True,), 100),
+        (bench.our_epochs, (500,), 400),  # 450 are trained on, in whole batches
+    ],
+)
+def test_a_step_of_a_contender_trains(make, settings, work):
+    torch.manual_seed(0)
+    step = make(RECIPE, CPU, *settings)
+    assert step() == work
+    assert step() == work
+
+
+def test_the_loop_of_s0_sees_augmented_normalised_pictures():
+    pictures = bench.PicturesOneByOne(RECIPE)
+    assert len(pictures) == 5000
+    image, label = pictures[0]
+    assert (tuple(image.shape), image.dtype, label) == ((3, 32, 32), torch.float32, pictures.targets[0])
+    assert not torch.equal(image, pictures[0][0])
+
+
+def test_the_matrix_product_counts_its_operations(monkeypatch):
+    monkeypatch.setitem(bench.MATRIX_SIDE, "cpu", 16)
+    assert bench.matrix_product(RECIPE, CPU)() == 2 * 16**3
+
+
+def test_a_contender_works_in_a_process_of_its_own():
+    with Contender(bench.our_loop, RECIPE, "cpu", True) as contender:
+        assert contender.first_step_seconds > 0
+        assert contender.rate(0.1) > 0
+        assert contender.peak_bytes() is None
+        profile = contender.profile()
+    assert set(profile) == {*bench.KINDS, "other", "gaps"}
+    assert sum(profile.values()) == pytest.approx(1, abs=0.2)
+    assert profile["convolutions"] > 0
+    assert not contender._process.is_alive()
+
+
+class HereAndNow:
+    """A contender without its process, and as fast as it likes."""
+
+    first_step_seconds = 1.0
+
+    def __init__(self, make, recipe, device, *settings):
+        assert recipe.model == "lenet5"
+        self.speed = 1.0 + len(settings)
+
+    def rate(self, seconds, warm_up=True):
+        return self.speed
+
+    def peak_bytes(self):
+        return None
+
+    def profile(self):
+        return {"convolutions": 1.0}
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_the_command_prints_the_table_and_keeps_every_figure(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "Contender", HereAndNow)
+    path = tmp_path / "bench.json"
+    assert main(["bench", "--model", "lenet5", "--repeats", "3", "--device", "cpu", "--json", str(path)]) == 0
+    measured = json.loads(path.read_text())
+    assert {len(rates) for rates in measured["rates"].values()} == {3}
+    assert set(measured["rates"]) == {MATRIX, S0, TUNED, PLAIN, OURS}
+    assert measured["schema"] == bench.SCHEMA
+    assert set(measured["workers_tried"]) >= {"0", "1", "2"}
+    out = capsys.readouterr().out
+    assert out == f"{bench.table(measured)}\nevery figure is in {path}\n"
+
+
+def test_no_turns_are_refused():
+    with pytest.raises(CourseError, match="repeats = 0 would measure nothing; give at least 1"):
+        bench.bench("lenet5", "doodles", device="cpu", repeats=0)
+
+
+class TestReport:
+    """benchmarks/README.md is made from the results, and they are of the network and the kind that it says."""
+
+    def test_is_that_of_the_committed_results(self):
+        results = report.load_results()
+        assert results
+        assert (report.HERE / "README.md").read_text(encoding="utf-8") == report.render(results)
+        assert (report.HERE / "speed.png").stat().st_size > 10_000
+
+    def test_results_are_whole(self):
+        for measured in report.load_results():
+            assert measured["schema"] == bench.SCHEMA
+            assert measured["model"] == report.MODEL
+            assert len(measured["rates"][OURS]) >= 5
+            rates = [
+                *measured["rates"].values(),
+                *measured["by_batch_size"].values(),
+                *measured["by_data_size"].values(),
+            ]
+            assert all(math.isfinite(rate) and rate > 0 for turns in rates for rate in turns)
+            assert not (measured["environment"]["git_commit"] or "").endswith("+changes")
+
+    def test_measures_every_size_that_the_data_has(self, monkeypatch):
+        monkeypatch.setattr(report, "bench", lambda *_, **__: {"rates": {}})
+        monkeypatch.setattr(
+            report, "Contender", lambda make, recipe, *_: HereAndNow(make, recipe.replace(model="lenet5"), "")
+        )
+        measured = report.measure("doodles", "cpu")
+        assert list(measured["by_batch_size"]) == ["32", "64", "128", "256", "512", "1024", "2048", "4096"]
+        assert list(measured["by_data_size"]) == ["1000", "2000", "5000"]
+        assert {len(rates) for rates in measured["by_batch_size"].values()} == {5}
+
+    def test_draws_every_machine(self):
+        measured = {
+            **result(),
+            "by_batch_size": {"32": [1, 2]},
+            "by_data_size": {"1000": [3, 4]},
+            "data_size_batch": 128,
+        }
+        figure = report.draw([measured, measured])
+        assert [len(axes.containers) for axes in figure.axes] == [2, 2]
+
+
+def test_benchmarks_are_importable_from_the_root_alone():
+    assert Path(report.__file__).parents[1] == Path(__file__).parents[1]
