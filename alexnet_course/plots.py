@@ -492,7 +492,7 @@ def number_flow(stages: Sequence[tuple[str, Sequence[int], str]]) -> Figure:
     for row, (action, shape, kind) in enumerate(stages):
         count = int(np.prod(shape, dtype=np.int64))
         axes.add_patch(Rectangle((0, -row - 0.3), 5.0, 0.6, color=colours[kind]))
-        text = "×".join(map(str, shape)) if shape else "one number"
+        text = "×".join(f"{length:,}" for length in shape) or "one number"
         axes.text(2.5, -row, f"{text}  {kind}", color="white", ha="center", va="center", fontweight="bold")
         axes.text(5.2, -row, byte_count(count * sizes[kind]), va="center")
         if row:
@@ -501,7 +501,7 @@ def number_flow(stages: Sequence[tuple[str, Sequence[int], str]]) -> Figure:
                     (0.5, 0.72 - row), (0.5, 0.28 - row), arrowstyle="-|>", mutation_scale=12, color="#333333"
                 )
             )
-            axes.text(0.8, 0.5 - row, action, va="center", fontsize=10)
+            axes.text(0.8, 0.5 - row, action, va="center")
     axes.set(xlim=(-0.05, 6.6), ylim=(0.4 - len(stages), 0.4))
     axes.axis("off")
     return fig
