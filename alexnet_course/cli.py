@@ -26,7 +26,7 @@ from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
 from alexnet_course.training.precision import resolve_precision
 from alexnet_course.training.record import RECORD
-from alexnet_course.training.watching import watch
+from alexnet_course.training.watching import summary_writer, watch
 
 
 class Parser(argparse.ArgumentParser):
@@ -194,6 +194,8 @@ def train_command(options: argparse.Namespace) -> None:
     given = ("dataset", "epochs", "batch_size", "lr", "seed", "precision")
     changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
     recipe = recipe.replace(**{**changes, **parse_settings(options.set)})
+    if options.tensorboard:
+        summary_writer()  # before there is a folder, in case there is no TensorBoard
     folder = Path(options.out) if options.out else free_folder(Path("runs") / f"{recipe.name}-seed{recipe.seed}")
     run = train(
         recipe,

@@ -64,7 +64,13 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
             progress(f"{size} pictures")
             with Contender(our_epochs, recipe, device, size) as contender:
                 by_size[str(size)] = [contender.rate(3.0, warm_up=False) for _ in range(3)]
-    return {**result, "by_batch_size": by_batch, "by_data_size": by_size, "data_size_batch": recipe.batch_size}
+    return {
+        **result,
+        "by_batch_size": by_batch,
+        "peak_bytes_by_batch_size": peaks,
+        "by_data_size": by_size,
+        "data_size_batch": recipe.batch_size,
+    }
 
 
 def draw(results: list[dict[str, Any]]) -> Figure:
@@ -149,8 +155,9 @@ def section(result: dict[str, Any]) -> list[str]:
             f"Compiling takes {result['first_step_seconds'][COMPILED]:.0f} s and "
             + ("is never earned back." if epochs is None else f"is earned back after {epochs:.1f} epochs.")
         )
-    peak = result["peak_bytes"]
-    lines.append("Peak memory: not measured." if peak is None else f"Peak memory: {peak / 2**30:.2f} GiB.")
+    peaks = {size: peak for size, peak in result["peak_bytes_by_batch_size"].items() if peak is not None}
+    in_words = ", ".join(f"{peak / 2**30:.2f} GiB with batches of {size}" for size, peak in peaks.items())
+    lines.append(f"Peak memory on the GPU: {in_words or 'not measured, there is none'}.")
     lines += ["", "Where the time of a step goes, by PyTorch's profiler:", "", "| kind | share |", "|---|---|"]
     by_share = sorted(result["profile"].items(), key=lambda item: -item[1])
     lines += [f"| {kind} | {100 * share:.0f} % |" for kind, share in by_share if share >= 0.005]

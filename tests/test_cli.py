@@ -2,10 +2,10 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
 from alexnet_course.cli import main
-from alexnet_course.training.record import kept_epoch
+from alexnet_course.training import Run, load_run
+from alexnet_course.training.checkpoint import RunFolder
 
 COMMAND = [sys.executable, "-m", "alexnet_course.cli"]
 SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "validation_size=0.25"]
@@ -86,7 +87,8 @@ def test_runs_get_their_own_folders(tree, tmp_path):
         assert main(["train", "lenet5", "--data", f"folder:{tree}", *SMALL]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["lenet5-seed0", "lenet5-seed0-2"]
     before = (tmp_path / "runs" / "lenet5-seed0" / "record.json").read_bytes()
-    assert main(["train", "lenet5", "--data", f"folder:{tree}", *SMALL, "--out", "runs/lenet5-seed0"]) == 2
+    again = ["train", "lenet5", "--data", f"folder:{tree}", *SMALL, "--out", "runs/lenet5-seed0", "--lr", "0.001"]
+    assert main(again) == 2
     assert (tmp_path / "runs" / "lenet5-seed0" / "record.json").read_bytes() == before
 
 
@@ -118,6 +120,9 @@ def test_train_takes_a_toml_file(tree, tmp_path, capsys):
         (["train", "cnn4", "--set", "colour=3"], "'colour' is not a key of a recipe; nearest: colour_pca"),
         (["train", "cnn4", "--set", "crop"], "--set 'crop' has no value; write KEY=VALUE"),
         (["train", "cnn4", "--device", "gpu"], "device = 'gpu' is not a device"),
+        (["train", "cnn4", "--checkpoint-steps", "often"], "argument --checkpoint-steps: invalid int value: 'often'"),
+        (["resume"], "the following arguments are required: RUN; see alexnet-course resume --help"),
+        (["resume", "nowhere"], "'nowhere' holds no run, so there is nothing to resume"),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
     ],
 )
@@ -133,7 +138,7 @@ def test_wrong_use_exits_2_with_one_sentence(arguments, sentence, capsys):
     assert err.startswith("alexnet-course")
 
 
-@pytest.mark.parametrize("command", ["models", "summary", "data", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["models", "summary", "data", "train", "resume", "evaluate", "bench"])
 def test_every_command_s_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -159,34 +164,122 @@ def test_a_reader_that_goes_away_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_ctrl_c_exits_130_and_says_what_was_kept(tree, tmp_path):
-    run = tmp_path / "run"
-    command = [*COMMAND, "train", "cnn4", "--data", f"folder:{tree}", "--out", str(run), *SMALL, "--epochs", "10000"]
+# --- Runs that stop and go on ----------------------------------------------------------------------------------------
 
-    def hear_ctrl_c() -> None:
-        """A shell lets what it starts in the background ignore Ctrl-C, and this test may run in one."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c) as process:
-        try:
-            until = time.monotonic() + 120
-            while not (run / "weights.safetensors").exists():
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, out) == (130, "")
-    epoch = kept_epoch(run)
+@pytest.fixture
+def stop(monkeypatch):
+    """Lets a signal arrive in step ``number`` of a run, once."""
+
+    def arrange(number: int, kind: signal.Signals = signal.SIGINT) -> None:
+        take_step = Run._train_step
+        steps = []
+
+        def step(run: Run, *batch: object) -> None:
+            take_step(run, *batch)
+            steps.append(1)
+            if len(steps) == number:
+                signal.raise_signal(kind)
+
+        monkeypatch.setattr(Run, "_train_step", step)
+
+    before = {kind: signal.signal(kind, signal.default_int_handler) for kind in (signal.SIGINT, signal.SIGTERM)}
+    yield arrange  # in a shell's background job Ctrl-C would be ignored
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+def three_epochs(tree: Path, *more: str) -> list[str]:
+    """18 of 24 pictures, 4 at a time: 4 steps an epoch."""
+    return ["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL, "--epochs", "3", "--batch-size", "4",
+            *more]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_so_in_one_sentence_and_can_be_resumed(tree, stop, capsys, kind, status):
+    stop(6, kind)
+    assert main(three_epochs(tree)) == status
+    out, err = capsys.readouterr()
+    assert out == ""
     assert err.splitlines()[-1] == (
-        f"alexnet-course: stopped; the weights after epoch {epoch} and the history so far are in {run}"
+        f"alexnet-course: Stopped by {kind.name} at step 6 of 12; the run is in run, resume it to go on."
     )
-    assert len(json.loads((run / "history.json").read_text())) - epoch in (0, 1)
-    assert not list(run.glob("*.part"))
-    assert "Traceback" not in err
+    assert main(["resume", "run", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == "going on in run at step 6 of 12"
+    record = json.loads(Path("run", "record.json").read_text())
+    assert out.startswith(f"test accuracy {record['test_accuracy']:.2%}")
+    assert len(record["history"]) == 3
+    assert main(["resume", "run", "--device", "cpu"]) == 2
+    assert "'run' holds a finished run, so there is nothing to resume" in capsys.readouterr().err
+
+
+def test_the_same_command_again_goes_on_and_then_prints_the_result_again(tree, stop, capsys):
+    stop(6)
+    assert main(three_epochs(tree)) == 130
+    capsys.readouterr()
+    assert main(three_epochs(tree)) == 0
+    result, err = capsys.readouterr()
+    assert "going on in run at step 6 of 12" in err
+    weights, record = Path("run", "weights.safetensors").read_bytes(), Path("run", "record.json").read_bytes()
+    assert main(three_epochs(tree)) == 0
+    again, err = capsys.readouterr()
+    assert again == result
+    assert "run holds this run, finished" in err
+    assert Path("run", "weights.safetensors").read_bytes() == weights
+    assert Path("run", "record.json").read_bytes() == record
+
+
+def test_a_run_whose_pictures_were_moved_can_be_resumed(tree, tmp_path, stop, capsys):
+    stop(6)
+    shutil.copytree(tree, tmp_path / "before")
+    assert main(three_epochs(tmp_path / "before")) == 130
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert main(["resume", "run", "--device", "cpu"]) == 2  # they are not where they were
+    assert "before" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["resume", "run", "--device", "cpu", "--data", f"folder:{tmp_path / 'after'}"]) == 0
+    assert capsys.readouterr().out.startswith("test accuracy ")
+
+
+def test_checkpoints_come_every_so_many_steps_if_asked_for(tree, monkeypatch, stop):
+    saved = []
+    save = RunFolder.save
+    monkeypatch.setattr(RunFolder, "save", lambda folder, state, step: saved.append(step) or save(folder, state, step))
+    stop(7)
+    assert main(three_epochs(tree, "--checkpoint-steps", "3")) == 130
+    assert saved == [3, 4, 7, 7]  # in the epoch, at its end, in the next one, and because of the signal
+    saved.clear()
+    assert main(["resume", "run", "--device", "cpu", "--checkpoint-steps", "2"]) == 0
+    assert saved == [8, 8, 10, 12, 12]
+
+
+def test_the_curves_are_written_for_tensorboard_if_asked_for(tree):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed; run pip install tensorboard")
+    assert main(three_epochs(tree, "--tensorboard")) == 0
+    (events,) = Path("run", "tensorboard").iterdir()
+    assert b"val_accuracy" in events.read_bytes()
+    assert load_run("run")[1]["recipe"]["epochs"] == 3
+
+
+def test_a_warning_is_one_sentence_without_the_place_in_the_code(tree, monkeypatch, capsys):
+    save = RunFolder.save
+
+    def full_for_a_while(folder: RunFolder, state: dict[str, object], step: int) -> None:
+        if step < 12:
+            raise OSError(28, "No space left on device")
+        save(folder, state, step)
+
+    monkeypatch.setattr(RunFolder, "save", full_for_a_while)
+    assert main(three_epochs(tree)) == 0
+    err = capsys.readouterr().err
+    said = [line for line in err.splitlines() if "could not be saved" in line]
+    assert said == [
+        f"alexnet-course: The checkpoint of step {step} could not be saved in run ([Errno 28] No space left on "
+        "device); training goes on, so free some space before it ends."
+        for step in (4, 8)
+    ]
+    assert "UserWarning" not in err
+    assert ".py" not in err
 
 
 def test_a_run_that_diverges_exits_1_with_one_sentence(tree, capsys):

@@ -236,3 +236,33 @@ def test_style_is_white_and_readable():
         assert plt.rcParams["figure.facecolor"] == plt.rcParams["axes.facecolor"] == "white"
         assert min(plt.rcParams[f"{axis}tick.labelsize"] for axis in "xy") >= 10
         assert plt.rcParams["axes.prop_cycle"].by_key()["color"] == list(plots.PALETTE)
+
+
+class TestLearningCurves:
+    @staticmethod
+    def history(epochs: int) -> list[dict[str, float]]:
+        keys = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+        return [
+            {"epoch": epoch, **{key: (place + 1) / (10 * epoch) for place, key in enumerate(keys)}}
+            for epoch in range(1, epochs + 1)
+        ]
+
+    @pytest.mark.parametrize("epochs", [1, 5])
+    def test_draws_losses_and_accuracies_of_both_parts(self, epochs):
+        history = self.history(epochs)
+        losses, accuracies = plots.learning_curves(history).axes
+        for axes, figure, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
+            drawn = {line.get_label(): line for line in axes.lines}
+            assert set(drawn) == {"training", "validation"}
+            for label, part in (("training", "train"), ("validation", "val")):
+                assert list(drawn[label].get_xdata()) == list(range(1, epochs + 1))
+                expected = [scale * entry[f"{part}_{figure}"] for entry in history]
+                assert list(drawn[label].get_ydata()) == pytest.approx(expected)
+        assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation"]
+        assert (losses.get_ylabel(), accuracies.get_ylabel()) == ("loss", "accuracy (%)")
+
+    def test_tells_the_parts_apart_without_colour_and_counts_in_whole_epochs(self):
+        for axes in plots.learning_curves(self.history(2)).axes:
+            assert len({line.get_linestyle() for line in axes.lines}) == 2
+            assert len({line.get_marker() for line in axes.lines}) == 2
+            assert all(tick == int(tick) for tick in axes.get_xticks())

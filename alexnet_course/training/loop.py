@@ -41,6 +41,9 @@ from alexnet_course.training.record import environment, load_run, make_record, s
 from alexnet_course.training.schedule import make_optimiser, make_schedule
 from alexnet_course.training.signals import StopWish
 
+EVALUATION_BATCH = 500  # halved where the memory does not suffice
+SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves it at every overflow
+
 
 class TrainingStopped(RuntimeError):
     """A run that cannot go on; the message is one sentence. ``signal`` is the number of the signal that stopped it."""
@@ -155,7 +158,7 @@ class Run(Iterator[EpochResult]):
             generator=torch.Generator(self.device).manual_seed(recipe.seed),
             **self._constants,
         )
-        self.val_loader = BatchLoader(on_device, 500, indices=validation, **self._constants)
+        self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
         with torch.no_grad():  # a picture size that the network cannot take is refused before the first epoch
             self.model.eval()(self.val_loader.prepare(on_device.images[:1]))
 
@@ -275,11 +278,12 @@ class Run(Iterator[EpochResult]):
     def _end_epoch(self) -> EpochResult:
         """Validate, save, and give the epoch's figures."""
         clock = time.perf_counter()
-        validation = evaluate_batches(
-            self.model, self.val_loader, self.train_set.classes, self.precision, self._heed_stop_wish
-        )
+        validation = self._evaluate(self.val_loader, self.train_set, self._heed_stop_wish)
         # The validation loss shows what the last step did to the network, which no training loss has seen.
         self._stop_if_not_finite(validation.loss)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise TrainingStopped(f"The gradients overflow fp16 in epoch {self.epoch} even when they are scaled by "
+                                  f"{SMALLEST_SCALE:g}; train with precision = 'fp32'{self._kept()}.")  # fmt: skip
         if isinstance(self.every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.every_epoch.step(validation.accuracy)
         elif self.every_epoch is not None:
@@ -322,8 +326,17 @@ class Run(Iterator[EpochResult]):
 
     def evaluate(self, dataset: Dataset, on_batch: Callable[[], object] | None = None) -> Evaluation:
         """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
-        loader = BatchLoader(dataset, 500, **self._constants)
-        return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch)
+        return self._evaluate(BatchLoader(dataset, EVALUATION_BATCH, **self._constants), dataset, on_batch)
+
+    def _evaluate(self, loader: BatchLoader, dataset: Dataset, on_batch: Callable[[], object] | None) -> Evaluation:
+        """In batches half as large wherever the memory does not suffice."""
+        while True:
+            try:
+                return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch)
+            except RuntimeError as error:
+                if loader.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+            loader.batch_size //= 2
 
     def close(self) -> None:
         """Let another run have the folder. Happens by itself when the run ends."""
@@ -458,10 +471,9 @@ class Run(Iterator[EpochResult]):
 
         layer = first_layer_to_leave(self.model, forward)
         where = f"the activations of {layer} left the finite numbers first" if layer else "no activation did by itself"
-        kept = f"; the run up to its last checkpoint is in {self.out}" if self._has_checkpoint() else ""
         raise TrainingStopped(
             f"The {what} in epoch {self.epoch} at step {step + 1} of {len(self.train_loader)}, at a learning rate of "
-            f"{self._rates[step]:.3g}; {where}; train again with a lower lr{kept}."
+            f"{self._rates[step]:.3g}; {where}; train again with a lower lr{self._kept()}."
         )
 
     def _stop_out_of_memory(self, reason: str) -> None:
@@ -477,12 +489,13 @@ class Run(Iterator[EpochResult]):
 
         size = largest_that_fits(self.recipe.batch_size, attempt)
         hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
-        kept = f"; the run up to its last checkpoint is in {self.out}" if self._has_checkpoint() else ""
         raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
-                              f"({reason}); {hint}{kept}.")  # fmt: skip
+                              f"({reason}); {hint}{self._kept()}.")  # fmt: skip
 
-    def _has_checkpoint(self) -> bool:
-        return self.folder is not None and bool(self.folder.checkpoints())
+    def _kept(self) -> str:
+        """What is left of the run, as the end of a sentence."""
+        saved = self.folder is not None and self.folder.checkpoints()
+        return f"; the run up to its last checkpoint is in {self.out}" if saved else ""
 
 
 def train(recipe: Recipe, **options: Any) -> Run:

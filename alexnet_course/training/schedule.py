@@ -15,9 +15,14 @@ Scheduler = torch.optim.lr_scheduler.LRScheduler
 def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     fused = device.type in ("cuda", "cpu")  # one kernel for all weights; also keeps fp16's overflow check on the device
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
         )
+        if recipe.momentum:
+            # Where fp16's scaler skips the first step, the fused kernel would leave this memory as it found it.
+            for weight in model.parameters():
+                sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return sgd
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
     return kind(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 

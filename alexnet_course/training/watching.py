@@ -20,6 +20,8 @@ def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **o
     anew after each epoch. ``tensorboard`` writes the figures of each epoch into the folder of the run, for TensorBoard.
     ``options`` are those of ``train``.
     """
+    if tensorboard:
+        summary_writer()
     return watch(Run(recipe, **options), progress=progress, tensorboard=tensorboard)
 
 
@@ -80,17 +82,20 @@ class _LiveFigure:
             self._handle.update(figure)
 
 
-def _tensorboard_writer(run: Run) -> Any:
-    if run.out is None:
-        raise CourseError("tensorboard = True needs a folder to write to; give the run one with out.")
+def summary_writer() -> Any:
+    """TensorBoard's writer class; ``CourseError`` where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise CourseError(
-            "TensorBoard is not installed; run pip install tensorboard, or leave tensorboard out."
-        ) from None
+        raise CourseError("TensorBoard is not installed; pip install tensorboard, or leave it out.") from None
+    return SummaryWriter
+
+
+def _tensorboard_writer(run: Run) -> Any:
+    if run.out is None:
+        raise CourseError("tensorboard = True needs a folder to write to; give the run one with out.")
     # What a process that was killed wrote about epochs that are trained again is to be forgotten.
-    return SummaryWriter(str(run.out / "tensorboard"), purge_step=run.epoch)
+    return summary_writer()(str(run.out / "tensorboard"), purge_step=run.epoch)
 
 
 def _write_scalars(writer: Any, result: EpochResult) -> None:

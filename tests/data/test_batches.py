@@ -1,3 +1,6 @@
+from typing import Any
+
+import pytest
 import torch
 
 from alexnet_course.data import Dataset
@@ -82,3 +85,168 @@ def test_pictures_are_resized_to_what_the_network_takes():
     images, _ = next(iter(loader))
     assert images.shape == (4, 3, 20, 20)
     assert torch.equal(values(images)[:, :, 10, 10], torch.arange(4)[:, None].expand(4, 3))
+
+
+# --- A part of a data set --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colour_pca", [0.0, 0.1])
+def test_a_part_given_by_indices_is_the_part_copied_out(colour_pca):
+    data, indices = noisy(30), torch.tensor([3, 4, 9, 17, 18, 25, 29])
+    change = Augmentation(crop=2, flip=True, cutout=3, colour_pca=colour_pca)
+    for training in (False, True):
+        part, copied = (
+            BatchLoader(
+                of, 3, mean=MEAN, std=STD, training=training, augmentation=change,
+                generator=torch.Generator().manual_seed(1), **options,
+            )
+            for of, options in ((data, {"indices": indices}), (data.subset(indices), {}))
+        )  # fmt: skip
+        assert (len(part), part.images_per_epoch) == (len(copied), copied.images_per_epoch)
+        for _ in range(2):
+            assert same_batches(list(part), list(copied))
+
+
+def test_the_loaders_of_two_parts_share_the_pictures():
+    data = noisy(20)
+    fitting, held_out = data.split_indices(5, 0)
+    loaders = [BatchLoader(data, 4, indices=indices, mean=MEAN, std=STD) for indices in (fitting, held_out)]
+    assert {loader.images.data_ptr() for loader in loaders} == {data.images.data_ptr()}
+    assert {loader.labels.data_ptr() for loader in loaders} == {data.labels.data_ptr()}
+    assert [loader.images_per_epoch for loader in loaders] == [15, 5]
+
+
+def test_a_batch_larger_than_the_part_is_the_whole_part():
+    loader = BatchLoader(noisy(20), 128, indices=torch.arange(6), mean=MEAN, std=STD, training=True)
+    assert [len(labels) for _, labels in loader] == [6]
+
+
+# --- Interruption ----------------------------------------------------------------------------------------------------
+
+
+def noisy(count: int) -> Dataset:
+    images = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
+    return Dataset(images, torch.arange(count) % 7, tuple("abcdefg"), "noise")
+
+
+def same_batches(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(
+        torch.equal(a, b) for one, other in zip(some, others, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def loader(seed: int = 0, **options: Any) -> BatchLoader:
+    """Six batches of five, with everything that draws random numbers."""
+    everything = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1)
+    generator = torch.Generator().manual_seed(seed)
+    options = {"training": True, "augmentation": everything, **options}
+    return BatchLoader(noisy(32), 5, mean=MEAN, std=STD, generator=generator, **options)
+
+
+@pytest.mark.parametrize("done", [1, 3, 5])
+def test_a_state_taken_inside_an_epoch_leads_to_the_same_rest_and_the_same_epochs_after_it(done):
+    one, other = loader(seed=1), loader(seed=2)
+    list(one)
+    epoch = iter(one)
+    for _ in range(done):
+        next(epoch)  # the last of these is in the trainer's hands, so it counts as done
+    state = one.state()
+    rest, following = list(epoch), list(one)
+    list(other)  # whatever it did before
+    other.resume(state)
+    assert len(rest) == 6 - done
+    assert same_batches(list(other), rest)
+    assert same_batches(list(other), following)
+    assert not same_batches(rest, following[done:])
+
+
+def test_a_state_is_not_changed_by_what_comes_after_it():
+    one = loader(seed=1)
+    epoch = iter(one)
+    next(epoch)
+    state = one.state()
+    rest = list(epoch)
+    list(one)
+    for _ in range(2):
+        other = loader(seed=2)
+        other.resume(state)
+        assert same_batches(list(other), rest)
+
+
+def test_a_state_with_all_batches_done_leaves_none():
+    """As where a run stops after the last step of an epoch, before its validation."""
+    one, other = loader(seed=1), loader(seed=2)
+    list(one)
+    state = one.state()
+    assert state["step"] == 6
+    other.resume(state)
+    assert list(other) == []
+    assert same_batches(list(other), list(one))
+
+
+@pytest.mark.parametrize("done", [2, 6])
+def test_after_a_rewind_a_state_is_that_of_a_new_epoch(done):
+    one, other = loader(seed=1), loader(seed=2)
+    epoch = iter(one)
+    for _ in range(done):
+        next(epoch)
+    one.rewind()
+    state = one.state()
+    assert state["step"] == 0
+    other.resume(state)
+    new = list(other)
+    assert len(new) == 6
+    assert same_batches(new, list(one))
+
+
+def test_the_state_of_a_new_loader_is_its_beginning():
+    one, other = loader(seed=1), loader(seed=2)
+    other.resume(one.state())
+    assert same_batches(list(other), list(one))
+
+
+def test_an_epoch_that_was_given_up_is_followed_by_a_whole_one():
+    one = loader(augmentation=None)
+    for _ in one:
+        break
+    seen = torch.cat([values(images).flatten(1) for images, _ in one])
+    assert len(seen.unique(dim=0)) == len(seen) == 30
+
+
+def test_a_resumed_epoch_that_is_given_up_again_is_followed_by_a_whole_one():
+    one, other = loader(seed=1), loader(seed=2)
+    epoch = iter(one)
+    next(epoch)
+    other.resume(one.state())
+    next(iter(other))
+    assert len(list(other)) == 6
+
+
+def test_batches_can_be_asked_for_by_number():
+    one = loader(augmentation=None)
+    for step, (images, labels) in enumerate(one):
+        again = one.batch(step)
+        assert torch.equal(images, again[0])
+        assert torch.equal(labels, again[1])
+    first = one.batch(0)
+    assert not torch.equal(first[0], images)
+    fixed = BatchLoader(noisy(12), 5, mean=MEAN, std=STD)
+    assert same_batches([fixed.batch(step) for step in range(3)], list(fixed))
+
+
+def test_a_batch_asked_for_by_number_is_the_same_pictures_augmented_anew():
+    one = loader()
+    for step, (images, labels) in enumerate(one):
+        again = one.batch(step)
+        assert torch.equal(labels, again[1])
+        assert not torch.equal(images, again[0])
+
+
+def test_a_state_of_a_loader_without_a_generator_of_its_own():
+    one, other = (BatchLoader(noisy(12), 5, mean=MEAN, std=STD) for _ in range(2))
+    epoch = iter(one)
+    next(epoch)
+    state = one.state()
+    assert state["random"] is None
+    other.resume(state)
+    assert same_batches(list(other), list(epoch))

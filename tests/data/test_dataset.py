@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet_course.data import Dataset
+from alexnet_course.data.augment import principal_colours
 from alexnet_course.errors import CourseError
 
 
@@ -88,6 +89,18 @@ def test_validation_split_depends_on_the_seed_and_keeps_the_order() -> None:
     assert [position[d] for d in first[0]._digests] == sorted(position[d] for d in first[0]._digests)
 
 
+def test_split_indices_name_the_two_parts_without_copying_them() -> None:
+    dataset = random_dataset([30, 50, 20])
+    train, validation = dataset.split_indices(17, seed=4)
+    for indices, part in zip((train, validation), dataset.split_validation(17, 4), strict=True):
+        assert indices.dtype == torch.int64
+        assert torch.equal(indices, indices.sort().values)
+        assert torch.equal(dataset.images[indices], part.images)
+        assert torch.equal(dataset.labels[indices], part.labels)
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(100))
+    assert len(validation) == 17
+
+
 @pytest.mark.parametrize("size", [-1, 0, 10, 11])
 def test_validation_split_refuses_sizes_that_do_not_fit(size: int, refused: Callable[..., str]) -> None:
     sentence = refused(random_dataset([5, 5]).split_validation, size, 0)
@@ -117,6 +130,38 @@ def test_channel_statistics_are_those_of_the_pixels_in_float64() -> None:
     np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-12)
 
 
+def test_statistics_of_some_pictures_are_those_of_the_subset() -> None:
+    dataset = random_dataset([4000, 6000], size=3)
+    indices = torch.randperm(10_000, generator=torch.Generator().manual_seed(1))[:9000]  # several chunks
+    part = dataset.subset(indices)
+    assert dataset.channel_statistics(indices) == part.channel_statistics() != dataset.channel_statistics()
+    some, same, every = (
+        principal_colours(dataset.images, indices),
+        principal_colours(part.images),
+        principal_colours(dataset.images),
+    )
+    for one, other, different in zip(some, same, every, strict=True):
+        assert torch.equal(one, other)
+        assert not torch.equal(one, different)
+
+
+def test_statistics_of_no_pictures_at_all_are_refused(refused: Callable[..., str]) -> None:
+    assert "no pictures" in refused(random_dataset([3]).channel_statistics, torch.tensor([], dtype=torch.int64))
+
+
+def test_to_the_device_where_it_is_is_no_copy_and_keeps_the_fingerprint() -> None:
+    dataset = random_dataset([3, 3])
+    fingerprint = dataset.fingerprint
+    there = dataset.to("cpu")
+    assert there.images is dataset.images
+    assert there.labels is dataset.labels
+    assert "fingerprint" in vars(there)  # not computed a second time
+    assert (there.fingerprint, there.name, there.classes) == (fingerprint, dataset.name, dataset.classes)
+    elsewhere = dataset.to("meta")
+    assert (elsewhere.images.device.type, dataset.images.device.type) == ("meta", "cpu")
+    assert elsewhere.fingerprint == fingerprint
+
+
 def test_channel_statistics_make_no_copy_of_the_pictures() -> None:
     class LargestNewTensor(TorchDispatchMode):
         size = 0
@@ -131,6 +176,7 @@ def test_channel_statistics_make_no_copy_of_the_pictures() -> None:
     pictures = dataset.images.untyped_storage().data_ptr()
     with LargestNewTensor() as largest:
         dataset.channel_statistics()
+        dataset.channel_statistics(torch.arange(1, 20_000))
     assert 0 < largest.size < dataset.images.numel() / 10
 
 

@@ -4,7 +4,7 @@ import pickle
 import resource
 import socket
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,7 +15,7 @@ import torch
 import torchvision
 from trees import Pictures, write_tree
 
-from alexnet_course.data import cifar, load_dataset
+from alexnet_course.data import Dataset, cifar, doodles, load_dataset, sources
 from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE
 
 Server = tuple[Path, str]
@@ -307,6 +307,78 @@ def test_doodles() -> None:
     assert train.labels.bincount().tolist() == [500] * 10
     assert train.fingerprint != test.fingerprint
     assert load_dataset("doodles", "train").images is train.images  # drawn once
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The splits that were drawn, in this order; a drawing is twenty noisy pictures, and each is another one."""
+    splits: list[str] = []
+
+    def draw(split: str) -> tuple[np.ndarray, np.ndarray]:
+        splits.append(split)
+        pixels = np.random.default_rng(len(splits)).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+        return pixels, np.arange(20) % len(CLASSES)
+
+    monkeypatch.setattr(doodles, "draw_doodles", draw)
+    sources._doodles.cache_clear()
+    yield splits
+    sources._doodles.cache_clear()  # nobody else shall get these
+
+
+def doodles_of_a_new_process(root: Path, split: str = "train") -> Dataset:
+    sources._doodles.cache_clear()
+    return load_dataset("doodles", split, root=root)
+
+
+def test_doodles_are_drawn_once_and_then_read_from_the_disk(drawn: list[str], tmp_path: Path) -> None:
+    first = doodles_of_a_new_process(tmp_path)
+    assert load_dataset("doodles", "train", root=tmp_path).images is first.images
+    again = doodles_of_a_new_process(tmp_path)
+    assert drawn == ["train"]
+    assert torch.equal(again.images, first.images)
+    assert torch.equal(again.labels, first.labels)
+    assert (again.name, again.classes, again.fingerprint) == ("doodles", CLASSES, first.fingerprint)
+    test = doodles_of_a_new_process(tmp_path, "test")
+    assert drawn == ["train", "test"]
+    assert test.fingerprint != first.fingerprint
+    assert sorted(file.name for file in (tmp_path / "doodles").iterdir()) == ["test.safetensors", "train.safetensors"]
+
+
+@pytest.mark.parametrize("tool", ["PIL.__version__", "numpy.__version__", "the drawing"])
+def test_doodles_are_drawn_anew_where_the_drawing_or_a_tool_behind_it_changed(
+    tool: str, drawn: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = doodles_of_a_new_process(tmp_path)
+    with monkeypatch.context() as changed:
+        if tool == "the drawing":
+            (tmp_path / "doodles.py").write_text("# other lines\n")
+            changed.setattr(doodles, "__file__", str(tmp_path / "doodles.py"))
+        else:
+            changed.setattr(tool, "99.1")
+        other = doodles_of_a_new_process(tmp_path)
+        assert drawn == ["train", "train"]
+        assert other.fingerprint != first.fingerprint
+        assert doodles_of_a_new_process(tmp_path).fingerprint == other.fingerprint
+        assert drawn == ["train", "train"]
+
+
+@pytest.mark.parametrize("harm", [truncated, altered, Path.unlink])
+def test_doodles_are_drawn_anew_where_the_file_is_damaged(
+    harm: Callable[[Path], None], drawn: list[str], tmp_path: Path
+) -> None:
+    doodles_of_a_new_process(tmp_path)
+    harm(tmp_path / "doodles" / "train.safetensors")
+    second = doodles_of_a_new_process(tmp_path)
+    assert drawn == ["train", "train"]
+    assert doodles_of_a_new_process(tmp_path).fingerprint == second.fingerprint  # and kept
+    assert drawn == ["train", "train"]
+
+
+def test_doodles_that_cannot_be_kept_are_only_warned_of(drawn: list[str], tmp_path: Path) -> None:
+    (tmp_path / "doodles").write_text("a file where the folder would be")
+    with pytest.warns(UserWarning, match=r"'doodles' could not be kept in .* so the next run makes them again"):
+        dataset = doodles_of_a_new_process(tmp_path)
+    assert len(dataset) == 20
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import alexnet_course
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS
 from alexnet_course.records import check_record, load_records
-from alexnet_course.training import Recipe, fit, load_run
-from alexnet_course.training.record import dump_record, write_text
+from alexnet_course.training import Recipe, fit, load_run, loop, resume, train
+from alexnet_course.training.record import dump_record, environment, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,42 @@ def test_a_loaded_run_is_the_run(run):
     assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
+def test_a_record_names_the_options_that_are_on():
+    cpu = torch.device("cpu")
+    assert "deterministic" not in environment(cpu, "fp32", {"deterministic": False, "compile": False})
+    assert environment(cpu, "fp32", {"deterministic": True, "compile": False})["deterministic"] is True
+    assert environment(cpu, "fp32", {"deterministic": False, "compile": True})["compile"] is True
+
+
+def test_a_run_that_went_on_elsewhere_names_both_environments(data, tmp_path, monkeypatch):
+    recipe = Recipe(model="lenet5", epochs=2, batch_size=32, validation_size=20, precision="fp32")
+    first = train(recipe, out=tmp_path / "run", **data)
+    next(first)
+    first.close()
+    here = environment(first.device, "fp32", {})
+    monkeypatch.setattr(loop, "environment", lambda *_: {**here, "threads": 99})
+    with pytest.warns(UserWarning, match=r"goes on in another environment \(threads was \d+\), so it will not be the"):
+        second = resume(tmp_path / "run", **data)
+    list(second)
+    assert second.record["environment"] == {**here, "threads": 99}
+    assert second.record["earlier_environments"] == [here]
+    assert load_run(tmp_path / "run")[1] == second.record
+
+
+def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones(run, tmp_path, monkeypatch):
+    save_weights(tmp_path, run.model)
+    before = (tmp_path / "weights.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_weights(tmp_path, run.model)
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -94,16 +131,6 @@ def test_damaged_folders_are_refused_in_one_sentence(run, tmp_path):
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(CourseError, match="not readable as JSON"):
         load_run(tmp_path)
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "record.json"
-    write_text(path, "old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_dumped_record_is_json_with_one_line_an_epoch(run):

@@ -1,0 +1,1 @@
+"""Measurements that are one command each: ``python -m benchmarks.NAME``."""

@@ -1,0 +1,114 @@
+"""What the package may cost: seconds before the first step, and memory. Each measurement is a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alexnet_course.data import load_dataset
+
+START = """
+import json, time
+
+import torch, torchvision
+
+
+class Clock:
+    '''Seconds since the start: passed, or worked, whichever are fewer, so that others' work does not count.'''
+
+    def __init__(self):
+        self.start = time.perf_counter(), time.process_time()
+
+    def seconds(self):
+        return min(time.perf_counter() - self.start[0], time.process_time() - self.start[1])
+
+
+clock = Clock()
+import alexnet_course
+
+imported = clock.seconds()
+
+
+class FirstStep(Exception):
+    pass
+
+
+def first_step(*_):
+    raise FirstStep
+
+
+clock = Clock()
+run = alexnet_course.train(alexnet_course.Recipe(dataset="doodles"), device="cpu")
+run.model.register_forward_pre_hook(first_step)
+try:
+    next(run)
+except FirstStep:
+    print(json.dumps({"imported": imported, "started": clock.seconds(), "model": run.recipe.model}))
+"""
+
+
+def test_import_and_first_step_come_soon(tmp_path, monkeypatch):
+    """Issue 3 allows 0.3 s for the import after torch and torchvision, and 2 s from there to the first step on
+    doodles that are cached, here with the course's network of 57 million weights."""
+    monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path))
+    for split in ("train", "test"):
+        load_dataset("doodles", split)
+    best = {"imported": float("inf"), "started": float("inf")}
+    for _ in range(3):  # the first may have to read files that the system has not in its memory
+        done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        assert found.pop("model") == "alexnet-cifar-3x3"
+        best = {key: min(best[key], found[key]) for key in best}
+        if best["imported"] <= 0.3 and best["started"] <= 2:
+            break
+    assert best["imported"] <= 0.3
+    assert best["started"] <= 2
+
+
+MEMORY = """
+import resource
+
+import torch
+
+from alexnet_course.data import Dataset
+from alexnet_course.training import Recipe, train
+
+
+def data(count):
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
+    return Dataset(images, torch.arange(count) % 10, tuple("abcdefghij"), "noise")
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def make_and_train(train_set):
+    recipe = Recipe(model="lenet5", batch_size=64, epochs=1, precision="fp32", validation_size=0.1)
+    run = train(recipe, train_set=train_set, test_set=few, device="cpu")
+    images, labels = next(iter(run.train_loader))
+    run._train_step(images, labels)
+    return run
+
+
+few = data(200)
+make_and_train(few)  # libraries, threads and buffers
+many = data(60_000)
+pixels = many.images.numel()
+before = peak()
+run = make_and_train(many)
+assert run.train_loader.images.data_ptr() == run.val_loader.images.data_ptr() == many.images.data_ptr()
+assert run.train_loader.labels.data_ptr() == run.val_loader.labels.data_ptr() == many.labels.data_ptr()
+print(pixels, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux counts the peak in known units")
+def test_pictures_cost_their_pixels_once():
+    """60,000 pictures are 184 MB; the run that trains and validates on them needs hardly more."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    pixels, more = map(int, done.stdout.split())
+    assert pixels == 184_320_000
+    assert more < pixels / 3

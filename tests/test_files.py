@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from alexnet_course.files import UNFINISHED, whole_file, write_text
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_text(tmp_path / "thing.json", "old")
+    return tmp_path / "thing.json"
+
+
+def test_the_file_has_its_name_only_when_it_is_whole(path):
+    with whole_file(path) as part:
+        part.write_text("ne")
+        assert path.read_text() == "old"
+        assert part.parent == path.parent  # or the renaming would be a copy
+        assert part.name.endswith(UNFINISHED)
+        part.write_text("new")
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_was_not_there_appears(tmp_path):
+    write_text(tmp_path / "first.txt", "größer\n")
+    assert (tmp_path / "first.txt").read_bytes() == "größer\n".encode()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("wrong")])
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(path, error):
+    def write() -> None:
+        with whole_file(path) as part:
+            part.write_text("half of")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("operation", ["os.fsync", "pathlib.Path.replace"])
+def test_a_disk_that_fails_at_the_end_leaves_the_old_file_and_nothing_beside_it(path, operation, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(operation, fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_content_is_on_the_disk_before_the_name_and_the_name_thereafter(path, monkeypatch):
+    """In this order a crash at any moment leaves a whole file."""
+    done = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append(("flush", os.fstat(descriptor).st_ino))
+        flush(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(("rename", self.stat().st_ino))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_text(path, "new")
+    file, folder = path.stat().st_ino, path.parent.stat().st_ino
+    assert done == [("flush", file), ("rename", file), ("flush", folder)][: None if os.name == "posix" else 2]
+
+
+def test_a_folder_that_is_missing_is_an_error_and_not_made(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_text(tmp_path / "missing" / "thing.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_something_that_writes_no_file_is_an_error(path):
+    with pytest.raises(FileNotFoundError), whole_file(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_two_processes_write_to_different_temporary_files(path):
+    with whole_file(path) as part:
+        part.write_text("new")
+        assert str(os.getpid()) in part.name
