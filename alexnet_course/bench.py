@@ -85,6 +85,8 @@ def bench(
         contenders[COMPILED] = Contender(our_loop, recipe, device, True, True)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     try:
+        for contender in contenders.values():  # a turn that is not counted: memory and processes settle
+            contender.rate(seconds)
         for turn in range(repeats):
             for name, contender in contenders.items():
                 progress(f"turn {turn + 1} of {repeats}: {name}")

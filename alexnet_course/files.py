@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
@@ -24,7 +24,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         if os.name == "posix":  # the new name must reach the disk too
             folder = os.open(path.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)
+                with suppress(OSError):  # some mounted drives cannot do that for a folder
+                    os.fsync(folder)
             finally:
                 os.close(folder)
     finally:

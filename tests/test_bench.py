@@ -191,7 +191,7 @@ class TestReport:
         measured = report.measure("doodles", "cpu")
         assert list(measured["by_batch_size"]) == ["32", "64", "128", "256", "512", "1024", "2048", "4096"]
         assert list(measured["by_data_size"]) == ["1000", "2000", "5000"]
-        assert {len(rates) for rates in measured["by_batch_size"].values()} == {5}
+        assert {len(rates) for rates in measured["by_batch_size"].values()} == {3}
 
     def test_draws_every_machine(self):
         measured = {

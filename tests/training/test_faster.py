@@ -286,6 +286,31 @@ def test_a_convolution_and_its_gradients_are_pytorchs_within_the_rounding_of_bf1
     assert torch.equal(ours[0], half[0])  # forward it is the same function
 
 
+@pytest.mark.parametrize(("count", "inputs", "outputs"), [(6, 8, 5), (1, 3, 2), (64, 32, 48)])
+def test_a_linear_layer_and_its_gradients_are_pytorchs_within_the_rounding_of_bf16(count, inputs, outputs):
+    values = (noise(count, inputs), noise(outputs, inputs, seed=1), noise(outputs, seed=2))
+    found = []
+    for kind, mode in ((torch.float32, nullcontext()), (BF16, nullcontext()), (BF16, FasterFunctions(CPU, "bf16"))):
+        leaves = [value.to(kind).requires_grad_() for value in values]
+        with mode:
+            result = F.linear(*leaves)
+        above = noise(count, outputs, seed=9).to(kind)
+        found.append([result.detach(), *torch.autograd.grad(result, leaves, above)])
+        assert type(result.grad_fn).__name__.startswith("_Linear") == isinstance(mode, FasterFunctions)
+    for exact, theirs, mine in zip(*found, strict=True):
+        assert (mine.shape, mine.dtype) == (theirs.shape, BF16)
+        assert relative(mine, exact) < max(2 * relative(theirs, exact), 2**-8)
+
+
+def test_any_other_linear_layer_is_pytorchs_own():
+    x, weight, bias = (noise(*shape, dtype=BF16).requires_grad_() for shape in ((2, 4, 3), (5, 3), (5,)))
+    with FasterFunctions(CPU, "bf16"):
+        results = [F.linear(x, weight, bias), F.linear(x[0], weight)]
+        with torch.no_grad():
+            results.append(F.linear(x[0], weight, bias))
+    assert all("_Linear" not in type(result.grad_fn).__name__ for result in results)
+
+
 @pytest.mark.parametrize("size", [7, 12])
 def test_a_network_s_own_layout_and_types_under_autocast(size, by_product):
     """fp32 weights, channels-last pictures: what the trainer has."""
@@ -430,7 +455,7 @@ def test_nothing_is_replaced_outside_of_the_mode(by_repeating, by_product):
 def test_what_is_replaced_where():
     pools = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d}
     assert set(FasterFunctions(CPU, "fp32").replacements) == {*pools, F.dropout}
-    assert set(FasterFunctions(CPU, "bf16").replacements) == {*pools, F.dropout, torch.conv2d}
+    assert set(FasterFunctions(CPU, "bf16").replacements) == {*pools, F.dropout, torch.conv2d, F.linear}
 
 
 # --- Pooling first ---------------------------------------------------------------------------------------------------
