@@ -87,11 +87,14 @@ def draw(results: list[dict[str, Any]]) -> Figure:
             below = [m - min(rates) for m, rates in zip(middle, result[key].values(), strict=True)]
             above = [max(rates) - m for m, rates in zip(middle, result[key].values(), strict=True)]
             place.errorbar(sizes, middle, (below, above), marker="o", capsize=3, label=machine(result))
-    batch = results[0]["data_size_batch"]
-    labels = ("batch size", f"training pictures (batches of {batch}, validation included)")
-    for place, label in zip(axes, labels, strict=True):
-        place.set_xscale("log", base=2 if label == "batch size" else 10)
+    for place, label, key in zip(
+        axes, ("batch size", "training pictures"), ("by_batch_size", "by_data_size"), strict=True
+    ):
+        place.set_xscale("log")
         place.set(xlabel=label)
+        ticks = [int(size) for size in results[0][key]]
+        place.set_xticks(ticks, [f"{size:,}" for size in ticks], rotation=45, ha="right")
+        place.minorticks_off()
         place.grid(axis="y")
     axes[0].set(ylabel="pictures a second", ylim=(0, None))
     axes[0].legend(loc="lower right")
@@ -113,7 +116,9 @@ contender trains `{MODEL}` on the same pictures in a process of its own; they ta
 are those of one turn; the median is given with the smallest and the largest. A training step is counted as three
 forward passes with two operations a multiply-add. `alexnet-course bench` makes the first table on your machine.
 
-![Two panels: pictures a second against the batch size, and against the number of training pictures](speed.png)"""
+![Two panels: pictures a second against the batch size, and against the number of training pictures](speed.png)
+
+Left: training alone, on all pictures. Right: whole epochs, validation included, in a recipe's default batches."""
     parts = [about]
     for result in results:
         parts += ["", *section(result)]
