@@ -25,7 +25,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.shapes import layer_table
 from alexnet_course.training import Recipe, Run, choose_device
-from alexnet_course.training.precision import resolve_precision
+from alexnet_course.training.precision import DTYPES, resolve_precision
 from alexnet_course.training.record import environment
 
 SCHEMA = "alexnet-course/bench-1"
@@ -124,9 +124,7 @@ def bench(
 def matrix_product(recipe: Recipe, device: torch.device) -> Step:
     """A large matrix product in the format that the trainer computes in: what the machine can do at most."""
     side = MATRIX_SIDE[device.type]
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[
-        resolve_precision(recipe.precision, device)
-    ]
+    dtype = DTYPES[resolve_precision(recipe.precision, device)]
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     result = torch.empty_like(one)
 

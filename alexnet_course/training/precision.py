@@ -10,6 +10,8 @@ import torch
 
 from alexnet_course.errors import CourseError
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
 
 def choose_device(device: str = "auto") -> torch.device:
     """``auto``: cuda, then mps, then cpu. Otherwise the device named; ``CourseError`` where this machine lacks it."""
@@ -81,8 +83,7 @@ def use_deterministic_kernels(device: torch.device, wanted: bool) -> None:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which the forward pass runs."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+    return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
 
 
 def device_name(device: torch.device) -> str:
