@@ -98,6 +98,7 @@ def make_parser() -> Parser:
     )
     sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
     sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
+    sub.add_argument("--budget", default="full", metavar="B", help="full, or cpu: the recipe's short version")
     sub.add_argument("--epochs", type=int, metavar="N")
     sub.add_argument("--batch-size", type=int, metavar="N")
     sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
@@ -190,13 +191,13 @@ def data_command(options: argparse.Namespace) -> None:
 
 
 def train_command(options: argparse.Namespace) -> None:
-    recipe = load_recipe(options.name)
+    recipe = load_recipe(options.name, options.budget)
     given = ("dataset", "epochs", "batch_size", "lr", "seed", "precision")
     changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
     recipe = recipe.replace(**{**changes, **parse_settings(options.set)})
     if options.tensorboard:
         summary_writer()  # before there is a folder, in case there is no TensorBoard
-    folder = Path(options.out) if options.out else free_folder(Path("runs") / f"{recipe.name}-seed{recipe.seed}")
+    folder = Path(options.out) if options.out else free_folder(Path("runs") / recipe.run_name)
     run = train(
         recipe,
         device=options.device,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet_course.data.augment import Augmentation, colour_pca, crop_and_flip, cutout, principal_colours
+from alexnet_course.data.augment import Augmentation, autoaugment, colour_pca, crop_and_flip, cutout, principal_colours
 from alexnet_course.data.dataset import Dataset
 
 
@@ -20,8 +20,8 @@ class BatchLoader:
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
     constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size``×``size`` where
     that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way). With ``training`` the
-    order is shuffled, ``augmentation`` is applied and a short last batch is left out, so that all steps of an epoch
-    count alike; without, every picture comes once and in order.
+    order is shuffled and a short last batch is left out, so that all steps of an epoch count alike; without, every
+    picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it too.
 
     ``state`` is the position inside an epoch. A loader with the same pictures and settings goes on from it, after
     ``resume``, with the batch that comes next.
@@ -101,13 +101,15 @@ class BatchLoader:
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pictures → what the network sees."""
         change, generator = self.augmentation, self.generator
-        if self.training and (change.crop or change.flip):
+        if change.autoaugment:
+            images = autoaugment(images, generator)
+        if change.crop or change.flip:
             images = crop_and_flip(images, change.crop, change.flip, generator)
         pixels = images.to(memory_format=torch.channels_last).float() / 255
-        if self.training and self.colours is not None:
+        if self.colours is not None:
             pixels = colour_pca(pixels, *self.colours, change.colour_pca, generator)
         pixels = (pixels - self.mean) / self.std
-        if self.training and change.cutout:
+        if change.cutout:
             pixels = cutout(pixels, change.cutout, generator)
         if self.size is not None and pixels.shape[2:] != (self.size, self.size):
             smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth

@@ -113,24 +113,28 @@ class Dataset:
         train, validation = self.split_indices(size, seed)
         return self.subset(train), self.subset(validation)
 
-    def split_indices(self, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    def split_indices(self, size: int, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Which pictures to train on and which ``size`` to hold out for validation: two ascending int64 tensors.
+
+        Of all pictures, or of those ``among`` them (indices).
 
         Stratified: each class gives its proportional share of ``size``, rounded up or down. The choice depends on
         ``seed`` and the pictures alone and not on the order in which they are stored, so an archive and a folder of the
         same pictures are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
         """
-        if not 1 <= size < len(self):
+        available = torch.arange(len(self)) if among is None else among.cpu()
+        count = len(available)
+        if not 1 <= size < count:
             raise CourseError(
-                f"A validation set of {size:,} pictures cannot be split off {self.name!r}, which has {len(self):,}; "
-                f"choose a size from 1 to {len(self) - 1:,}."
+                f"A validation set of {size:,} pictures cannot be split off {self.name!r}, which has {count:,}; "
+                f"choose a size from 1 to {count - 1:,}."
             )
         members: dict[str, list[int]] = {name: [] for name in sorted(self.classes)}
-        for index, label in enumerate(self.labels.tolist()):
+        for index, label in zip(available.tolist(), self.labels.cpu()[available].tolist(), strict=True):
             members[self.classes[label]].append(index)
         # Largest remainders: the shares are rounded down, then the classes that lost most get one more.
-        shares = {name: size * len(indices) // len(self) for name, indices in members.items()}
-        by_loss = sorted(members, key=lambda name: -(size * len(members[name]) % len(self)))
+        shares = {name: size * len(indices) // count for name, indices in members.items()}
+        by_loss = sorted(members, key=lambda name: -(size * len(members[name]) % count))
         for name in by_loss[: size - sum(shares.values())]:
             shares[name] += 1
         generator = torch.Generator().manual_seed(seed)
@@ -139,7 +143,7 @@ class Dataset:
             indices.sort(key=self._digests.__getitem__)
             order = torch.randperm(len(indices), generator=generator)
             chosen[torch.tensor(indices, dtype=torch.int64)[order[: shares[name]]]] = True
-        return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+        return available[~chosen[available]], available[chosen[available]]
 
     def channel_statistics(self, indices: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and (population) standard deviation of each channel, two tuples of C floats, for pixels scaled to 0..1.

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from alexnet_course.models.layers import hidden_and_output, local_response_norm
+from alexnet_course.errors import CourseError
+from alexnet_course.models.layers import hidden_and_output, local_response_norm, scaled
 from alexnet_course.models.network import Network
 
 Builder = Callable[..., "AlexNet"]
@@ -23,6 +24,10 @@ class AlexNet(Network):
     in local response normalisation after convolutions 1 and 2 (``lrn``), in what brings the last map to 6×6 (``pool``;
     None: the picture must be of the right size) and in the place of dropout. Structure and parameter names are
     torchvision's, so ``alexnet-owt`` loads its weights.
+
+    For experiments: ``hidden`` units in each hidden linear layer, another side of the last map (``map_side``, where
+    there is a ``pool``), poolings of 3×3 that overlap or of 2×2 that do not (``overlap``; paper, section 3.4), and
+    batch norm in front of every ReLU of the convolutions (``batch_norm``).
     """
 
     def __init__(
@@ -34,33 +39,51 @@ class AlexNet(Network):
         *,
         groups: int = 1,
         lrn: bool = False,
-        pool: nn.Module | None = None,
+        pool: Callable[[tuple[int, int]], nn.Module] | None = None,
         num_classes: int = 10,
         in_channels: int = 3,
         dropout: float = 0.5,
         dropout_first: bool = True,
+        hidden: int = 4096,
+        map_side: int = 6,
+        overlap: bool = True,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        if pool is None and map_side != 6:
+            raise CourseError(f"map_side is {map_side}, but this network has no adaptive pool to change its last map "
+                              "with; leave map_side at 6.")  # fmt: skip
         one, two, three, four, five = channels
+        window = 3 if overlap else 2
+
+        def norm(width: int) -> list[nn.Module]:
+            return [nn.BatchNorm2d(width)] if batch_norm else []
+
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, one, kernel, stride, padding),
+            *norm(one),
             nn.ReLU(inplace=True),
             *([local_response_norm()] if lrn else []),
-            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.MaxPool2d(kernel_size=window, stride=2),
             nn.Conv2d(one, two, kernel_size=5, padding=2, groups=groups),
+            *norm(two),
             nn.ReLU(inplace=True),
             *([local_response_norm()] if lrn else []),
-            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.MaxPool2d(kernel_size=window, stride=2),
             nn.Conv2d(two, three, kernel_size=3, padding=1),
+            *norm(three),
             nn.ReLU(inplace=True),
             nn.Conv2d(three, four, kernel_size=3, padding=1, groups=groups),
+            *norm(four),
             nn.ReLU(inplace=True),
             nn.Conv2d(four, five, kernel_size=3, padding=1, groups=groups),
+            *norm(five),
             nn.ReLU(inplace=True),
-            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.MaxPool2d(kernel_size=window, stride=2),
         )
-        self.avgpool = pool  # torchvision's name for it, also where it takes the maximum
-        self.classifier = hidden_and_output(five * 6 * 6, 4096, num_classes, dropout, dropout_first)
+        # torchvision's name for it, also where it takes the maximum
+        self.avgpool = pool((map_side, map_side)) if pool is not None else None
+        self.classifier = hidden_and_output(five * map_side**2, hidden, num_classes, dropout, dropout_first)
         self.measure_input()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -113,12 +136,37 @@ class D2LAlexNet(Network):
         return self.net(x)
 
 
-def _variant(channels: tuple[int, int, int, int, int], pool: type[nn.Module] | None = None, **layers: Any) -> Builder:
-    """The builder of one AlexNet: ``layers`` are its arguments, ``pool`` the class that brings its last map to 6×6."""
+def _variant(channels: tuple[int, int, int, int, int], *, lrn: bool = False, **layers: Any) -> Builder:
+    """The builder of one AlexNet, which ``channels``, ``lrn`` and the further arguments of the class describe.
 
-    def build(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
-        last = pool((6, 6)) if pool is not None else None
-        return AlexNet(channels, pool=last, num_classes=num_classes, in_channels=in_channels, dropout=dropout, **layers)
+    ``width`` multiplies the channels of the convolutions.
+    """
+    published = lrn  # as the default of an override, it must have another name
+
+    def build(
+        num_classes: int = 10,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        lrn: bool = published,
+        hidden: int = 4096,
+        map_side: int = 6,
+        overlap: bool = True,
+        batch_norm: bool = False,
+        width: float = 1.0,
+    ) -> AlexNet:
+        one, two, three, four, five = (scaled(number, width) for number in channels)
+        return AlexNet(
+            (one, two, three, four, five),
+            lrn=lrn,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            dropout=dropout,
+            hidden=hidden,
+            map_side=map_side,
+            overlap=overlap,
+            batch_norm=batch_norm,
+            **layers,
+        )
 
     return build
 
@@ -131,13 +179,13 @@ alexnet_2012 = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2
 alexnet_lrn = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, lrn=True, dropout_first=False)
 
 # torchvision's, after Krizhevsky 2014; adaptive pooling lets it take any picture that survives the layers before.
-alexnet_owt = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=11, stride=4, padding=2)
+alexnet_owt = _variant(ONE_TOWER_CHANNELS, pool=nn.AdaptiveAvgPool2d, kernel=11, stride=4, padding=2)
 
 # S0: torchvision's with another first convolution, for 32×32 pictures.
-alexnet_cifar_3x3 = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=3, stride=1, padding=2)
+alexnet_cifar_3x3 = _variant(ONE_TOWER_CHANNELS, pool=nn.AdaptiveAvgPool2d, kernel=3, stride=1, padding=2)
 
 # S3: the same with 5×5, and the paper's widths with LRN and an adaptive *max* pool.
-alexnet_cifar_5x5 = _variant(ONE_TOWER_CHANNELS, nn.AdaptiveAvgPool2d, kernel=5, stride=1, padding=0)
+alexnet_cifar_5x5 = _variant(ONE_TOWER_CHANNELS, pool=nn.AdaptiveAvgPool2d, kernel=5, stride=1, padding=0)
 alexnet_cifar_5x5_lrn = _variant(
-    PAPER_CHANNELS, nn.AdaptiveMaxPool2d, kernel=5, stride=1, padding=0, lrn=True, dropout_first=False
+    PAPER_CHANNELS, pool=nn.AdaptiveMaxPool2d, kernel=5, stride=1, padding=0, lrn=True, dropout_first=False
 )

@@ -15,28 +15,34 @@ class CNN4(Network):
     Source: Krizhevsky et al. 2012, figure 1 and section 3.3, which send the reader to cuda-convnet for the layers.
     ``activation`` is ``relu`` or ``tanh``; ``lrn`` normalises after the first two poolings. cuda-convnet lets the last
     window of its 3/2 poolings hang over the edge, 32 → 16 → 8 → 4; padding 1 gives the same sizes, and averages count
-    only the pixels that exist.
+    only the pixels that exist. Without ``overlap`` the poolings are 2/2 and give the same sizes (section 3.4).
     """
 
     def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, activation: str = "relu", lrn: bool = False
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        activation: str = "relu",
+        lrn: bool = False,
+        overlap: bool = True,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise CourseError(f"activation is {activation!r}, but must be {' or '.join(ACTIVATIONS)}.")
         activate = ACTIVATIONS[activation]
+        window, padding = (3, 1) if overlap else (2, 0)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 32, kernel_size=5, padding=2),
             activate(),
-            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            nn.MaxPool2d(window, stride=2, padding=padding),
             *([local_response_norm()] if lrn else []),
             nn.Conv2d(32, 32, kernel_size=5, padding=2),
             activate(),
-            nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+            nn.AvgPool2d(window, stride=2, padding=padding, count_include_pad=False),
             *([local_response_norm()] if lrn else []),
             nn.Conv2d(32, 64, kernel_size=5, padding=2),
             activate(),
-            nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+            nn.AvgPool2d(window, stride=2, padding=padding, count_include_pad=False),
         )
         self.classifier = nn.Sequential(nn.Linear(64 * 4 * 4, num_classes))
         self.measure_input()

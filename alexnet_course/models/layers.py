@@ -4,7 +4,12 @@ from torch import nn
 
 from alexnet_course.errors import CourseError
 
-INITIALISATIONS = ("default", "paper")
+INITIALISATIONS = ("default", "paper", "he")
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` times ``width``, as a multiple of 8 where that is not 1 (matrix units like it), and at least 8."""
+    return channels if width == 1 else max(8, 8 * round(channels * width / 8))
 
 
 def local_response_norm(size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> nn.LocalResponseNorm:
@@ -38,8 +43,9 @@ def initialise(model: nn.Module, init: str = "default") -> None:
 
     ``default``: PyTorch's own. ``paper``: weights from N(0, 0.01²); biases 1 in the second, fourth and fifth
     convolution and in every linear layer but the last, 0 elsewhere (Krizhevsky et al. 2012, section 5). The paper gives
-    this for AlexNet; other networks get it by position. Batch norm keeps PyTorch's start. Raises CourseError for an
-    unknown ``init``.
+    this for AlexNet; other networks get it by position. ``he``: weights from N(0, 2 / inputs), which keeps the size of
+    activations from layer to layer under ReLU, biases 0 (He et al. 2015). Batch norm keeps PyTorch's start. Raises
+    CourseError for an unknown ``init``.
     """
     if init not in INITIALISATIONS:
         raise CourseError(f"init is {init!r}, but must be {' or '.join(INITIALISATIONS)}.")
@@ -47,6 +53,13 @@ def initialise(model: nn.Module, init: str = "default") -> None:
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 module.reset_parameters()
+        return
+    if init == "he":
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         return
     convolutions: list[nn.Conv2d | nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     linears: list[nn.Conv2d | nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]

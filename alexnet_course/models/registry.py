@@ -145,8 +145,9 @@ def list_models() -> list[str]:
 def build_model(name: str, num_classes: int = 10, **overrides: Any) -> Network:
     """Builds a network by name: N×C×H×W pictures in, N rows of ``num_classes`` logits out.
 
-    ``overrides``: ``in_channels`` and ``init`` ("default" or "paper") for every network, ``dropout`` (0 up to, not
-    including, 1) where there is any, and the network's own flags (see ``MODELS[name].note``).
+    ``overrides``: ``in_channels`` and ``init`` ("default", "paper" or "he") for every network, ``dropout`` (0 up to,
+    not including, 1) where there is any, and what the network's class documents for experiments, such as ``hidden``,
+    ``width`` (a factor on the channels) and ``batch_norm``.
     Raises CourseError for an unknown name or override and for a value out of range.
     """
     if name not in MODELS:
@@ -176,5 +177,9 @@ def _check_values(values: dict[str, Any], defaults: dict[str, Any]) -> None:
             raise CourseError(f"dropout is {value!r}, but must be a number from 0 up to, but not including, 1.")
         if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise CourseError(f"{key} is {value!r}, but must be True or False.")
+        if key in ("hidden", "map_side") and not (number and isinstance(value, int) and 1 <= value <= 65_536):
+            raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
+        if key == "width" and not (number and 0 < value <= 8):
+            raise CourseError(f"width is {value!r}, but must be a number above 0 and at most 8.")
         if key == "init" and value not in INITIALISATIONS:
             raise CourseError(f"init is {value!r}, but must be {' or '.join(INITIALISATIONS)}.")

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from alexnet_course.models.layers import hidden_and_output
+from alexnet_course.models.layers import hidden_and_output, scaled
 from alexnet_course.models.network import Network
 
 CHANNELS = (64, 128, 256, 512, 512)  # VGG's (Simonyan and Zisserman 2014, table 1); S2 does not name its own
@@ -18,6 +18,9 @@ class VGGStyle(Network):
     ``depths`` counts the convolutions of each stage, ``pools`` gives the side of each stage's pooling window (stride
     2). As S2 lists its poolings, without padding, a 32×32 picture goes 15, 7, 3, 1 and vanishes; padding of 1 on the
     3×3 windows makes it 16, 8, 4, 2, 1 and leaves all layers and all parameters as they are.
+
+    For experiments: ``width`` multiplies the channels of the convolutions; ``hidden`` is the number of units in each
+    hidden linear layer.
     """
 
     def __init__(
@@ -28,28 +31,47 @@ class VGGStyle(Network):
         num_classes: int = 10,
         in_channels: int = 3,
         dropout: float = 0.5,
+        width: float = 1.0,
+        hidden: int = HIDDEN,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        width = in_channels
-        for channels, depth, pool in zip(CHANNELS, depths, pools, strict=True):
+        inputs = in_channels
+        for published, depth, pool in zip(CHANNELS, depths, pools, strict=True):
+            channels = scaled(published, width)
             for _ in range(depth):
-                layers.append(nn.Conv2d(width, channels, kernel_size=3, padding=1))
+                layers.append(nn.Conv2d(inputs, channels, kernel_size=3, padding=1))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(channels))
                 layers.append(nn.ReLU(inplace=True))
-                width = channels
+                inputs = channels
             layers.append(nn.MaxPool2d(kernel_size=pool, stride=2, padding=1 if pool == 3 else 0))
         self.features = nn.Sequential(*layers)
-        self.classifier = hidden_and_output(width, HIDDEN, num_classes, dropout)
+        self.classifier = hidden_and_output(inputs, hidden, num_classes, dropout)
         self.measure_input()
 
 
-def vgg_style(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> VGGStyle:
+def vgg_style(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    batch_norm: bool = False,
+    width: float = 1.0,
+    hidden: int = HIDDEN,
+) -> VGGStyle:
     """S2's second network: pairs of 3×3 convolutions, the first pooling 3/2, the others 2/2, for 32×32 pictures."""
-    return VGGStyle((2, 2, 2, 2, 2), (3, 2, 2, 2, 2), False, num_classes, in_channels, dropout)
+    depths, pools = (2, 2, 2, 2, 2), (3, 2, 2, 2, 2)
+    return VGGStyle(depths, pools, batch_norm, num_classes, in_channels, dropout, width, hidden)
 
 
-def vgg_style_bn(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> VGGStyle:
+def vgg_style_bn(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    batch_norm: bool = True,
+    width: float = 1.0,
+    hidden: int = HIDDEN,
+) -> VGGStyle:
     """S2's third network: 2, 2, 2, 3 and 3 convolutions with batch norm, every pooling 3/2, for 32×32 pictures."""
-    return VGGStyle((2, 2, 2, 3, 3), (3, 3, 3, 3, 3), True, num_classes, in_channels, dropout)
+    depths, pools = (2, 2, 2, 3, 3), (3, 3, 3, 3, 3)
+    return VGGStyle(depths, pools, batch_norm, num_classes, in_channels, dropout, width, hidden)

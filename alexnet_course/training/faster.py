@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
 PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
+ROWS = 4096  # pixels at a time in response normalisation, for the same reason
 
 
 class FasterFunctions(TorchFunctionMode):
@@ -31,6 +32,7 @@ class FasterFunctions(TorchFunctionMode):
     - Dropout on a processor draws 16 random bits a value instead of PyTorch's 64, one by one.
     - An adaptive pool that enlarges a map by a whole factor repeats values; so does ``F.interpolate``, whose gradient
       is faster, and on a GPU can be repeated to the bit.
+    - Local response normalisation in bf16 on a processor sums over neighbouring channels by a matrix product.
     - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, and linear layers
       find theirs as products of matrices that lie in memory as the matrix unit wants them.
     """
@@ -46,6 +48,7 @@ class FasterFunctions(TorchFunctionMode):
             if precision == "bf16":
                 self.replacements[torch.conv2d] = conv2d
                 self.replacements[F.linear] = linear
+                self.replacements[F.local_response_norm] = local_response_norm
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -121,6 +124,74 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     half = torch.bfloat16
     result: Tensor = _Linear.apply(x.to(half), weight.to(half), bias.to(half))
     return result
+
+
+def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """``F.local_response_norm`` of pictures in bf16; squares and their sums are rounded to bf16, k + α Σ is not."""
+    if x.dim() != 4 or x.numel() == 0:
+        return F.local_response_norm(x, size, alpha, beta, k)
+    result: Tensor = _ResponseNorm.apply(x.to(torch.bfloat16), size, alpha, beta, k)
+    return result
+
+
+class _ResponseNorm(torch.autograd.Function):
+    """Local response normalisation, pixel by pixel: a pixel's channels are a row, times a matrix with ones in a band.
+
+    y = x d^-β with d = k + (α/size) x² B, so that its gradient is g d^-β - 2 (αβ/size) x ((g x d^-(β+1)) Bᵀ).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.constants = _band(x, size), alpha / size, beta, k
+        rows = _rows(x)
+        result = torch.empty_like(rows)
+        for some, place in zip(rows.split(ROWS), result.split(ROWS), strict=True):
+            torch.mul(some, _power(_denominator(some, *ctx.constants), beta), out=place)
+        return _pictures(result, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        band, share, beta, _ = ctx.constants
+        rows = _rows(x)
+        result = torch.empty_like(rows)
+        parts = zip(rows.split(ROWS), _rows(gradient).split(ROWS), result.split(ROWS), strict=True)
+        for some, their_gradient, place in parts:
+            denominator = _denominator(some, *ctx.constants)
+            direct = _power(denominator, beta).mul_(their_gradient)
+            shared = (some * direct).div_(denominator).to(some.dtype) @ band.t()
+            place.copy_(direct.addcmul_(some, shared, value=-2 * share * beta))
+        return _pictures(result, x), None, None, None, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """N×C×H×W to one row of C values a pixel; a view, where the pictures are channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _pictures(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of ``_rows``."""
+    return rows.view(like.shape[0], like.shape[2], like.shape[3], like.shape[1]).permute(0, 3, 1, 2)
+
+
+def _band(x: Tensor, size: int) -> Tensor:
+    """C×C: column i has ones for the ``size`` channels around i; of an even number, PyTorch puts more before it."""
+    ones = x.new_ones(x.shape[1], x.shape[1])
+    return ones.triu(-((size - 1) // 2)).tril(size // 2)
+
+
+def _denominator(rows: Tensor, band: Tensor, share: float, beta: float, k: float) -> Tensor:
+    return ((rows * rows) @ band).float().mul_(share).add_(k)
+
+
+def _power(denominator: Tensor, beta: float) -> Tensor:
+    """denominator^-β; the paper's β, 0.75, from two square roots, which are faster."""
+    if beta == 0.75:
+        root = denominator.rsqrt()
+        return root.sqrt().mul_(root)
+    return denominator.pow(-beta)
 
 
 class _Convolution(torch.autograd.Function):

@@ -87,6 +87,7 @@ class Run(Iterator[EpochResult]):
         device: str = "auto",
         out: str | Path | None = None,
         checkpoint_steps: int = 0,
+        checkpoint_seconds: float = 0.0,
         deterministic: bool = False,
         compile: bool = False,
         on_step: Callable[[], object] | None = None,
@@ -102,6 +103,8 @@ class Run(Iterator[EpochResult]):
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip
             self.checkpoint_steps = checkpoint_steps
+            self.checkpoint_seconds = checkpoint_seconds
+            self._saved_at = time.perf_counter()
             self.on_step = on_step or (lambda: None)
             self.options = {"deterministic": deterministic, "compile": compile}
             use_deterministic_kernels(self.device, deterministic)
@@ -125,8 +128,11 @@ class Run(Iterator[EpochResult]):
     def _set_up(self) -> None:
         """Everything that training needs, as it is before the first step."""
         recipe = self.recipe
-        size = validation_count(recipe.validation_size, len(self.train_set))
+        size = picture_count("validation_size", recipe.validation_size, len(self.train_set))
         fitting, validation = self.train_set.split_indices(size, recipe.seed)
+        if recipe.train_size != 1:
+            wanted = picture_count("train_size", recipe.train_size, len(fitting))
+            _, fitting = self.train_set.split_indices(wanted, recipe.seed, among=fitting)
         self.mean, self.std = self.train_set.channel_statistics(fitting)  # of the training pictures alone
 
         torch.manual_seed(recipe.seed)  # the first weights and dropout
@@ -303,15 +309,17 @@ class Run(Iterator[EpochResult]):
         self.wall_seconds += result.seconds
         self.epoch += 1
         self._begin_epoch()
-        self._save()
+        if self.epoch > self.recipe.epochs or time.perf_counter() - self._saved_at >= self.checkpoint_seconds:
+            self._save()
         return result
 
     def _finish(self) -> None:
         """Look at the test pictures, once, and write weights and record."""
         clock = time.perf_counter()
         test = self.evaluate(self.test_set, self._heed_stop_wish)
+        augmented = self._evaluate_augmented() if self.recipe.augmented_test else None
         self.wall_seconds += time.perf_counter() - clock
-        self.record = make_record(self, test)
+        self.record = make_record(self, test, augmented)
         if self.folder is None:
             return
         try:
@@ -327,6 +335,15 @@ class Run(Iterator[EpochResult]):
     def evaluate(self, dataset: Dataset, on_batch: Callable[[], object] | None = None) -> Evaluation:
         """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
         return self._evaluate(BatchLoader(dataset, EVALUATION_BATCH, **self._constants), dataset, on_batch)
+
+    def _evaluate_augmented(self) -> Evaluation:
+        """The test pictures changed at random like the training pictures: what S0 measured."""
+        generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
+        changes = self.recipe.augmentation
+        loader = BatchLoader(
+            self.test_set, EVALUATION_BATCH, augmentation=changes, generator=generator, **self._constants
+        )
+        return self._evaluate(loader, self.test_set, self._heed_stop_wish)
 
     def _evaluate(self, loader: BatchLoader, dataset: Dataset, on_batch: Callable[[], object] | None) -> Evaluation:
         """In batches half as large wherever the memory does not suffice."""
@@ -431,7 +448,8 @@ class Run(Iterator[EpochResult]):
         except OSError as error:
             warnings.warn(f"The checkpoint of step {self.steps_done} could not be saved in {self.out} ({error}); "
                           "training goes on, so free some space before it ends.", stacklevel=4)  # fmt: skip
-        self.wall_seconds += time.perf_counter() - clock
+        self._saved_at = time.perf_counter()
+        self.wall_seconds += self._saved_at - clock
 
     def _heed_stop_wish(self) -> None:
         """After Ctrl-C or SIGTERM: save, then stop."""
@@ -508,6 +526,8 @@ def train(recipe: Recipe, **options: Any) -> Run:
     - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
     - ``out``: the folder of the run. It is saved there after every epoch and after every ``checkpoint_steps`` steps,
       and goes on from there if it is given again.
+    - ``checkpoint_seconds``: leave out the save after an epoch where the last one is not so long ago; the network of S0
+      is 700 MB with its optimiser, which takes longer to write than a fast GPU needs for an epoch.
     - ``deterministic``: on a GPU, use only kernels whose result can be repeated to the bit. On the CPU all are.
     - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
     - ``on_step``: called after every optimiser step.
@@ -531,10 +551,10 @@ def resume(folder: str | Path, **options: Any) -> Run:
     return Run(Recipe.from_dict(plan["recipe"]), out=folder, **{**plan["options"], **options})
 
 
-def validation_count(size: float, available: int) -> int:
-    """How many of ``available`` training pictures are held out: ``size`` of them, or that share where it is below 1."""
+def picture_count(key: str, size: float, available: int) -> int:
+    """How many of ``available`` training pictures ``size`` means: so many, or that share where it is below 1."""
     count = round(size * available) if size < 1 else int(size)
     if not 0 < count < available:
-        raise CourseError(f"validation_size = {size:g} would hold out {count} of {available} training pictures; "
+        raise CourseError(f"{key} = {size:g} would be {count} of {available} training pictures; "
                           "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
     return count

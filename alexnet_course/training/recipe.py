@@ -12,13 +12,15 @@ from typing import Any
 
 from alexnet_course.data.augment import Augmentation
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.models import MODELS
+from alexnet_course.models import INITIALISATIONS, MODELS
 
 CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "step", "plateau", "one-cycle"),
-    "init": ("default", "paper"),
+    "decay": ("all", "weights"),
+    "init": INITIALISATIONS,
     "precision": ("auto", "bf16", "fp16", "fp32"),
+    "budget": ("full", "cpu"),
 }
 
 # (smallest, largest, is the smallest itself allowed). What lies outside is a slip of the keyboard, not an experiment.
@@ -38,6 +40,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "colour_pca": (0, 10, True),
     "seed": (0, 2**31 - 1, True),
     "validation_size": (0, 1_000_000, False),
+    "train_size": (0, 1_000_000, False),
 }
 
 
@@ -46,7 +49,7 @@ class Recipe:
     """How to train one network on one data set. Unknown keys and values out of range raise ``CourseError``.
 
     Rates are for the mean loss over a batch. ``validation_size`` is a share of the training pictures where it is below
-    1, a number of pictures otherwise.
+    1, a number of pictures otherwise; ``train_size`` is a share of the rest where it is at most 1, a number otherwise.
     """
 
     name: str = ""  # what the run is called; the model's name where nothing is given
@@ -65,15 +68,20 @@ class Recipe:
     patience: int = 3  # plateau: epochs without a better validation accuracy before the rate falls
     momentum: float = 0.9  # sgd only
     weight_decay: float = 5e-4
+    decay: str = "all"  # what weight_decay applies to: all, or weights, that is neither biases nor batch norm
     label_smoothing: float = 0.0
     crop: int = 4  # pixels of padding before the random crop
     flip: bool = True
     cutout: int = 0  # side of the blanked square in pixels
     colour_pca: float = 0.0  # standard deviation of the colour shift; the paper's is 0.1
-    init: str = "default"  # PyTorch's, or the paper's
+    autoaugment: bool = False  # the policy that was searched for CIFAR-10
+    augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
+    init: str = "default"  # PyTorch's, the paper's, or He's
     precision: str = "auto"
     seed: int = 0
     validation_size: float = 0.1
+    train_size: float = 1.0
+    budget: str = "full"  # cpu: shortened to what a machine without a GPU does in minutes; a label for the record
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -99,6 +107,9 @@ class Recipe:
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
                               f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
+        if self.train_size > 1 and self.train_size != int(self.train_size):
+            raise CourseError(f"train_size = {self.train_size} is neither a share up to 1 nor a whole number of "
+                              f"pictures; nearest: {round(self.train_size)}.")  # fmt: skip
         for key in ("init", "in_channels"):
             if key in self.model_options:
                 raise CourseError(f"model_options must not set {key!r}, which the recipe's own init and the data set "
@@ -108,12 +119,23 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augmentation:
-        return Augmentation(crop=self.crop, flip=self.flip, cutout=self.cutout, colour_pca=self.colour_pca)
+        return Augmentation(
+            crop=self.crop,
+            flip=self.flip,
+            cutout=self.cutout,
+            colour_pca=self.colour_pca,
+            autoaugment=self.autoaugment,
+        )
 
     @property
     def picture_size(self) -> int:
         """Side in pixels of the pictures that the network sees."""
         return self.input_size or MODELS[self.model].input_size[1]
+
+    @property
+    def run_name(self) -> str:
+        """What a run of this recipe is called: the recipe's name, ``-cpu`` where it is shortened, and the seed."""
+        return f"{self.name}{'' if self.budget == 'full' else '-' + self.budget}-seed{self.seed}"
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some values changed, checked like any other recipe."""
@@ -133,8 +155,11 @@ class Recipe:
         return cls(**values)
 
     @classmethod
-    def from_toml(cls, path: str | Path) -> Recipe:
-        """Read a recipe from a TOML file; the file's name is the recipe's, unless it sets ``name``."""
+    def from_toml(cls, path: str | Path, budget: str = "full") -> Recipe:
+        """Read a recipe from a TOML file; the file's name is the recipe's, unless it sets ``name``.
+
+        A table ``[cpu]`` in the file says what is different where there is no GPU, with ``budget="cpu"``.
+        """
         path = Path(path)
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -142,8 +167,14 @@ class Recipe:
             raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
+        shortened = values.pop("cpu", None)
+        if budget == "cpu":
+            if not isinstance(shortened, dict):
+                raise CourseError(f"{path.name} has no table [cpu], which says what a run without a GPU leaves out; "
+                                  "add one, or use the budget 'full'.")  # fmt: skip
+            values |= shortened
         try:
-            return cls.from_dict({"name": path.stem, **values})
+            return cls.from_dict({"name": path.stem, **values, "budget": budget})
         except CourseError as error:
             raise CourseError(f"{path.name}: {error}") from None
 

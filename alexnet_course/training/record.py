@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 RECORD, WEIGHTS = "record.json", "weights.safetensors"
 
 
-def make_record(run: Run, test: Evaluation) -> dict[str, Any]:
-    """The record of a finished run, checked against the schema."""
+def make_record(run: Run, test: Evaluation, augmented: Evaluation | None = None) -> dict[str, Any]:
+    """The record of a finished run, checked against the schema; ``augmented``: on changed test pictures, as S0 did."""
     history = run.history
     train_seconds = sum(run.train_loader.images_per_epoch / entry["images_per_second"] for entry in history)
     record = {
         "schema": SCHEMA_NAME,
+        "budget": run.recipe.budget,
         "recipe": run.recipe.as_dict(),
         "dataset": {
             "name": run.train_set.name,
@@ -57,6 +58,8 @@ def make_record(run: Run, test: Evaluation) -> dict[str, Any]:
         "wall_seconds": run.wall_seconds,
         "images_per_second": run.train_loader.images_per_epoch * len(history) / train_seconds,
     }
+    if augmented is not None:
+        record["augmented_test_accuracy"] = augmented.accuracy
     if len(run.environments) > 1:  # interrupted, and gone on with elsewhere
         record["earlier_environments"] = run.environments[:-1]
     check_record(record)

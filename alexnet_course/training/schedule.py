@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,18 +14,23 @@ Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """torch's own optimiser for all weights of ``model``. With ``decay = "weights"``, what is not a kernel or a matrix,
+    that is biases and batch norm's scales and shifts, is not pulled towards 0."""
+    decayed = [weight for weight in model.parameters() if recipe.decay == "all" or weight.dim() > 1]
+    others = [weight for weight in model.parameters() if recipe.decay != "all" and weight.dim() <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
     fused = device.type in ("cuda", "cpu")  # one kernel for all weights; also keeps fp16's overflow check on the device
     if recipe.optimiser == "sgd":
-        sgd = torch.optim.SGD(
-            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
-        )
+        sgd = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
         if recipe.momentum:
             # Where fp16's scaler skips the first step, the fused kernel would leave this memory as it found it.
             for weight in model.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         return sgd
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
-    return kind(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def make_schedule(

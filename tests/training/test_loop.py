@@ -12,7 +12,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, train, wilson_interval
 from alexnet_course.training.checkpoint import random_state, set_random_state
-from alexnet_course.training.loop import validation_count
+from alexnet_course.training.loop import picture_count
 from alexnet_course.training.schedule import make_optimiser, make_schedule, one_cycle
 
 CPU = torch.device("cpu")
@@ -220,11 +220,11 @@ def test_one_cycle_of_any_length_stays_between_nothing_and_the_peak(total, warmu
     assert max(shares) == 1
 
 
-def test_validation_count():
-    assert validation_count(0.1, 50_000) == validation_count(5000, 50_000) == 5000
+def test_picture_count():
+    assert picture_count("validation_size", 0.1, 50_000) == picture_count("validation_size", 5000, 50_000) == 5000
     for size in (50_000, 1e-9):
         with pytest.raises(CourseError, match="would hold out"):
-            validation_count(size, 50_000)
+            picture_count("validation_size", size, 50_000)
 
 
 def test_train_and_test_pictures_of_different_classes_are_refused(data):

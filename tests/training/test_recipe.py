@@ -7,7 +7,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS
 from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
 from alexnet_course.training import Recipe
-from alexnet_course.training.loop import validation_count
+from alexnet_course.training.loop import picture_count
 
 
 def test_defaults_are_a_valid_recipe_named_after_its_model():
@@ -111,5 +111,5 @@ def test_the_package_s_recipes_are_valid_and_say_what_they_are(name):
     assert recipe.name == name
     assert name.startswith(recipe.model + ".")
     assert (FOLDER / f"{name}.toml").read_text().startswith("#")
-    assert validation_count(recipe.validation_size, 50_000) == 5000
-    assert validation_count(recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
+    assert picture_count("validation_size", recipe.validation_size, 50_000) == 5000
+    assert picture_count("validation_size", recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
