@@ -44,3 +44,14 @@ def load_records(folder: str | Path = FOLDER) -> list[dict[str, Any]]:
         check_record(record, path.name)
         records.append(record)
     return records
+
+
+def records_of(recipe: str, folder: str | Path = FOLDER) -> list[dict[str, Any]]:
+    """The recorded runs of the recipe named ``recipe``, by seed: those in full or, where there is none, the short ones.
+
+    Never both: a run on a CPU budget (``record["budget"]`` is ``"cpu"``) says nothing about a full one. An empty list
+    where nothing is recorded.
+    """
+    found = [record for record in load_records(folder) if record["recipe"]["name"] == recipe]
+    full = [record for record in found if record["budget"] == "full"]
+    return sorted(full or found, key=lambda record: record["seed"])
