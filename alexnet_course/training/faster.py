@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
+TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
 PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
 ROWS = 4096  # pixels at a time in response normalisation, for the same reason
 
@@ -33,8 +34,9 @@ class FasterFunctions(TorchFunctionMode):
     - An adaptive pool that enlarges a map by a whole factor repeats values; so does ``F.interpolate``, whose gradient
       is faster, and on a GPU can be repeated to the bit.
     - Local response normalisation in bf16 on a processor sums over neighbouring channels by a matrix product.
-    - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, and linear layers
-      find theirs as products of matrices that lie in memory as the matrix unit wants them.
+    - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, on the smallest
+      maps everything; linear layers find their gradients as products of matrices that lie in memory as the matrix unit
+      wants them.
     """
 
     def __init__(self, device: torch.device, precision: str) -> None:
@@ -195,12 +197,14 @@ def _power(denominator: Tensor, beta: float) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """A stride-1 convolution whose gradients of bias and weights are matrix products."""
+    """A stride-1 convolution whose gradients of bias and weights are matrix products; on a tiny map, all of it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
+        if x.shape[2] * x.shape[3] <= TINY_MAP:
+            return _as_product(x, weight, bias, padding)
         return torch.conv2d(x, weight, bias, padding=padding)
 
     @staticmethod
@@ -208,11 +212,15 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])  # one a pixel of the output map
-        small = gradient.shape[2] * gradient.shape[3] <= SMALL_MAP
+        pixels, wanted = gradient.shape[2] * gradient.shape[3], ctx.needs_input_grad[0]
+        around = weight.shape[2] - 1 - ctx.padding[0], weight.shape[3] - 1 - ctx.padding[1]
+        tiny, small = pixels <= TINY_MAP and min(around) >= 0, pixels <= SMALL_MAP
         for_x, for_weight, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, (1, 1), ctx.padding, (1, 1), False, (0, 0), 1,
-            (ctx.needs_input_grad[0], not small, False),
+            (wanted and not tiny, not small, False),
         )  # fmt: skip
+        if wanted and tiny:  # a convolution of the gradient with the kernels turned by 180 degrees
+            for_x = _as_product(gradient, weight.flip(2, 3).transpose(0, 1), None, around)
         if small:
             for_weight = _weight_gradient(x, weight, gradient, ctx.padding)
         return for_x, for_weight, _sum_of_rows(rows), None
@@ -239,21 +247,38 @@ def _sum_of_rows(rows: Tensor) -> Tensor:
     return (rows.new_ones(1, len(rows)) @ rows)[0]
 
 
-def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int]) -> Tensor:
-    """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
-    outputs, channels, height, width = weight.shape
+def _patches(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Iterator[Tensor]:
+    """What a stride-1 convolution sees: one row of height × width × channels a pixel of its output, some pictures at a
+    time."""
+    height, width = weight.shape[2:]
     above, beside = padding
     images = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
     of_picture, of_row, of_pixel, _ = images.stride()
-    product = torch.zeros(outputs, height * width * channels)
-    pairs = zip(images.split(PATCHES_OF), gradient.permute(0, 2, 3, 1).split(PATCHES_OF), strict=True)
-    for some, their_gradient in pairs:
+    rows, columns, channels = images.shape[1] - height + 1, images.shape[2] - width + 1, images.shape[3]
+    for some in images.split(PATCHES_OF):
         # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
         patches = some.as_strided(
-            (*their_gradient.shape[:3], height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
+            (len(some), rows, columns, height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
         )
-        rows = their_gradient.reshape(-1, outputs)
-        product += rows.t().contiguous() @ patches.reshape(len(rows), -1)
+        yield patches.reshape(len(some) * rows * columns, -1)
+
+
+def _as_product(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+    """A stride-1 convolution as (patches of the input) · (kernels)."""
+    matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+    start = weight.new_zeros(()) if bias is None else bias
+    rows = torch.cat([torch.addmm(start, patches, matrix) for patches in _patches(x, weight, padding)])
+    columns = x.shape[3] + 2 * padding[1] - weight.shape[3] + 1
+    return rows.view(len(x), -1, columns, weight.shape[0]).permute(0, 3, 1, 2)
+
+
+def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int]) -> Tensor:
+    """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
+    outputs, channels, height, width = weight.shape
+    product = torch.zeros(outputs, height * width * channels)
+    gradients = gradient.permute(0, 2, 3, 1).split(PATCHES_OF)
+    for patches, their_gradient in zip(_patches(x, weight, padding), gradients, strict=True):
+        product += their_gradient.reshape(-1, outputs).t().contiguous() @ patches
     return product.to(weight.dtype).view(outputs, height, width, channels).permute(0, 3, 1, 2)
 
 
