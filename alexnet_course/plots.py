@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Polygon, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
@@ -28,6 +28,10 @@ BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY = (
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY)
 WIDTH = 5.4  # inches: on a phone, at 330 pixels, 11 point type is still 9 pixels high
 LIGHT = "#dddddd"  # the ground on which the palette is drawn
+NOT_MEASURED = "not measured"  # stands where there is no record of a run
+
+Measured = tuple[float, float, float]
+"""An accuracy in per cent, then the ends of its 95 % interval."""
 
 
 def use_style() -> None:
@@ -149,7 +153,8 @@ def curves(
     """Draw one line a series against its index, with markers, and a horizontal `level` if there is one.
 
     Args:
-        series: label -> values, one a step (an epoch, an iteration); at most four.
+        series: label -> values, one a step (an epoch, an iteration); at most four. One without values is named in the
+            legend as not measured.
         start: index of the first value on the x axis.
     """
     styles = (("-", "o"), ("--", "s"), ("-.", "D"), (":", "^"))
@@ -158,7 +163,8 @@ def curves(
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for (label, values), (style, marker) in zip(series.items(), styles, strict=False):
         y = np.asarray(values, dtype=float)
-        axes.plot(np.arange(start, start + len(y)), y, style, marker=marker, markersize=4, label=label)
+        shown = label if len(y) else f"{label}: {NOT_MEASURED}"
+        axes.plot(np.arange(start, start + len(y)), y, style, marker=marker, markersize=4, label=shown)
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=":", label=level_label or None)
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -184,6 +190,42 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
     losses.legend()
+    return fig
+
+
+def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
+    """Draw one effect a row, in the order given: a dot at its mean, on a line from its lowest to its highest value.
+
+    The scale is linear from -1 to 1 and logarithmic outside, so that effects of very different size fit. Raises
+    `CourseError` where there are more kinds than colours.
+
+    Args:
+        rows: mappings with `name`, `kind` (each has a colour of its own), `mean`, `low` and `high`.
+        xlabel: what is measured, with its unit.
+    """
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    if len(kinds) > len(PALETTE):
+        raise CourseError(f"measured_effects got {len(kinds)} kinds; give at most {len(PALETTE)}, one a colour.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 0.36 * len(rows) + 1.3))
+    for kind, colour in zip(kinds, PALETTE, strict=False):
+        places = [place for place, row in enumerate(rows) if row["kind"] == kind]
+        chosen = [rows[place] for place in places]
+        axes.hlines(places, [row["low"] for row in chosen], [row["high"] for row in chosen], color=colour)
+        axes.plot([row["mean"] for row in chosen], places, "o", color=colour, markersize=7, label=kind)
+    for place, row in enumerate(rows):
+        axes.text(1.02, place, f"{row['mean']:+.1f}", transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+    axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
+    axes.set_xscale("symlog", linthresh=1)
+    reach = max(1.0, *(abs(row[end]) for row in rows for end in ("low", "high")))
+    ticks = [tick for tick in (1, 3, 10, 30) if tick <= reach]
+    ticks = [-tick for tick in reversed(ticks)] + [0, *ticks]
+    axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+    axes.grid(axis="x")
+    fig.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig
 
 
@@ -543,4 +585,309 @@ def queue_timeline(queueing: float, computing: float, steps: int) -> Figure:
         axes.tick_params(left=False)
         axes.set_ylim(-0.5, 1.5)
     grid[1].set_xlabel("time (units)")
+    return fig
+
+
+def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float] | None]]) -> Figure:
+    """Draw a path of `steps` from top to bottom, with the accuracies that several sources give for each.
+
+    Args:
+        steps: what was done, one a row.
+        accuracies: source -> for each step its accuracy in per cent, alone or with the low and the high end of its
+            interval, or None where there is none; at most four sources, the first joined by a line.
+    """
+    styles = (("o", GREY), ("s", BLUE), ("D", ORANGE), ("^", GREEN))
+    if len(accuracies) > len(styles):
+        raise CourseError(f"diary got {len(accuracies)} sources; give at most {len(styles)}, to be told apart.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 0.75 * len(steps) + 1.4))
+    for place, ((source, values), (marker, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
+        known = [(row + 0.16 * place, *value) for row, value in enumerate(values) if value is not None]
+        rows, centres = [entry[0] for entry in known], [entry[1] for entry in known]
+        if place == 0:
+            axes.plot(centres, rows, color=colour, linewidth=1.2, linestyle=":")
+        for row, _, *interval in known:
+            if interval:
+                axes.plot(interval, [row, row], color=colour, linewidth=2)
+        axes.plot(centres, rows, marker, color=colour, markersize=7, label=source if known else f"{source}: none yet")
+        for row, centre, *_ in known:
+            axes.annotate(f"{centre:.1f}", (centre, row), xytext=(0, 6), textcoords="offset points", ha="center",
+                          fontsize=9, color=colour)  # fmt: skip
+    axes.set_yticks(range(len(steps)), steps)
+    axes.set_ylim(len(steps) - 0.4, -0.5)
+    axes.margins(x=0.12)
+    axes.set_xlabel("test accuracy (%)")
+    axes.grid(axis="x")
+    fig.legend(loc="outside upper left")
+    return fig
+
+
+def layer_maps(panels: Mapping[str, ArrayLike], layers: Sequence[str], label: str, steps: Sequence[int] = ()) -> Figure:
+    """Draw a figure of every layer over the steps of a training, as colour on a logarithmic scale that panels share.
+
+    Args:
+        panels: title -> steps × layers, positive; what is 0 or not finite stays white.
+        layers: one name a column of the arrays; drawn from bottom to top.
+        label: what the colour says.
+        steps: the first and the last step; 1 to their number where nothing is given.
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
+    for title, array in arrays.items():
+        if array.ndim != 2 or array.shape[1] != len(layers):
+            raise CourseError(
+                f"layer_maps got {title!r} as {array.shape} and {len(layers)} layers; give steps × layers."
+            )
+    logs = {title: np.full(array.shape, np.nan) for title, array in arrays.items()}
+    for title, array in arrays.items():
+        drawn = np.isfinite(array) & (array > 0)
+        logs[title][drawn] = np.log10(array[drawn])
+    finite = np.concatenate([log[np.isfinite(log)] for log in logs.values()])
+    low = np.floor(finite.min())
+    high = max(np.ceil(finite.max()), low + 1)
+    fig, grid = plt.subplots(1, len(arrays), figsize=(WIDTH, 0.19 * len(layers) + 1.0), sharey=True, squeeze=False)
+    for axes, (title, log) in zip(grid.flat, logs.items(), strict=True):
+        first, last = (steps[0], steps[-1]) if steps else (1, len(log))
+        image = axes.imshow(
+            log.T, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower",
+            extent=(first - 0.5, last + 0.5, -0.5, len(layers) - 0.5),
+        )  # fmt: skip
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step")
+        axes.spines[:].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    grid[0, 0].set_yticks(range(len(layers)), layers, fontsize=9)
+    bar = fig.colorbar(image, ax=list(grid.flat), shrink=0.9, pad=0.02)
+    ticks = range(int(low), int(high) + 1, 1 + int(high - low) // 6)
+    bar.set_ticks(ticks, labels=[f"$10^{{{tick}}}$" for tick in ticks])
+    bar.set_label(label)
+    return fig
+
+
+def rate_sweep(losses: Mapping[str, Mapping[float, float]], level: float, level_label: str) -> Figure:
+    """Draw the loss that each learning rate ends with, one line a network; a cross at the top where it diverged.
+
+    Args:
+        losses: network -> learning rate -> loss, nan where the run broke down; at most four.
+        level: the loss of a guess. What ends above 1.15 times that is drawn at the top as well.
+    """
+    styles = (("o-", BLUE), ("s--", ORANGE), ("D-.", GREEN), ("^:", PINK))
+    if len(losses) > len(styles):
+        raise CourseError(f"rate_sweep got {len(losses)} networks; give at most {len(styles)}, to be told apart.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    top = 1.15 * level
+    for place, ((network, ends), (style, colour)) in enumerate(zip(losses.items(), styles, strict=False)):
+        rates = sorted(ends)
+        kept = [rate for rate in rates if ends[rate] <= top]
+        axes.plot(kept, [ends[rate] for rate in kept], style, color=colour, markersize=6, label=network)
+        broken = [rate for rate in rates if rate not in kept]
+        height = top * (1 - 0.03 * place)
+        axes.plot(broken, [height] * len(broken), "x", color=colour, markersize=9, markeredgewidth=2.5)
+    axes.axhline(level, color=GREY, linewidth=1.2, linestyle=":", label=level_label)
+    axes.plot([], [], "x", color="#333333", markersize=8, markeredgewidth=2, label="broke down")
+    axes.set_xscale("log")
+    axes.set(xlabel="learning rate", ylabel="training loss at the end")
+    axes.grid(axis="y")
+    axes.legend()
+    return fig
+
+
+def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Draw accuracy against the number of training pictures: the mean over seeds, each seed's own, and their range.
+
+    Args:
+        counts: numbers of training pictures.
+        accuracies: way of training -> for each count the accuracies of its runs, as fractions of 1; at most four ways.
+    """
+    styles = (("o-", BLUE), ("s--", ORANGE), ("D-.", GREEN), ("^:", PINK))
+    if len(accuracies) > len(styles):
+        raise CourseError(
+            f"accuracy_by_count got {len(accuracies)} ways; give at most {len(styles)}, to be told apart."
+        )
+    fig, axes = plt.subplots(figsize=(WIDTH, 3.6))
+    for place, ((way, runs), (style, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
+        percent = [100 * np.asarray(seeds, dtype=float) for seeds in runs]
+        axes.plot(counts, [seeds.mean() for seeds in percent], style, color=colour, markersize=7, label=way)
+        axes.fill_between(
+            counts, [seeds.min() for seeds in percent], [seeds.max() for seeds in percent], color=colour, alpha=0.15
+        )
+        for count, seeds in zip(counts, percent, strict=True):
+            shifted = count * 1.04 ** (place - (len(accuracies) - 1) / 2)  # or they would hide each other
+            axes.plot([shifted] * len(seeds), seeds, style[0], color=colour, markersize=3, alpha=0.7)
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.set(xlabel="training pictures", ylabel="test accuracy (%)")
+    axes.grid(axis="y")
+    axes.legend()
+    return fig
+
+
+def picture_table(
+    rows: Mapping[str, ArrayLike], boxes: Mapping[str, Sequence[tuple[int, int, int, int]]] | None = None
+) -> Figure:
+    """Show one row of pictures for each label, which is written above it.
+
+    Args:
+        rows: label -> N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped). The
+            longest row sets the number of columns.
+        boxes: label -> for each picture of the row a frame to draw: top, left, height and width in pixels.
+    """
+    arrays = {label: np.asarray(pictures) for label, pictures in rows.items()}
+    for label, array in arrays.items():
+        if array.ndim != 4 or array.shape[1] not in (1, 3):
+            raise CourseError(f"picture_table got {array.shape} for {label!r}; give N×C×H×W with C = 1 or 3.")
+    columns = max(map(len, arrays.values()))
+    cell = WIDTH / columns
+    fig = plt.figure(figsize=(WIDTH, len(arrays) * (cell + 0.24)))
+    lines = fig.subfigures(len(arrays), 1, squeeze=False)[:, 0]
+    for line, (label, array) in zip(lines, arrays.items(), strict=True):
+        line.suptitle(label, x=0.01, ha="left", fontsize=10)
+        cells = line.subplots(1, columns, squeeze=False)[0]
+        for axes in cells:
+            axes.axis("off")
+        shown = np.clip(array / 255 if array.dtype == np.uint8 else array, 0.0, 1.0)
+        for index, (axes, picture) in enumerate(zip(cells, shown, strict=False)):
+            axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+            if boxes is not None:
+                top, left, height, width = boxes[label][index]
+                for colour, thickness in (("white", 3.0), (ORANGE, 1.6)):  # a frame that is seen on every ground
+                    corner = (left - 0.5, top - 0.5)
+                    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=thickness))
+    return fig
+
+
+def accuracies(rows: Mapping[str, Measured | None], reference: str, xlabel: str = "test accuracy (%)") -> Figure:
+    """Draw each accuracy as a dot with its interval, one line a label, and the interval of one of them as a band.
+
+    Args:
+        rows: label -> accuracy and interval in per cent; None where nothing is measured.
+        reference: the label whose interval becomes the band.
+    """
+    if reference not in rows:
+        raise CourseError(f"accuracies got no row {reference!r} to compare with; give one of {', '.join(rows)}.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.3 * len(rows)))
+    base = rows[reference]
+    if base is not None:
+        axes.axvspan(base[1], base[2], color=LIGHT, zorder=0)
+    for place, (label, measured) in enumerate(rows.items()):
+        if measured is None:
+            axes.annotate(
+                NOT_MEASURED, (0.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY
+            )
+            continue
+        value, low, high = measured
+        colour = BLUE if label == reference else ORANGE
+        axes.errorbar(
+            value, place, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3, markersize=5
+        )
+        axes.annotate(f"{value:.1f}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    axes.margins(x=0.15)
+    axes.grid(axis="x")
+    return fig
+
+
+def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Measured | None]]) -> Figure:
+    """Draw the accuracy of networks against the work that they do for one picture: published, and measured.
+
+    Args:
+        networks: name -> mult-adds of one picture; published accuracy in per cent, or None; measured accuracy and
+            interval in per cent, or None.
+    """
+    fig, axes = plt.subplots(figsize=(WIDTH, 3.8))
+    for name, (cost, published, measured) in networks.items():
+        millions = cost / 1e6
+        axes.axvline(millions, color=LIGHT, linewidth=1.2, zorder=0)
+        said = name if measured or published else f"{name}: {NOT_MEASURED}"
+        axes.annotate(
+            said, (millions, 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="bottom", fontsize=9
+        )
+        if published is not None:
+            axes.plot(millions, published, "s", color=ORANGE, markersize=7, markerfacecolor="white", markeredgewidth=2)
+        if measured is not None:
+            value, low, high = measured
+            axes.errorbar(millions, value, yerr=[[value - low], [high - value]], fmt="o", color=BLUE, capsize=3)
+    axes.plot([], [], "s", color=ORANGE, markerfacecolor="white", markeredgewidth=2, label="published")
+    axes.plot([], [], "o", color=BLUE, label="measured here")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.xaxis.set_minor_formatter("{x:.0f}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.9 * (high - low), high + 0.25 * (high - low))  # room for the names and for the legend
+    axes.margins(x=0.15)
+    axes.set(xlabel="work for one picture (million mult-adds)", ylabel="test accuracy (%)")
+    axes.legend(loc="upper left", ncols=2)
+    return fig
+
+
+def range_test_curve(points: Sequence[tuple[float, float]], marks: Mapping[str, float] | None = None) -> Figure:
+    """Draw the losses of a learning-rate range test against the rate, each one and their running mean of nine.
+
+    Args:
+        points: (rate, loss), as `lr_range_test` gives them.
+        marks: label -> a rate to point out.
+    """
+    rates, losses = (np.asarray(part, dtype=float) for part in zip(*points, strict=True))
+    fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    axes.plot(rates, losses, color=GREY, linewidth=1, alpha=0.7, label="each step")
+    near = [slice(max(0, place - 4), place + 5) for place in range(len(losses))]
+    axes.plot(rates, [losses[part].mean() for part in near], color=BLUE, label="mean of nine steps")
+    for (label, rate), colour in zip((marks or {}).items(), (ORANGE, GREEN, PINK), strict=False):
+        axes.axvline(rate, color=colour, linestyle="--", linewidth=1.5, label=f"{label}: {rate:.1g}")
+    axes.set_xscale("log")
+    # The last losses may be beyond all measure, and would press the valley flat.
+    axes.set_ylim(0.95 * losses.min(), min(1.05 * losses.max(), 1.4 * losses[0]))
+    axes.set(xlabel="learning rate", ylabel="loss of the batch")
+    axes.grid(axis="y")
+    axes.legend()
+    return fig
+
+
+def two_accuracies(points: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Figure:
+    """Draw pairs of accuracies as dots, with the line on which both are equal.
+
+    Args:
+        points: label -> pairs in per cent; one without pairs is named in the legend as not measured.
+    """
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.8))
+    everything = [value for pairs in points.values() for pair in pairs for value in pair] or [0.0, 100.0]
+    ends = (min(everything) - 2, max(everything) + 2)
+    axes.plot(ends, ends, color=GREY, linewidth=1.2, linestyle=":", label="equal")
+    for (label, pairs), marker in zip(points.items(), "osD^", strict=False):
+        shown = label if pairs else f"{label}: {NOT_MEASURED}"
+        xs, ys = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        axes.plot(xs, ys, marker, markersize=6, alpha=0.75, label=shown)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
+    axes.grid()
+    axes.legend()
+    return fig
+
+
+def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
+    """Draw what became of each true class (a row), in per cent of its pictures.
+
+    Args:
+        counts: rows are true classes, columns predicted ones.
+        classes: their names, in that order.
+    """
+    table = np.asarray(counts, dtype=float)
+    if table.shape != (len(classes), len(classes)):
+        raise CourseError(f"confusion_matrix got {table.shape} counts for {len(classes)} classes; give a square table.")
+    percent = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    wrong = percent - np.diag(np.diag(percent))
+    fig, axes = plt.subplots(figsize=(WIDTH, WIDTH))
+    # Only mistakes are shaded: beside the diagonal nothing else would be seen.
+    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(2 * wrong.max(), 1))
+    for row, column in np.ndindex(*table.shape):
+        if round(percent[row, column]):
+            weight = "bold" if row == column else "normal"
+            axes.text(
+                column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=9, fontweight=weight
+            )
+    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return fig

@@ -30,6 +30,7 @@ from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
+from alexnet_course.training.checkpoint import refuse_changes
 from alexnet_course.training.record import RECORD, WEIGHTS, dump_record
 
 ABLATIONS = Path(__file__).parent / "ablations.toml"
@@ -52,8 +53,8 @@ def plan(budget: str, seeds: int) -> list[Recipe]:
     One seed of everything comes before the second of anything. Our recipe for each network of the five write-ups is
     worth most; the ablations explain it; the write-ups' own settings come last, because their figures are published.
     """
-    ours = [name for name in list_recipes() if name.endswith(".modern")]
-    theirs = [name for name in list_recipes() if not name.endswith(".modern")]
+    theirs = [name for name in list_recipes() if ".published" in name]
+    ours = [name for name in list_recipes() if name not in theirs]
     first = [load_recipe(name, budget) for name in ours] + ablations(budget) + [load_recipe(n, budget) for n in theirs]
     first.sort(key=lambda recipe: recipe.dataset != "cifar10")  # stable: what the table needs stays in front
     return [recipe.replace(seed=seed) for seed in range(seeds) for recipe in first]
@@ -83,7 +84,7 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     check_record(record, path.name)
-    return bool(record["recipe"] == recipe.as_dict())
+    return Recipe.from_dict(record["recipe"]) == recipe  # a key that is newer than the record has its default
 
 
 class Pictures:
@@ -159,7 +160,10 @@ def make(
 ) -> dict[str, Any]:
     """The record of ``recipe``, made in ``folder`` or found there."""
     if (folder / RECORD).exists() and not (folder / WEIGHTS).exists():
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        record = dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        nothing: dict[str, Any] = {"data": {}, "options": {}}
+        refuse_changes({"recipe": record["recipe"], **nothing}, {"recipe": recipe.as_dict(), **nothing}, folder)
+        return record
 
     def heed_deadline() -> None:
         if time.monotonic() >= deadline:
@@ -187,10 +191,16 @@ def main(arguments: list[str] | None = None) -> int:
         device = choose_device(options.device)
         budget = options.budget or ("cpu" if device.type == "cpu" else "full")
         places = dict(parse_place(text) for text in options.data)
+        if options.seeds is not None and options.seeds < 1:
+            raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
         if options.threads:
             torch.set_num_threads(options.threads)
-        recipes = [recipe for recipe in plan(budget, options.seeds or SEEDS[budget])
-                   if any(fnmatch(recipe.run_name, pattern) for pattern in options.only)]  # fmt: skip
+        recipes = plan(budget, options.seeds or SEEDS[budget])
+        for name in places:
+            if not any(recipe.dataset == name for recipe in recipes):
+                known = sorted({recipe.dataset for recipe in recipes})
+                raise CourseError(f"--data {name}=…: no run of the campaign uses {name!r}; name {' or '.join(known)}.")
+        recipes = [r for r in recipes if any(fnmatch(r.run_name, pattern) for pattern in options.only)]
         if not recipes:
             raise CourseError(f"No run of the campaign is called {' or '.join(options.only)}; --list names them all.")
         if options.list:

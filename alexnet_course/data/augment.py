@@ -118,5 +118,5 @@ def autoaugment(images: Tensor, generator: torch.Generator | None = None) -> Ten
     policy = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
     seed = int(torch.randint(2**62, (1,), device=images.device, generator=generator))
     with torch.random.fork_rng(devices=[]):  # it draws from torch's global generator, which belongs to dropout
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU's as well
         return torch.stack([policy(image) for image in images])

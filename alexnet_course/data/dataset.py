@@ -101,6 +101,21 @@ class Dataset:
             )
         return replace(self, images=self.images[index.to(self.images.device)], labels=self.labels[index])
 
+    def of_classes(self, names: Sequence[str]) -> "Dataset":
+        """The pictures of the classes ``names`` alone, in storage order; label i stands for ``names[i]``.
+
+        Raises ``CourseError`` for a name that is not a class of this data set, and where there is none.
+        """
+        unknown = [name for name in names if name not in self.classes]
+        if unknown or not names:
+            what = f"no class {unknown[0]!r}" if unknown else "no data set without classes"
+            raise CourseError(f"{self.name!r} has {what}; choose from {', '.join(self.classes)}.")
+        numbers = [self.classes.index(name) for name in names]
+        part = self.subset(torch.isin(self.labels, torch.tensor(numbers, device=self.labels.device)).nonzero()[:, 0])
+        place = torch.zeros(len(self.classes), dtype=torch.int64, device=self.labels.device)
+        place[numbers] = torch.arange(len(numbers), device=self.labels.device)
+        return replace(part, labels=place[part.labels], classes=tuple(names))
+
     def to(self, device: torch.device | str) -> "Dataset":
         """The same pictures on ``device``; not a copy where they are there already."""
         other = copy(self)
@@ -122,7 +137,7 @@ class Dataset:
         ``seed`` and the pictures alone and not on the order in which they are stored, so an archive and a folder of the
         same pictures are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
         """
-        available = torch.arange(len(self)) if among is None else among.cpu()
+        available = torch.arange(len(self)) if among is None else among.cpu().sort().values
         count = len(available)
         if not 1 <= size < count:
             raise CourseError(

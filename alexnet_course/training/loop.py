@@ -174,7 +174,6 @@ class Run(Iterator[EpochResult]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         if self.device.type == "cpu":
             keep_freed_memory()
-        self._first_weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
         self._broken = torch.zeros((), device=self.device)  # 1 from the first step on whose numbers are not finite
         if self.precision != "fp16":
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
@@ -195,6 +194,11 @@ class Run(Iterator[EpochResult]):
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._train_seconds = 0.0
         self.train_loader.rewind()
+
+    @property
+    def _first_weight(self) -> Tensor:
+        """The first that learns; asked for in every step, since ``freeze`` and ``thaw`` may come at any time."""
+        return next(weight for weight in self.model.parameters() if weight.requires_grad)
 
     @property
     def steps(self) -> int:

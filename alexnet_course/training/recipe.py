@@ -167,6 +167,9 @@ class Recipe:
             raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
+        if "budget" in values:
+            raise CourseError(f"{path.name}: budget = {values['budget']!r} is not for the file to say; put what is "
+                              "different without a GPU into a table [cpu].")  # fmt: skip
         shortened = values.pop("cpu", None)
         if budget == "cpu":
             if not isinstance(shortened, dict):

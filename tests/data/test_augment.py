@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from alexnet_course.data.augment import colour_pca, crop_and_flip, cutout, principal_colours
+from alexnet_course.data.augment import autoaugment, colour_pca, crop_and_flip, cutout, principal_colours
 from alexnet_course.errors import CourseError
 
 
@@ -82,3 +82,66 @@ def test_principal_colours_need_three_channels():
 def test_no_colour_shift_at_strength_zero():
     images = torch.rand(4, 3, 2, 2)
     assert torch.equal(colour_pca(images, torch.ones(3), torch.eye(3), 0.0), images)
+
+
+# --- AutoAugment -----------------------------------------------------------------------------------------------------
+
+
+def smooth(count: int = 24, size: int = 32) -> torch.Tensor:
+    """Copies of one picture of three different slopes: whatever a policy does to it, something changes."""
+    rows, columns = torch.arange(size)[:, None].expand(size, size), torch.arange(size).expand(size, size)
+    picture = torch.stack([40 + 4 * rows, 200 - 5 * columns, 60 + rows + 2 * columns])
+    return picture.to(torch.uint8).expand(count, 3, size, size).clone()
+
+
+def test_autoaugment_keeps_type_and_shape_and_repeats_for_a_generator_s_state():
+    images = smooth()
+    first, second = (autoaugment(images, generator(5)) for _ in range(2))
+    assert (first.dtype, first.shape) == (torch.uint8, images.shape)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, autoaugment(images, generator(6)))
+    assert torch.equal(images, smooth())  # what it is given stays as it is
+
+
+def test_autoaugment_goes_on_drawing_from_its_generator():
+    images, draws = smooth(), generator(5)
+    state = draws.get_state()
+    first, second = autoaugment(images, draws), autoaugment(images, draws)
+    assert not torch.equal(first, second)
+    draws.set_state(state)
+    assert torch.equal(autoaugment(images, draws), first)
+
+
+def test_autoaugment_draws_for_each_picture_by_itself():
+    changed = autoaugment(smooth(), generator())
+    assert len(changed.flatten(1).unique(dim=0)) > 8
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_autoaugment_leaves_torch_s_generators_to_others(own, monkeypatch):
+    """Dropout's are the global ones, on the processor and on a GPU; only the seed may come from the former."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("a GPU's generator was seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", never)
+    torch.default_generator.manual_seed(3)
+    if not own:
+        torch.randint(2**62, (1,))
+    expected = torch.rand(3)
+    torch.default_generator.manual_seed(3)
+    autoaugment(smooth(4), generator() if own else None)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_autoaugment_is_the_policy_for_cifar10():
+    """And not the one for ImageNet, which is torchvision's default."""
+    from torchvision.transforms import AutoAugmentPolicy, v2
+
+    images = smooth(6)
+    seed = int(torch.randint(2**62, (1,), generator=generator(9)))
+    policy = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        expected = torch.stack([policy(image) for image in images])
+    assert torch.equal(autoaugment(images, generator(9)), expected)

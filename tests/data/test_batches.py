@@ -56,21 +56,51 @@ def test_a_batch_larger_than_the_data_set_is_the_whole_data_set():
     assert [len(labels) for _, labels in loader] == [6]
 
 
-def test_augmentation_is_for_training_only_and_repeats_for_a_seed():
-    everything = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1)
+EVERYTHING = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1, autoaugment=True)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_augmentation_repeats_for_a_seed(training):
     images = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
     data = Dataset(images, torch.zeros(20, dtype=torch.int64), ("one",), "noise")
 
-    def first_batch(seed: int, training: bool) -> torch.Tensor:
+    def first_batch(seed: int, change: Augmentation | None) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        loader = BatchLoader(
-            data, 20, mean=MEAN, std=STD, training=training, augmentation=everything, generator=generator
-        )
-        return next(iter(loader))[0]
+        return next(iter(BatchLoader(
+            data, 20, mean=MEAN, std=STD, training=training, augmentation=change, generator=generator
+        )))[0]  # fmt: skip
 
-    assert torch.equal(first_batch(1, True), first_batch(1, True))
-    assert not torch.equal(first_batch(1, True), first_batch(2, True))
-    assert torch.equal(values(first_batch(1, False)), images.long())
+    assert torch.equal(first_batch(1, EVERYTHING), first_batch(1, EVERYTHING))
+    assert not torch.equal(first_batch(1, EVERYTHING), first_batch(2, EVERYTHING))
+    plain = {tuple(picture) for picture in values(first_batch(1, None)).flatten(1).tolist()}
+    assert plain == {tuple(picture) for picture in images.flatten(1).tolist()}  # without one, nothing is changed
+
+
+def test_augmented_without_training_every_picture_comes_once_and_in_order():
+    """As the test pictures of S0. The number of its picture is in each pixel that was neither moved in nor blanked."""
+    change = Augmentation(crop=2, flip=True, cutout=3)
+    data = numbered(25)
+    loader = BatchLoader(data, 10, mean=MEAN, std=STD, augmentation=change, generator=torch.Generator().manual_seed(1))
+    batches = list(loader)
+    assert [len(labels) for _, labels in batches] == [10, 10, 5]
+    assert torch.equal(torch.cat([labels for _, labels in batches]), data.labels)
+    pixels = torch.cat([values(images) for images, _ in batches])
+    for number, picture in enumerate(pixels):
+        shown = (picture == number).all(0)
+        assert shown.sum() >= 16
+    assert not torch.equal(pixels, data.images.long())
+
+
+@pytest.mark.parametrize("key", ["crop", "flip", "cutout", "colour_pca", "autoaugment"])
+def test_each_augmentation_is_applied(key):
+    """Alone, in training and without."""
+    data = noisy(12)
+    change = Augmentation(**{key: {"flip": True, "autoaugment": True, "colour_pca": 1.0}.get(key, 3)})
+    for training in (False, True):
+        kept = BatchLoader(data, 12, mean=MEAN, std=STD)
+        changed = BatchLoader(data, 12, mean=MEAN, std=STD, training=training, augmentation=change)
+        torch.manual_seed(0)
+        assert not torch.equal(changed.batch(0)[0], kept.batch(0)[0])
 
 
 def test_pictures_that_are_not_square_are_brought_to_a_square_and_left_alone_without_a_size():

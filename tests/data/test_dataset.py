@@ -101,6 +101,53 @@ def test_split_indices_name_the_two_parts_without_copying_them() -> None:
     assert len(validation) == 17
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=5), st.integers(0, 2**40), st.data())
+def test_a_split_among_some_pictures_is_stratified_disjoint_and_repeatable(
+    counts: list[int], seed: int, data: st.DataObject
+) -> None:
+    dataset = random_dataset(counts, size=1)
+    if len(dataset) < 3:
+        return
+    among = torch.tensor(sorted(data.draw(st.sets(st.integers(0, len(dataset) - 1), min_size=2))))
+    size = data.draw(st.integers(1, len(among) - 1))
+    rest, chosen = dataset.split_indices(size, seed, among=among)
+    assert len(chosen) == size
+    assert rest.dtype == chosen.dtype == torch.int64
+    assert torch.equal(torch.cat([rest, chosen]).sort().values, among)  # so nothing twice, and nothing from elsewhere
+    assert torch.equal(rest, rest.sort().values)
+    assert torch.equal(chosen, chosen.sort().values)
+    for label in range(len(counts)):
+        share = size * int((dataset.labels[among] == label).sum()) / len(among)
+        assert abs(int((dataset.labels[chosen] == label).sum()) - share) < 1
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))
+    stored_otherwise, place = dataset.subset(order), order.argsort()
+    _, again = stored_otherwise.split_indices(size, seed, among=place[among].sort().values)
+    assert stored_otherwise.subset(again).fingerprint == dataset.subset(chosen).fingerprint
+
+
+def test_a_split_among_all_is_the_split() -> None:
+    dataset = random_dataset([30, 20])
+    for one, other in zip(dataset.split_indices(7, 3), dataset.split_indices(7, 3, torch.arange(50)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_split_among_some_gives_ascending_indices_whatever_their_order() -> None:
+    dataset = random_dataset([30, 20])
+    among = torch.arange(0, 50, 2)
+    shuffled = among[torch.randperm(25, generator=torch.Generator().manual_seed(2))]
+    for one, other in zip(dataset.split_indices(7, 3, among), dataset.split_indices(7, 3, shuffled), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("size", [0, 4, 5])
+def test_a_split_among_some_pictures_refuses_sizes_that_do_not_fit_them(size: int, refused: Callable[..., str]) -> None:
+    sentence = refused(random_dataset([5, 5]).split_indices, size, 0, torch.tensor([1, 2, 8, 9]))
+    assert f"{size} pictures" in sentence
+    assert "has 4;" in sentence
+    assert "1 to 3" in sentence
+
+
 @pytest.mark.parametrize("size", [-1, 0, 10, 11])
 def test_validation_split_refuses_sizes_that_do_not_fit(size: int, refused: Callable[..., str]) -> None:
     sentence = refused(random_dataset([5, 5]).split_validation, size, 0)
@@ -120,6 +167,24 @@ def test_subset_takes_indices_in_order() -> None:
 @pytest.mark.parametrize("indices", [[8], [-1]])
 def test_subset_refuses_indices_outside(indices: list[int], refused: Callable[..., str]) -> None:
     assert "0 to 7" in refused(random_dataset([4, 4]).subset, indices)
+
+
+def test_some_classes_alone_are_labelled_anew_in_the_order_asked_for() -> None:
+    dataset = random_dataset([4, 5, 6])
+    part = dataset.of_classes(["class 2", "class 0"])
+    assert (part.classes, part.name, len(part)) == (("class 2", "class 0"), dataset.name, 10)
+    kept = dataset.labels != 1
+    assert torch.equal(part.images, dataset.images[kept])
+    assert [part.classes[i] for i in part.labels] == [dataset.classes[i] for i in dataset.labels[kept]]
+    assert dataset.of_classes(dataset.classes).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [(["class 0", "cow"], "no class 'cow'"), ([], "without classes"), (["class 1", "class 1"], "repeat")],
+)
+def test_classes_that_are_not_there_are_refused(names: list[str], reason: str, refused: Callable[..., str]) -> None:
+    assert reason in refused(random_dataset([4, 4]).of_classes, names)
 
 
 def test_channel_statistics_are_those_of_the_pixels_in_float64() -> None:

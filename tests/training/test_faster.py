@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_course.models import MODELS, build_model
+from alexnet_course.models import MODELS, build_model, local_response_norm
 from alexnet_course.training import faster
 from alexnet_course.training.faster import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.precision import autocast
@@ -396,6 +396,97 @@ def test_one_picture_and_no_gradient_are_pytorchs_own(by_product):
     assert by_product.count == 0
 
 
+# --- Local response normalisation ------------------------------------------------------------------------------------
+
+PAPER = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}  # in PyTorch's terms
+NORMS = {  # shape and options; the pictures are 100 times noise, so that the sum under the root is not small beside k
+    "the paper's": ((3, 16, 5, 7), PAPER),
+    "one channel": ((3, 1, 4, 4), PAPER),
+    "fewer channels than the window": ((2, 3, 6, 6), PAPER),
+    "as many": ((2, 5, 3, 3), PAPER),
+    "even window": ((2, 9, 4, 4), {**PAPER, "size": 4}),
+    "even window, fewer channels": ((2, 3, 4, 4), {**PAPER, "size": 6}),
+    "window of two": ((2, 8, 3, 5), {**PAPER, "size": 2}),
+    "window of one": ((2, 8, 3, 5), {**PAPER, "size": 1}),
+    "beta 0.5": ((2, 8, 4, 4), {**PAPER, "beta": 0.5}),
+    "beta 1": ((2, 8, 4, 4), {**PAPER, "beta": 1.0}),
+    "other alpha and k": ((2, 8, 4, 4), {"size": 3, "alpha": 0.01, "beta": 0.75, "k": 1.0}),
+    "more pixels than are done at a time": ((1, 6, 67, 67), PAPER),
+    "a whole number of times as many": ((2, 6, 64, 64), PAPER),
+}
+
+
+@pytest.fixture
+def by_band(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """How often a response normalisation was a matrix product."""
+    return Calls(monkeypatch, faster._ResponseNorm, "apply")
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_response_norm_and_its_gradient_are_pytorchs_in_float64_within_the_rounding_of_bf16(name, layout, by_band):
+    shape, options = NORMS[name]
+    x = (100 * noise(*shape, dtype=torch.float64)).to(BF16)  # so that both begin with the same numbers
+    above = noise(*shape, seed=1).to(BF16)
+    leaf, exact_leaf = (value.to(memory_format=layout).requires_grad_() for value in (x, x.double()))
+    exact = F.local_response_norm(exact_leaf, **options)
+    (exact_gradient,) = torch.autograd.grad(exact, exact_leaf, above.double())
+    with FasterFunctions(CPU, "bf16"):
+        result = F.local_response_norm(leaf, **options)
+    (gradient,) = torch.autograd.grad(result, leaf, above.to(memory_format=layout))
+    assert by_band.count == 1
+    assert (result.shape, result.dtype, gradient.shape, gradient.dtype) == (shape, BF16, shape, BF16)
+    # A square, the sum of squares and the result are each rounded by at most 1 part in 512 (2^-9).
+    torch.testing.assert_close(result.double(), exact, rtol=2**-7, atol=0)
+    assert relative(result, exact) < 2**-8
+    assert relative(gradient, exact_gradient) < 2**-7
+    if layout is torch.channels_last:
+        assert result.is_contiguous(memory_format=layout)
+
+
+def test_the_examples_of_response_norm_tell_its_constants_apart():
+    """Each constant matters so much for these pictures that a wrong one could not pass for rounding."""
+    x = 100 * noise(3, 16, 5, 7, dtype=torch.float64)
+    right = F.local_response_norm(x, **PAPER)
+    for change in ({"size": 4}, {"alpha": 1e-4}, {"beta": 0.7}, {"k": 1.9}):
+        assert relative(F.local_response_norm(x, **{**PAPER, **change}), right) > 2**-7
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3), (2, 6, 5), (2, 4, 3, 3, 3), (0, 4, 3, 3)])
+def test_response_norm_of_anything_but_pictures_is_pytorchs_own(shape, by_band):
+    x = 10 * noise(*shape)
+    expected = F.local_response_norm(x, **PAPER)
+    with FasterFunctions(CPU, "bf16"):
+        assert torch.equal(F.local_response_norm(x, **PAPER), expected)
+    assert by_band.count == 0
+
+
+@pytest.mark.parametrize(("kind", "precision", "times"), [("cpu", "bf16", 1), ("cpu", "fp32", 0), ("cuda", "bf16", 0)])
+def test_response_norm_is_a_product_in_bf16_on_a_processor_only(kind, precision, times, by_band):
+    x = 100 * noise(2, 6, 3, 3)
+    with FasterFunctions(torch.device(kind), precision):
+        result = local_response_norm()(x)
+    assert by_band.count == times
+    assert torch.equal(result, local_response_norm()(x)) == (times == 0)
+
+
+def test_a_network_with_response_norm_learns_the_same_in_its_own_types(by_band):
+    """fp32 weights and channels-last pictures under autocast: what the trainer has."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(inplace=True), local_response_norm(alpha=0.1), nn.MaxPool2d(4),
+        nn.Flatten(), nn.Linear(16 * 64, 10),
+    ).to(memory_format=torch.channels_last)  # fmt: skip
+    exact = loss_and_gradients(network, "fp32", nullcontext())
+    assert by_band.count == 0
+    ours = loss_and_gradients(network, "bf16", FasterFunctions(CPU, "bf16"))
+    assert by_band.count == 1
+    theirs = loss_and_gradients(network, "bf16", nullcontext())
+    for mine, other, single in zip(ours, theirs, exact, strict=True):
+        assert mine.dtype == torch.float32
+        assert relative(mine, single) < max(2 * relative(other, single), 2**-7)
+
+
 # --- Whole networks --------------------------------------------------------------------------------------------------
 
 
@@ -455,7 +546,9 @@ def test_nothing_is_replaced_outside_of_the_mode(by_repeating, by_product):
 def test_what_is_replaced_where():
     pools = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d}
     assert set(FasterFunctions(CPU, "fp32").replacements) == {*pools, F.dropout}
-    assert set(FasterFunctions(CPU, "bf16").replacements) == {*pools, F.dropout, torch.conv2d, F.linear}
+    in_bf16 = {torch.conv2d, F.linear, F.local_response_norm}
+    assert set(FasterFunctions(CPU, "bf16").replacements) == {*pools, F.dropout, *in_bf16}
+    assert set(FasterFunctions(torch.device("cuda"), "bf16").replacements) == pools
 
 
 # --- Pooling first ---------------------------------------------------------------------------------------------------

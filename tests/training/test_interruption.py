@@ -248,6 +248,33 @@ def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, op
     assert alike(finish(resumed), fit(plan, progress=False, **tiny))
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_two_groups_of_weights_and_a_part_of_the_pictures_go_on_inside_an_epoch(tiny, tmp_path, optimiser):
+    plan = recipe(optimiser=optimiser, decay="weights", weight_decay=0.1, train_size=64, autoaugment=True, crop=4)
+    stop_at(6, plan, out=tmp_path / "run", checkpoint_steps=3, **tiny)
+    resumed = resume(tmp_path / "run", **tiny)
+    assert resumed.steps_done == 4  # the end of the first epoch
+    assert alike(finish(resumed), fit(plan, progress=False, **tiny))
+
+
+def test_a_run_that_saves_by_the_clock_goes_on_where_it_was_asked_to_stop(tiny, tmp_path, ctrl_c):
+    run = train(recipe(**EVERYTHING), out=tmp_path / "run", checkpoint_seconds=1e6, **tiny)
+    run.on_step = lambda: ctrl_c() if run.steps_done == 14 else None
+    with pytest.raises(TrainingStopped):
+        list(run)
+    assert names(tmp_path / "run") == [".lock", checkpoint(14), "run.json"]
+    resumed = resume(tmp_path / "run", checkpoint_seconds=1e6, **tiny)
+    assert resumed.steps_done == 14
+    assert alike(finish(resumed), fit(recipe(**EVERYTHING), progress=False, **tiny))
+
+
+def test_a_run_that_saves_by_the_clock_and_is_killed_before_begins_anew(tiny, tmp_path):
+    stop_at(14, recipe(**EVERYTHING), out=tmp_path / "run", checkpoint_seconds=1e6, **tiny)
+    resumed = resume(tmp_path / "run", checkpoint_seconds=1e6, **tiny)
+    assert resumed.steps_done == 0
+    assert alike(finish(resumed), fit(recipe(**EVERYTHING), progress=False, **tiny))
+
+
 def test_a_run_can_stop_after_any_step(tiny, tmp_path):
     plan = recipe(optimiser="adamw", schedule="plateau", patience=0, **EVERYTHING)
     alone = fit(plan, progress=False, **tiny)

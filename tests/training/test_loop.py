@@ -1,5 +1,7 @@
 import random
+import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +10,13 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet_course.data import Dataset
+from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
-from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, train, wilson_interval
-from alexnet_course.training.checkpoint import random_state, set_random_state
+from alexnet_course.records import check_record
+from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, loop, train, wilson_interval
+from alexnet_course.training.checkpoint import RunFolder, random_state, set_random_state
+from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.loop import picture_count
 from alexnet_course.training.schedule import make_optimiser, make_schedule, one_cycle
 
@@ -221,10 +226,13 @@ def test_one_cycle_of_any_length_stays_between_nothing_and_the_peak(total, warmu
 
 
 def test_picture_count():
-    assert picture_count("validation_size", 0.1, 50_000) == picture_count("validation_size", 5000, 50_000) == 5000
-    for size in (50_000, 1e-9):
-        with pytest.raises(CourseError, match="would hold out"):
-            picture_count("validation_size", size, 50_000)
+    for key in ("validation_size", "train_size"):
+        assert picture_count(key, 0.1, 50_000) == picture_count(key, 5000, 50_000) == 5000
+        for size, count in ((50_000, 50_000), (60_000, 60_000), (1e-9, 0)):
+            with pytest.raises(
+                CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training pictures; give"
+            ):
+                picture_count(key, size, 50_000)
 
 
 def test_train_and_test_pictures_of_different_classes_are_refused(data):
@@ -295,3 +303,151 @@ def test_wilson_interval():
     assert all(wilson_interval(n, n)[1] == 1 for n in range(1, 100))
     low, high = wilson_interval(8005, 10_000)
     assert 0.792 < low < 0.8005 < high < 0.809
+
+
+# --- Part of the training pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [40, 0.4])
+def test_train_size_takes_a_stratified_part_of_what_is_not_held_out(data, size):
+    whole, run = (train(small(train_size=s, epochs=1), **data) for s in (1.0, size))
+    used, held_out = run.train_loader.indices, run.val_loader.indices
+    assert len(used) == 40
+    assert data["train_set"].labels[used].bincount().tolist() == [20, 20]
+    assert set(used.tolist()) < set(whole.train_loader.indices.tolist())
+    assert torch.equal(held_out, whole.val_loader.indices)  # so that validation figures can be compared
+    assert (run.mean, run.std) == data["train_set"].channel_statistics(used) != (whole.mean, whole.std)
+    list(run)
+    counts = [run.record["dataset"][f"{part}_images"] for part in ("training", "validation", "test")]
+    assert counts == [40, 20, len(data["test_set"])]
+
+
+def test_which_part_it_is_depends_on_the_seed(data):
+    parts = [train(small(train_size=40, seed=s, validation_size=2), **data).train_loader.indices for s in (0, 0, 1)]
+    assert torch.equal(parts[0], parts[1])
+    assert not torch.equal(parts[0], parts[2])
+
+
+@pytest.mark.parametrize("size", [100, 1e-6])
+def test_a_part_that_is_all_or_nothing_is_refused(data, size):
+    with pytest.raises(CourseError) as caught:
+        train(small(train_size=size), **data)
+    assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training pictures; [^.]*0\.1\.",
+                        str(caught.value))  # fmt: skip
+
+
+# --- What is pulled towards 0 ----------------------------------------------------------------------------------------
+
+
+def mixed() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    for weight in network.parameters():
+        torch.nn.init.uniform_(weight, 0.5, 1.0)
+    return network
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(("decay", "shrink"), [("weights", ["0.weight", "3.weight"]), ("all", None)])
+def test_decay_pulls_what_it_names(optimiser, decay, shrink):
+    network = mixed()
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    changes = {"optimiser": optimiser, "decay": decay, "weight_decay": 0.1, "lr": 0.1}
+    stepper = make_optimiser(network, small(**changes), CPU)
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)  # so that nothing but decay moves a weight
+    stepper.step()
+    after = dict(network.named_parameters())
+    assert len(before) == 6
+    assert [name for name in before if (after[name] < before[name]).all()] == (shrink or list(before))
+    assert all(torch.equal(after[name], before[name]) for name in before if shrink and name not in shrink)
+    held = [weight for group in stepper.param_groups for weight in group["params"]]
+    assert len(held) == 6 == len({id(weight) for weight in held})
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "one-cycle"])
+def test_the_rate_of_every_group_follows_the_schedule(schedule):
+    changes = {"step": {"lr_steps": [1]}, "plateau": {"patience": 0}}.get(schedule, {})
+    recipe = small(decay="weights", schedule=schedule, **changes)
+    stepper = make_optimiser(mixed(), recipe, CPU)
+    every_step, every_epoch = make_schedule(stepper, recipe, 3)
+    seen = [[group["lr"] for group in stepper.param_groups]]
+    for _ in range(3):
+        stepper.step()
+        if every_step is not None:
+            every_step.step()
+        if every_epoch is not None:
+            every_epoch.step(*([0.5] if schedule == "plateau" else []))
+        seen.append([group["lr"] for group in stepper.param_groups])
+    assert len(seen) == 4
+    assert all(one == other for one, other in seen)
+    assert (len({one for one, _ in seen}) == 1) == (schedule == "constant")
+
+
+# --- S0's test pictures ----------------------------------------------------------------------------------------------
+
+LOUD = {
+    "colour_pca": 10.0,
+    "epochs": 3,
+    "crop": 0,
+}  # colours tell the classes apart, so that no network can see through
+
+
+def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
+    """Trained on colours that say nothing, and still: only the second figure may come from changed test pictures."""
+    plain, both, again = (fit(small(augmented_test=on, **LOUD), progress=False, **data) for on in (False, True, True))
+    assert "augmented_test_accuracy" not in plain.record
+    check_record(both.record)
+    for key in ("test_accuracy", "test_loss", "confusion_matrix", "val_accuracy"):
+        assert both.record[key] == plain.record[key]
+    loader = BatchLoader(
+        data["test_set"], 500, mean=both.mean, std=both.std, size=32, augmentation=both.recipe.augmentation,
+        generator=torch.Generator().manual_seed(both.recipe.seed),
+    )  # fmt: skip
+    by_hand = evaluate_batches(both.model, loader, data["test_set"].classes, "fp32")
+    assert both.record["augmented_test_accuracy"] == by_hand.accuracy == again.record["augmented_test_accuracy"]
+    assert by_hand.loss != both.record["test_loss"]
+
+
+def test_augmented_test_pictures_cost_a_network_that_was_trained_on_clean_ones(data):
+    run = train(small(epochs=4, crop=0, flip=False), **data)
+    list(run)
+    run.recipe = run.recipe.replace(augmented_test=True, colour_pca=10.0)
+    run._finish()
+    assert run.record["test_accuracy"] > 0.9
+    assert run.record["augmented_test_accuracy"] < 0.8
+
+
+# --- Checkpoints by the clock ----------------------------------------------------------------------------------------
+
+
+def saves_of(monkeypatch: pytest.MonkeyPatch, run: Run) -> list[int]:
+    """The steps at which ``run`` is saved, while it trains to its end."""
+    saved: list[int] = []
+    save = RunFolder.save
+
+    def noted(folder: RunFolder, state: dict[str, object], step: int) -> None:
+        saved.append(step)
+        save(folder, state, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save", noted)
+        list(run)
+    return saved
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, [3, 6, 9]), (1e6, [9])])
+def test_with_checkpoint_seconds_only_the_last_epoch_is_always_saved(data, tmp_path, monkeypatch, seconds, steps):
+    run = train(small(epochs=3), out=tmp_path / "run", checkpoint_seconds=seconds, **data)
+    assert saves_of(monkeypatch, run) == steps
+    assert {path.name for path in run.out.iterdir()} == {"record.json", "weights.safetensors"}
+
+
+def test_checkpoint_seconds_count_from_the_last_save(data, tmp_path, monkeypatch):
+    """By a clock that makes 10 seconds of each epoch."""
+    run = train(small(epochs=5), out=tmp_path / "run", checkpoint_seconds=15, **data)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 10.0 * run.epoch + 1e-3 * run.steps_done))
+    run._saved_at = 10.0
+    assert saves_of(monkeypatch, run) == [6, 12, 15]

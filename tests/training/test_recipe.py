@@ -1,12 +1,17 @@
 import json
+import re
 
 import pytest
+import torch
 
+from alexnet_course.data import Dataset
+from alexnet_course.data.augment import Augmentation
 from alexnet_course.data.doodles import TRAIN_SIZE
 from alexnet_course.errors import CourseError
-from alexnet_course.models import MODELS
+from alexnet_course.models import MODELS, build_model
 from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
-from alexnet_course.training import Recipe
+from alexnet_course.shapes import zeros_like_input
+from alexnet_course.training import Recipe, fit
 from alexnet_course.training.loop import picture_count
 
 
@@ -64,6 +69,19 @@ def test_toml(tmp_path):
         ({"model_options": {"dropout": [1]}}, "model_options = {'dropout': [1]} is of the wrong kind; give a table"),
         ({"model_options": {"init": "paper"}}, "model_options must not set 'init'"),
         ({"validation_size": 10.5}, "validation_size = 10.5 is neither a share below 1 nor a whole number"),
+        (
+            {"train_size": 10.5},
+            "train_size = 10.5 is neither a share up to 1 nor a whole number of pictures; nearest: 10.",
+        ),
+        ({"train_size": 0}, "train_size = 0.0 is out of range; it must be above 0"),
+        ({"train_size": -5}, "train_size = -5.0 is out of range"),
+        ({"train_size": "all"}, "train_size = 'all' is of the wrong kind; give a finite number."),
+        ({"decay": "weight"}, "decay = 'weight' is not a choice; nearest: weights."),
+        ({"budget": "gpu"}, "budget = 'gpu' is not a choice; nearest: cpu."),
+        ({"budget": 1}, "budget = 1 is of the wrong kind; give a text in quotes."),
+        ({"autoaugment": "cifar10"}, "autoaugment = 'cifar10' is of the wrong kind; give true or false."),
+        ({"augmented_test": 1}, "augmented_test = 1 is of the wrong kind; give true or false."),
+        ({"init": "He"}, "init = 'He' is not a choice; nearest: he."),
         ({"schedule": "step"}, "schedule = 'step' needs lr_steps"),
         (
             {"schedule": "step", "lr_steps": [99]},
@@ -105,11 +123,202 @@ def test_every_network_has_a_default_recipe():
         assert load_recipe(name).model == name
 
 
+def test_what_a_recipe_does_to_pictures():
+    plain = Recipe(crop=0, flip=False)
+    assert plain.augmentation == Augmentation()
+    assert plain.replace(autoaugment=True).augmentation == Augmentation(autoaugment=True)
+    assert plain.replace(augmented_test=True).augmentation == Augmentation()
+
+
+def test_a_run_is_called_after_recipe_budget_and_seed():
+    recipe = Recipe(name="mine", seed=3)
+    assert recipe.run_name == "mine-seed3"
+    assert recipe.replace(budget="cpu").run_name == "mine-cpu-seed3"
+
+
+# --- Budgets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_budgets(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text('model = "cnn4"\nepochs = 50\nlr = 0.1\n\n[cpu]\nepochs = 3\ntrain_size = 0.2\n'
+                    "model_options = { lrn = true }\n")  # fmt: skip
+    return path
+
+
+def test_the_cpu_budget_is_the_recipe_with_its_table(two_budgets):
+    full, short = (Recipe.from_toml(two_budgets, budget) for budget in ("full", "cpu"))
+    assert full == Recipe(name="small", model="cnn4", epochs=50, lr=0.1) == Recipe.from_toml(two_budgets)
+    assert short == full.replace(epochs=3, train_size=0.2, model_options={"lrn": True}, budget="cpu")
+    assert load_recipe(str(two_budgets), "cpu") == short
+    assert (full.run_name, short.run_name) == ("small-seed0", "small-cpu-seed0")
+
+
+@pytest.mark.parametrize("content", ['model = "cnn4"\n', 'model = "cnn4"\ncpu = 3\n'])
+def test_a_recipe_without_a_cpu_table_has_no_cpu_budget(tmp_path, content):
+    path = tmp_path / "long.toml"
+    path.write_text(content)
+    assert Recipe.from_toml(path).epochs == Recipe().epochs
+    with pytest.raises(CourseError, match=r"^long\.toml has no table \[cpu\], which says .* use the budget 'full'\.$"):
+        Recipe.from_toml(path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("epoch = 3", "small.toml: 'epoch' is not a key of a recipe; nearest: epochs."),
+        ("epochs = 0", "small.toml: epochs = 0 is out of range; it must be at least 1 and at most 10000; the nearest"),
+        ("lr_steps = [2]", "small.toml: lr_steps = [2] has no effect"),
+    ],
+)
+def test_what_is_wrong_in_a_cpu_table_is_refused_with_the_file(tmp_path, table, message):
+    path = tmp_path / "small.toml"
+    path.write_text(f'model = "cnn4"\n[cpu]\n{table}\n')
+    with pytest.raises(CourseError) as caught:
+        Recipe.from_toml(path, "cpu")
+    assert str(caught.value).startswith(message)
+    assert not re.search(r"\.\s|\n", str(caught.value).removeprefix("small.toml: "))
+
+
+def test_an_unknown_budget_is_refused(two_budgets):
+    for name in (str(two_budgets), "vgg-style", "lenet5"):
+        with pytest.raises(CourseError, match=r"budget = 'gpu' is not a choice; nearest: cpu\.$"):
+            load_recipe(name, "gpu")
+
+
+def test_a_network_without_a_recipe_has_the_defaults_in_both_budgets():
+    assert load_recipe("lenet5") == Recipe(model="lenet5")
+    assert load_recipe("lenet5", "cpu") == Recipe(model="lenet5", budget="cpu")
+    assert load_recipe("vgg-style", "cpu") == load_recipe("vgg-style.modern", "cpu")
+
+
+# --- The package's recipes -------------------------------------------------------------------------------------------
+
+BEST = "vgg-style-bn.best"
+S3_SETTINGS = {"": (1e-2, "plateau"), "-1e-3": (1e-3, "constant"), "-1e-4": (1e-4, "constant")}
+SYSTEMS = ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn", "alexnet-cifar-5x5",
+           "alexnet-cifar-5x5-lrn"]  # fmt: skip
+
+
+def test_every_network_of_the_write_ups_has_its_recipes_and_there_is_no_other():
+    """And S3 its three settings, for CIFAR-10 and CIFAR-100, and the family one that may be of another width."""
+    expected = {f"{name}.{kind}" for name in SYSTEMS for kind in ("published", "modern")} | {BEST}
+    expected |= {f"alexnet-cifar-5x5.published{s}{data}" for s in S3_SETTINGS for data in ("", "-cifar100")}
+    assert set(list_recipes()) == expected
+
+
+@pytest.mark.parametrize("budget", ["full", "cpu"])
 @pytest.mark.parametrize("name", list_recipes())
-def test_the_package_s_recipes_are_valid_and_say_what_they_are(name):
-    recipe = load_recipe(name)
-    assert recipe.name == name
+def test_the_package_s_recipes_are_valid_and_say_what_they_are(name, budget):
+    recipe = load_recipe(name, budget)
+    assert (recipe.name, recipe.budget, recipe.seed) == (name, budget, 0)
     assert name.startswith(recipe.model + ".")
-    assert (FOLDER / f"{name}.toml").read_text().startswith("#")
+    first, second = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()[:2]
+    assert re.match(r"# \w", first)
+    assert len(first) > 40 or second.startswith("# ")
+    assert recipe.dataset == ("cifar100" if name.endswith("cifar100") else "cifar10")
     assert picture_count("validation_size", recipe.validation_size, 50_000) == 5000
     assert picture_count("validation_size", recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
+    if recipe.train_size != 1:
+        assert picture_count("train_size", recipe.train_size, 45_000) < 45_000
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_cpu_budget_shortens_a_run_of_the_same_network(name):
+    full, short = (load_recipe(name, budget) for budget in ("full", "cpu"))
+    pictures = [r.epochs * (45_000 if r.train_size == 1 else r.train_size) for r in (full, short)]
+    assert pictures[1] < pictures[0] / 2
+    same = ["model", "dataset", "optimiser", "schedule", "init", "validation_size", "augmented_test"]
+    for key in same + ["model_options"] * (name != BEST):
+        assert getattr(short, key) == getattr(full, key)
+
+
+@pytest.mark.parametrize("budget", ["full", "cpu"])
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_pictures(name, budget):
+    recipe = load_recipe(name, budget)
+    classes = 100 if recipe.dataset == "cifar100" else 10
+    with torch.device("meta"):
+        model = build_model(recipe.model, classes, **recipe.model_options).eval()
+    assert model(zeros_like_input(model, (2, 3, recipe.picture_size, recipe.picture_size))).shape == (2, classes)
+    count = sum(weight.numel() for weight in model.parameters())
+    if classes == 100:
+        assert model.classifier[-1].weight.shape == (100, 4096)
+    elif name == BEST:
+        assert count <= 60_000_000
+    else:
+        assert count == MODELS[recipe.model].parameters
+    if budget == "full":  # what the file says of it
+        stated = re.findall(r"(\d+,\d{3},\d{3})\W+parameters", (FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+        assert stated in ([], [f"{count:,}"])
+
+
+@pytest.mark.parametrize("data", ["", "-cifar100"])
+@pytest.mark.parametrize("setting", S3_SETTINGS)
+def test_s3_s_settings(setting, data):
+    recipe = load_recipe(f"alexnet-cifar-5x5.published{setting}{data}")
+    assert (recipe.lr, recipe.schedule) == S3_SETTINGS[setting]
+    assert recipe.dataset == ("cifar100" if data else "cifar10")
+    without_data = {**recipe.as_dict(), "dataset": "", "name": ""}
+    base = load_recipe("alexnet-cifar-5x5.published").replace(lr=recipe.lr, schedule=recipe.schedule)
+    assert without_data == {**base.as_dict(), "dataset": "", "name": ""}  # nothing else is different
+
+
+def test_s0_s_settings():
+    recipe = load_recipe("alexnet-cifar-3x3.published")
+    assert (recipe.optimiser, recipe.lr, recipe.momentum, recipe.weight_decay) == ("sgd", 1e-3, 0.9, 5e-5)
+    assert (recipe.batch_size, recipe.decay, recipe.label_smoothing) == (32, "all", 0.0)
+    assert recipe.augmentation == Augmentation(autoaugment=True)
+    assert recipe.augmented_test
+
+
+def test_s1_s_mistake_is_in_the_published_recipe_alone():
+    assert load_recipe("alexnet-d2l.published").model_options == {"trailing_relu": True}
+    assert load_recipe("alexnet-d2l.modern").model_options == {}
+
+
+def test_only_the_recipe_of_s0_measures_on_augmented_test_pictures():
+    assert [name for name in list_recipes() if load_recipe(name).augmented_test] == ["alexnet-cifar-3x3.published"]
+
+
+@pytest.fixture(scope="module")
+def hundred_classes():
+    """A stand-in for CIFAR-100: three training pictures of each class, and one for the test, of its own colours."""
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(f"class {number:02}" for number in range(100))
+    planes = torch.randint(256, (100, 3, 1, 1), generator=generator, dtype=torch.uint8)
+
+    def split(each: int) -> Dataset:
+        labels = torch.arange(100 * each) % 100
+        images = planes[labels].expand(-1, -1, 32, 32).clone()
+        images[:, :, :8] = torch.randint(256, (100 * each, 3, 8, 32), generator=generator, dtype=torch.uint8)
+        return Dataset(images, labels, names, "cifar100")
+
+    return {"train_set": split(3), "test_set": split(1), "device": "cpu"}
+
+
+@pytest.mark.parametrize("budget", ["full", "cpu"])
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name.endswith("cifar100")])
+def test_the_cifar100_recipes_train_on_a_stand_in(name, budget, hundred_classes):
+    """One epoch of a narrow network; where a part of the 45,000 pictures is asked for, the same part of the few."""
+    recipe = load_recipe(name, budget)
+    shorter = {"epochs": 1, "model_options": {"width": 0.125, "hidden": 32}, "batch_size": 50, "precision": "fp32"}
+    if recipe.train_size > 1:
+        shorter["train_size"] = recipe.train_size / 45_000
+    run = fit(recipe.replace(**shorter), progress=False, **hundred_classes)
+    record = run.record
+    assert (record["dataset"]["name"], len(record["dataset"]["classes"]), record["budget"]) == ("cifar100", 100, budget)
+    assert (record["dataset"]["training_images"], record["dataset"]["validation_images"]) == (
+        (270, 30) if budget == "full" else (60, 30)
+    )
+    assert len(record["confusion_matrix"]) == len(record["confusion_matrix"][0]) == 100
+    assert record["history"][0]["lr"] == recipe.lr
+    assert record["history"][0]["train_loss"] == pytest.approx(torch.tensor(100.0).log().item(), rel=0.1)  # guessing
+
+
+def test_a_file_does_not_set_its_own_budget(tmp_path):
+    path = tmp_path / "short.toml"
+    path.write_text('budget = "cpu"\n')
+    with pytest.raises(CourseError, match=r"short\.toml: .*budget = 'cpu' is not for the file"):
+        Recipe.from_toml(path)

@@ -6,11 +6,14 @@ import torch
 from safetensors import SafetensorError
 
 import alexnet_course
+from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
-from alexnet_course.models import MODELS
-from alexnet_course.records import check_record, load_records
+from alexnet_course.models import build_model
+from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record, load_records, records_of
 from alexnet_course.training import Recipe, fit, load_run, loop, resume, train
+from alexnet_course.training.loop import picture_count
 from alexnet_course.training.record import dump_record, environment, save_weights
+from benchmarks.campaign import plan
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,12 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
         (lambda r: r.update(test_accuracy=80.05), "at test_accuracy, 80.05 is greater than the maximum of 1"),
         (lambda r: r["history"][1].pop("lr"), "at history/1, 'lr' is a required property"),
         (lambda r: r["dataset"].update(fingerprint="?"), "at dataset/fingerprint, '\\?' does not match"),
+        (lambda r: r.pop("budget"), "at its top level, 'budget' is a required property"),
+        (lambda r: r.update(budget="gpu"), r"at budget, 'gpu' is not one of \['full', 'cpu'\]"),
+        (
+            lambda r: r.update(augmented_test_accuracy=68.45),
+            "at augmented_test_accuracy, 68.45 is greater than the max",
+        ),
         (lambda r: r.update(schema="other"), "at schema, 'alexnet-course/record-1' was expected"),
         (lambda r: r.update(extra=1), r"at its top level, Additional properties .*'extra' was unexpected"),
     ],
@@ -139,15 +148,41 @@ def test_a_dumped_record_is_json_with_one_line_an_epoch(run):
     assert sum(line.startswith('  {"epoch"') for line in text.splitlines()) == 2
 
 
-def test_the_package_s_records_fit_the_package_and_themselves():
-    records = load_records()
-    assert records, "the course has results"
-    for record in records:
-        agrees_with_itself(record)
-        recipe = Recipe.from_dict(record["recipe"])
-        if not recipe.model_options:
-            assert record["parameters"] == MODELS[recipe.model].parameters
-        assert record["dataset"]["validation_images"] == 5000
+# The campaign goes on adding to them, so that there may be none yet.
+RECORDED = sorted(path for path in FOLDER.glob("*.json") if path != SCHEMA_FILE)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_record_of_the_package_fits_the_package_and_itself(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    check_record(record, path.name)
+    agrees_with_itself(record)
+    recipe = Recipe.from_dict(record["recipe"])
+    assert recipe.as_dict() == record["recipe"]  # so no key is missing
+    assert path.name == f"{recipe.run_name}.json"
+    assert (record["budget"], record["seed"]) == (recipe.budget, recipe.seed)
+    assert ("augmented_test_accuracy" in record) == recipe.augmented_test
+    dataset = record["dataset"]
+    with torch.device("meta"):
+        model = build_model(
+            recipe.model, len(dataset["classes"]), in_channels=len(dataset["mean"]), **recipe.model_options
+        )
+    assert record["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert KNOWN_FINGERPRINTS[dataset["fingerprint"]] == recipe.dataset == dataset["name"]
+    assert KNOWN_FINGERPRINTS[dataset["test_fingerprint"]] == recipe.dataset
+    counts = (dataset["validation_images"], dataset["test_images"])
+    assert counts == (5000, 10_000)
+    used = 45_000 if recipe.train_size == 1 else picture_count("train_size", recipe.train_size, 45_000)
+    assert dataset["training_images"] == used
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_record_of_the_package_is_of_a_run_that_it_still_has(path):
+    """A recipe that was changed after its run would have the course state what nobody can make again."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    plans = [*plan(record["budget"], 1)]
+    (now,) = (recipe for recipe in plans if recipe.name == record["recipe"]["name"])
+    assert record["recipe"] == now.replace(seed=record["seed"]).as_dict()
 
 
 def test_load_records_names_the_file_that_is_damaged(run, tmp_path):
@@ -159,15 +194,49 @@ def test_load_records_names_the_file_that_is_damaged(run, tmp_path):
 
 
 def test_our_alexnet_beats_the_published_one_on_real_cifar10():
-    """S0 published 80.05 % for this network; the fingerprint proves that the run saw the real pictures."""
-    from alexnet_course.data.folder import KNOWN_FINGERPRINTS
-
-    runs = [
-        r for r in load_records() if r["recipe"]["model"] == "alexnet-cifar-3x3" and r["dataset"]["name"] == "cifar10"
-    ]
-    assert runs
-    for record in runs:
+    """S0 published 80.05 % for this network."""
+    for record in records_of("alexnet-cifar-3x3.modern"):
         assert KNOWN_FINGERPRINTS[record["dataset"]["fingerprint"]] == "cifar10"
-        assert KNOWN_FINGERPRINTS[record["dataset"]["test_fingerprint"]] == "cifar10"
         assert record["parameters"] == 57_023_306
         assert record["test_accuracy"] > 0.8005
+
+
+# --- The records of one recipe ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(run, tmp_path):
+    """Writes records of made-up runs to a folder."""
+
+    def write(name: str, budget: str, seed: int) -> dict[str, object]:
+        recipe = {**run.record["recipe"], "name": name, "budget": budget, "seed": seed}
+        record = {**run.record, "recipe": recipe, "budget": budget, "seed": seed}
+        (tmp_path / f"{Recipe.from_dict(recipe).run_name}.json").write_text(dump_record(record))
+        return record
+
+    return write
+
+
+def test_the_records_of_a_recipe_come_by_seed(recorded, tmp_path):
+    for seed in (10, 2, 0):  # as file names, 10 comes before 2
+        recorded("mine", "full", seed)
+    recorded("mine.too", "full", 1)
+    recorded("min", "full", 1)
+    assert [record["seed"] for record in records_of("mine", tmp_path)] == [0, 2, 10]
+    assert {record["recipe"]["name"] for record in records_of("mine", tmp_path)} == {"mine"}
+    assert records_of("m", tmp_path) == records_of("mine", tmp_path / "nowhere") == []
+
+
+def test_short_runs_are_given_only_where_there_is_no_full_one(recorded, tmp_path):
+    short = [recorded("mine", "cpu", seed) for seed in (0, 1)]
+    recorded("other", "full", 0)
+    assert records_of("mine", tmp_path) == short
+    full = recorded("mine", "full", 1)
+    assert records_of("mine", tmp_path) == [full]
+
+
+@pytest.mark.parametrize("budget", ["full", "cpu"])
+def test_a_record_says_its_budget(data, budget):
+    recipe = Recipe(model="lenet5", epochs=1, batch_size=50, validation_size=20, precision="fp32", budget=budget)
+    record = fit(recipe, progress=False, **data).record
+    assert record["budget"] == record["recipe"]["budget"] == budget

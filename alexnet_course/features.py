@@ -1,0 +1,130 @@
+"""A look inside a trained network: what its layers make of a picture, and which pictures excite a unit most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_course.data.batches import BatchLoader
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.shapes import evaluating, layer_table
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Response:
+    """How strongly one unit answers to one picture."""
+
+    picture: int
+    """Index of the picture in the loader's data set."""
+    value: float
+    """The largest activation of the unit's channel anywhere in the picture."""
+    box: Box
+    """The patch that the unit sees there: top, left, height and width in pixels of what the network gets, cut off at
+    the picture's edge. The whole picture where units have no window of their own (``Layer.receptive_field``)."""
+
+
+def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """What the named ``layers`` of ``model`` put out for one ``picture``: (C, H, W), or (features,) once flattened.
+
+    ``picture`` is normalised, C×H×W, on the model's device (``BatchLoader`` makes such pictures); ``layers`` are dotted
+    paths as in ``layer_table``. The maps are those of evaluation mode, on the CPU, as float32. Raises ``CourseError``
+    for an unknown layer.
+    """
+    kept: dict[str, Tensor] = {}
+    hooks = []
+
+    def keep(name: str, output: Tensor) -> None:
+        kept[name] = output[0].float().cpu()
+
+    try:
+        for name in layers:
+            hooks.append(_watch(model, name, partial(keep, name)))
+        with evaluating(model), torch.no_grad():
+            model(picture[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return kept
+
+
+def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
+    """For each unit of ``layer``, the ``count`` pictures of ``loader`` that excite it most, the strongest first.
+
+    A unit here is a channel of a convolution or pooling, at whichever place it answers most, or one output of a linear
+    layer; the result has one list for each of them. In evaluation mode, every picture once. Raises ``CourseError`` for
+    an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their deconvolution.
+    """
+    if loader.training:
+        raise CourseError("The loader shuffles its pictures, so nobody could tell which was which; give one made with "
+                          "training=False.")  # fmt: skip
+    tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their places
+
+    def keep(output: Tensor) -> None:
+        flat = output.float().flatten(2) if output.dim() > 2 else output.float()[:, :, None]
+        values, places = flat.max(2)
+        tops.append((values, places))
+
+    hook = _watch(model, layer, keep)
+    try:
+        with evaluating(model), torch.no_grad():
+            for images, _ in loader:
+                model(images)
+    finally:
+        hook.remove()
+    values, places = (torch.cat(part) for part in zip(*tops, strict=True))  # pictures × units
+    best = values.topk(min(count, len(values)), dim=0)
+    patches = patch_finder(model, layer, tuple(images.shape[1:]))
+    order = loader.indices.tolist()
+    return [
+        [
+            Response(order[index], value, patches(int(places[index, unit])))
+            for index, value in zip(best.indices[:, unit].tolist(), best.values[:, unit].tolist(), strict=True)
+        ]
+        for unit in range(values.shape[1])
+    ]
+
+
+def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> Callable[[int], Box]:
+    """A function that gives the box (see ``Response``) seen from a place of ``layer``, places counted row by row.
+
+    ``input_size`` is (C, H, W). Going up through the layers, each moves the first window to the left and up, by its
+    padding times the jump of the layer below. Raises ``CourseError`` where ``layer`` is no row of ``layer_table``.
+    Source: Araujo et al. 2019.
+    """
+    channels, height, width = input_size
+    rows = layer_table(model, (channels, height, width))
+    names = [row.name for row in rows]
+    if layer not in names:
+        raise CourseError(f"{layer!r} is not one layer of the network; nearest: {nearest(layer, names)}.")
+    this = rows[names.index(layer)]
+    if this.receptive_field is None or this.jump is None:
+        return lambda place: (0, 0, height, width)
+    start, jump = 0, 1
+    for row in rows[: names.index(layer) + 1]:
+        padding: Any = getattr(model.get_submodule(row.name), "padding", 0)
+        start -= (padding[0] if isinstance(padding, tuple) else padding) * jump
+        jump = row.jump or jump
+    field, step, columns = this.receptive_field, this.jump, this.output_shape[2]
+
+    def patch(place: int) -> Box:
+        top, left = (start + step * index for index in divmod(place, columns))
+        bottom, right = min(top + field, height), min(left + field, width)
+        return max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0)
+
+    return patch
+
+
+def _watch(model: nn.Module, name: str, keep: Callable[[Tensor], object]) -> Any:
+    """Let ``keep`` have what the layer puts out; remove the hook that is returned when done."""
+    modules = {path: module for path, module in model.named_modules() if path}
+    if name not in modules:
+        raise CourseError(f"The network has no layer {name!r}; nearest: {nearest(name, modules)}.")
+    # A copy, because the ReLU that follows overwrites what a convolution has put out.
+    return modules[name].register_forward_hook(lambda layer, inputs, output: keep(output.clone()))

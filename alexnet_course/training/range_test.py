@@ -1,0 +1,73 @@
+"""The learning-rate range test: one short run in which the rate rises until the loss explodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet_course.data import Dataset
+from alexnet_course.data.batches import BatchLoader
+from alexnet_course.errors import CourseError
+from alexnet_course.training.loop import Run
+from alexnet_course.training.precision import autocast
+from alexnet_course.training.recipe import Recipe
+
+TOO_HIGH = 4.0  # times the least loss so far: from there on nothing is learned about lower rates
+
+
+def lr_range_test(
+    recipe: Recipe,
+    *,
+    train_set: Dataset,
+    device: str = "auto",
+    lowest: float = 1e-5,
+    highest: float = 1.0,
+    steps: int = 100,
+) -> list[tuple[float, float]]:
+    """Train for ``steps`` steps with a rate that rises by the same factor at each, from ``lowest`` to ``highest``.
+
+    Returns a (rate, loss) for each step: the mean cross-entropy in nats of its batch, measured before the step takes
+    place at that rate, on augmented pictures, with dropout and the recipe's label smoothing. The test ends early once
+    a loss is above 4 times the least one so far, which is the last in the list, or not finite, which is left out.
+
+    Network, first weights, optimiser and batches are those with which a run of ``recipe`` begins; the recipe's own
+    ``lr``, ``schedule`` and ``epochs`` do not matter. Neither the held-out nor any test pictures are looked at. Raises
+    ``CourseError`` unless 0 < lowest < highest and steps ≥ 2. Source: Smith 2017, section 3.3, with a geometric rise
+    in place of a linear one.
+    """
+    if not 0 < lowest < highest:
+        raise CourseError(f"The rates from {lowest:g} to {highest:g} do not rise; give 0 < lowest < highest.")
+    if steps < 2:
+        raise CourseError(f"steps = {steps}, but a range has two ends; give at least 2.")
+    run = Run(recipe, train_set=train_set, test_set=train_set, device=device)  # which is not trained: we do that here
+    run.model.train()
+    points: list[tuple[float, float]] = []
+    least = math.inf
+    for step, (images, labels) in zip(range(steps), _without_end(run.train_loader), strict=False):
+        rate = lowest * (highest / lowest) ** (step / (steps - 1))
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        with autocast(run.device, run.precision):
+            logits = run.model(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            break
+        points.append((rate, value))
+        if value > TOO_HIGH * least:
+            break
+        least = min(least, value)
+        run.optimiser.zero_grad(set_to_none=True)
+        run.scaler.scale(loss).backward()
+        run.scaler.step(run.optimiser)
+        run.scaler.update()
+    return points
+
+
+def _without_end(loader: BatchLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch after the other, each in a new order."""
+    while True:
+        yield from loader

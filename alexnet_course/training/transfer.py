@@ -1,0 +1,70 @@
+"""Fine-tuning: carry what one network has learned over to another, and hold parts of it still."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from alexnet_course.errors import CourseError
+
+
+def carry_features(source: nn.Module, target: nn.Module) -> None:
+    """Copy all weights of ``source.features``, and batch norm's running statistics, into ``target.features``.
+
+    The classifiers are left alone, so the networks may have other classes and other linear layers. torchvision's
+    AlexNet can be the source of an ``alexnet-owt``. Raises ``CourseError``, and copies nothing, where the layers do not
+    fit one to one. Before a run: ::
+
+        run = train(recipe)
+        carry_features(learned.model, run.model)
+        freeze(run.model.features)
+        list(run)
+    """
+    parts = []
+    for role, model in (("source", source), ("target", target)):
+        features = getattr(model, "features", None)
+        if not isinstance(features, nn.Module):
+            raise CourseError(f"The {role}, {type(model).__name__}, has no part called features; give a network of the "
+                              "course, or one that is built like it.")  # fmt: skip
+        parts.append(features.state_dict())
+    theirs, ours = parts
+    for name in [*theirs, *(name for name in ours if name not in theirs)]:
+        shapes = [f"of shape {tuple(part[name].shape)}" if name in part else "missing" for part in parts]
+        if shapes[0] != shapes[1]:
+            raise CourseError(f"The features do not fit: features.{name} is {shapes[0]} in the source and {shapes[1]} "
+                              "in the target; build both networks with the same model and options.")  # fmt: skip
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(theirs[name])
+
+
+def freeze(module: nn.Module) -> None:
+    """Hold ``module`` still: training changes none of its numbers, until ``thaw``.
+
+    Its weights get no gradients. Batch norm in it goes on working as in ``eval()``: with its running statistics, which
+    it leaves as they are. That takes more than one call of ``eval()``, because a trainer calls ``train()`` on the whole
+    network at each epoch; so a hook puts each frozen batch norm back just before it is used. Dropout goes on as before.
+    """
+    for weight in module.parameters():
+        weight.requires_grad = False
+        weight.grad = None  # or the optimiser would take one more step with it
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_pre_hook(_stay_in_evaluation)
+
+
+def thaw(module: nn.Module) -> None:
+    """Undo ``freeze``: let ``module`` learn again, and its batch norm follow the pictures."""
+    for weight in module.parameters():
+        weight.requires_grad = True
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train(module.training)
+
+
+def _stay_in_evaluation(layer: nn.Module, _: Any) -> None:
+    """Says itself whether it still applies, so that it need not be found and removed, in a copy of the network too."""
+    if not any(weight.requires_grad for weight in layer.parameters()):
+        layer.eval()
