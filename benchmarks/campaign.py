@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import tomllib
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -147,6 +148,10 @@ def campaign(
             continue
         except CourseError as error:  # no pictures, or another process has it
             yield Outcome(name, f"left: {error}")
+            continue
+        except RuntimeError as error:  # a defect; it must not cost the runs that come after
+            traceback.print_exc()
+            yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
             continue
         records.mkdir(parents=True, exist_ok=True)
         write_text(records / f"{name}.json", dump_record(record))

@@ -146,36 +146,29 @@ class _ResponseNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.constants = _band(x, size), alpha / size, beta, k
-        rows = _rows(x)
-        result = torch.empty_like(rows)
-        for some, place in zip(rows.split(ROWS), result.split(ROWS), strict=True):
+        result = torch.empty_like(x, memory_format=torch.channels_last)
+        for some, place in zip(_rows(x).split(ROWS), _rows(result).split(ROWS), strict=True):
             torch.mul(some, _power(_denominator(some, *ctx.constants), beta), out=place)
-        return _pictures(result, x)
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         band, share, beta, _ = ctx.constants
-        rows = _rows(x)
-        result = torch.empty_like(rows)
-        parts = zip(rows.split(ROWS), _rows(gradient).split(ROWS), result.split(ROWS), strict=True)
+        result = torch.empty_like(x, memory_format=torch.channels_last)
+        parts = zip(_rows(x).split(ROWS), _rows(gradient).split(ROWS), _rows(result).split(ROWS), strict=True)
         for some, their_gradient, place in parts:
             denominator = _denominator(some, *ctx.constants)
             direct = _power(denominator, beta).mul_(their_gradient)
             shared = (some * direct).div_(denominator).to(some.dtype) @ band.t()
             place.copy_(direct.addcmul_(some, shared, value=-2 * share * beta))
-        return _pictures(result, x), None, None, None, None
+        return result, None, None, None, None
 
 
 def _rows(x: Tensor) -> Tensor:
     """N×C×H×W to one row of C values a pixel; a view, where the pictures are channels-last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def _pictures(rows: Tensor, like: Tensor) -> Tensor:
-    """The inverse of ``_rows``."""
-    return rows.view(like.shape[0], like.shape[2], like.shape[3], like.shape[1]).permute(0, 3, 1, 2)
 
 
 def _band(x: Tensor, size: int) -> Tensor:
@@ -265,11 +258,16 @@ def _patches(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Iterator[Te
 
 def _as_product(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
     """A stride-1 convolution as (patches of the input) · (kernels)."""
-    matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+    outputs, _, height, width = weight.shape
+    matrix = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
     start = weight.new_zeros(()) if bias is None else bias
-    rows = torch.cat([torch.addmm(start, patches, matrix) for patches in _patches(x, weight, padding)])
-    columns = x.shape[3] + 2 * padding[1] - weight.shape[3] + 1
-    return rows.view(len(x), -1, columns, weight.shape[0]).permute(0, 3, 1, 2)
+    size = len(x), outputs, x.shape[2] + 2 * padding[0] - height + 1, x.shape[3] + 2 * padding[1] - width + 1
+    # No view of a matrix: the ReLU behind it works in place, which autograd forbids on what a function gives as a view.
+    result = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    pieces = result.permute(0, 2, 3, 1).split(PATCHES_OF)
+    for patches, piece in zip(_patches(x, weight, padding), pieces, strict=True):
+        torch.addmm(start, patches, matrix, out=piece.view(-1, outputs))
+    return result
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int]) -> Tensor:

@@ -101,17 +101,17 @@ def rectified_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]
     """
     found: dict[str, tuple[nn.Module, nn.Module]] = {}
     counts: Counter[str] = Counter()
-    layer: nn.Module | None = None
+    open_layers: list[nn.Module] = []  # those since the last ReLU: one with weights, and what normalises it
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            layer = last = module
             kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
             counts[kind] += 1
-        elif isinstance(module, nn.BatchNorm2d) and layer is not None:
-            last = module
-        elif isinstance(module, nn.ReLU) and layer is not None:
-            found[f"{kind}{counts[kind]}"] = layer, last
-            layer = None
+            open_layers = [module]
+        elif isinstance(module, nn.BatchNorm2d) and open_layers:
+            open_layers.append(module)
+        elif isinstance(module, nn.ReLU) and open_layers:
+            found[f"{kind}{counts[kind]}"] = open_layers[0], open_layers[-1]
+            open_layers = []
     return found
 
 
