@@ -240,6 +240,9 @@ def test_a_share_that_is_none_is_refused_as_pytorch_does(p, mode):
 
 SHAPES = {  # input, weight, padding
     "7×7, 3×3": ((6, 8, 7, 7), (12, 8, 3, 3), 1),
+    "4×4, the largest that is tiny": ((6, 8, 4, 4), (12, 8, 3, 3), 1),
+    "2×2, more pictures than go into one piece": ((70, 8, 2, 2), (12, 8, 3, 3), 1),
+    "2×4, oblong kernel": ((5, 8, 2, 4), (12, 8, 1, 3), (0, 1)),
     "16×16, 5×5": ((3, 4, 16, 16), (8, 4, 5, 5), 2),
     "8×8 to 8×8, the largest that is small": ((3, 4, 8, 8), (8, 4, 3, 3), 1),
     "9×9 to 9×9": ((3, 4, 9, 9), (8, 4, 3, 3), 1),
@@ -283,7 +286,8 @@ def test_a_convolution_and_its_gradients_are_pytorchs_within_the_rounding_of_bf1
         assert mine.shape == theirs.shape
         assert mine.dtype == theirs.dtype == BF16
         assert relative(mine, exact) < max(2 * relative(theirs, exact), 2**-8)
-    assert torch.equal(ours[0], half[0])  # forward it is the same function
+    if of_x[2] * of_x[3] > faster.TINY_MAP:
+        assert torch.equal(ours[0], half[0])  # forward it is the same function
 
 
 @pytest.mark.parametrize(("count", "inputs", "outputs"), [(6, 8, 5), (1, 3, 2), (64, 32, 48)])
@@ -521,6 +525,16 @@ def test_a_training_step_of_a_whole_network_has_the_same_gradients(precision, to
     assert by_product.count == (3 if precision == "bf16" else 0)  # in fp32 PyTorch's own are as fast
     for one, other in zip(quick, plain, strict=True):
         assert relative(one, other) < tolerance
+
+
+@pytest.mark.parametrize("name", ["vgg-style", "vgg-style-bn", "alexnet-cifar-3x3", "alexnet-cifar-5x5-lrn"])
+def test_every_kind_of_network_takes_a_step(name):
+    """Their ReLUs work in place, on what our functions give."""
+    network = build_model(name, width=0.25, hidden=16, dropout=0.0).to(memory_format=torch.channels_last)
+    plain = loss_and_gradients(network, "bf16", nullcontext())
+    quick = loss_and_gradients(pool_first(network), "bf16", FasterFunctions(CPU, "bf16"))
+    assert relative(quick[0], plain[0]) < 2**-7
+    assert relative(quick[-2], plain[-2]) < 2**-4  # of the last layer, which what came before it decides
 
 
 def test_the_network_is_left_as_it_is():
