@@ -213,13 +213,14 @@ def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
         axes.hlines(places, [row["low"] for row in chosen], [row["high"] for row in chosen], color=colour)
         axes.plot([row["mean"] for row in chosen], places, "o", color=colour, markersize=7, label=kind)
     for place, row in enumerate(rows):
-        axes.text(1.02, place, f"{row['mean']:+.1f}", transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+        mean = f"{row['mean']:+.1f}".replace("-", "−")
+        axes.text(1.02, place, mean, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
-    axes.set_xscale("symlog", linthresh=1)
-    reach = max(1.0, *(abs(row[end]) for row in rows for end in ("low", "high")))
-    ticks = [tick for tick in (1, 3, 10, 30) if tick <= reach]
-    ticks = [-tick for tick in reversed(ticks)] + [0, *ticks]
-    axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    low, high = min(-1.0, *(row["low"] for row in rows)), max(1.0, *(row["high"] for row in rows))
+    axes.set_xlim(1.25 * low, 1.25 * high)
+    ticks = [tick for tick in (-30, -10, -3, -1, 0, 1, 3, 10, 30) if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick}".replace("-", "−") for tick in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.invert_yaxis()

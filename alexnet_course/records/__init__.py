@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from functools import cache
 from pathlib import Path
@@ -31,10 +32,13 @@ def check_record(record: Any, origin: str = "the record") -> None:
         raise CourseError(f"{origin} is not a record of this course: at {place}, {error.message}.")
 
 
-def load_records(folder: str | Path = FOLDER) -> list[dict[str, Any]]:
-    """Every record in ``folder`` (the package's own by default), checked, in the order of their file names."""
+def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[str, Any]]:
+    """Every record in ``folder`` (the package's own by default), checked, in the order of their file names.
+
+    Of the files whose names fit ``pattern.json`` alone, if it is given.
+    """
     records = []
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(Path(folder).glob(f"{pattern}.json")):
         if path.name == SCHEMA_FILE.name:
             continue
         try:
@@ -52,6 +56,7 @@ def records_of(recipe: str, folder: str | Path = FOLDER) -> list[dict[str, Any]]
     Never both: a run on a CPU budget (``record["budget"]`` is ``"cpu"``) says nothing about a full one. An empty list
     where nothing is recorded.
     """
-    found = [record for record in load_records(folder) if record["recipe"]["name"] == recipe]
+    begins = glob.escape(recipe)  # as the names of its records do, and perhaps those of another recipe
+    found = [record for record in load_records(folder, f"{begins}-*seed*") if record["recipe"]["name"] == recipe]
     full = [record for record in found if record["budget"] == "full"]
     return sorted(full or found, key=lambda record: record["seed"])

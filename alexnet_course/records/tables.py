@@ -1,0 +1,109 @@
+"""Figures from the records, as chapters show them: a recipe's accuracy, and how far variants are from their base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+
+from alexnet_course.models import MODELS
+from alexnet_course.records import FOLDER, records_of
+from alexnet_course.training.evaluation import wilson_interval
+
+NOT_MEASURED = "not measured"
+
+
+def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float, float] | None:
+    """Test accuracy of a recipe's records, the mean over seeds, and the ends of its 95 % interval, in per cent.
+
+    The interval is Wilson's: how far the figure would move with other test pictures, and not with another seed. None
+    where nothing is recorded.
+    """
+    records = records_of(recipe, folder)
+    if not records:
+        return None
+    count = records[0]["dataset"]["test_images"]
+    accuracy = sum(record["test_accuracy"] for record in records) / len(records)
+    low, high = wilson_interval(round(accuracy * count), count)
+    return 100 * accuracy, 100 * low, 100 * high
+
+
+def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
+    """How the recorded runs of a recipe were made, in a few words: budget, epochs, training pictures, seeds."""
+    records = records_of(recipe, folder)
+    if not records:
+        return NOT_MEASURED
+    used, data = records[0]["recipe"], records[0]["dataset"]
+    side = used["input_size"] or MODELS[used["model"]].input_size[-1]
+    epochs, runs = _count(used["epochs"], "epoch"), _count(len(records), "run")
+    return f"{records[0]['budget']}: {epochs}, {data['training_images']:,} pictures of {side}, {runs}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One variant beside its base, in per cent of the test pictures; None where one of the two is not measured."""
+
+    label: str
+    accuracy: float | None
+    points: float | None
+    """Accuracy minus that of the base."""
+    chance: float | None
+    """Half of the 95 % interval of ``points``, from the test pictures alone: less than this is no difference seen."""
+
+    @property
+    def seen(self) -> bool:
+        return self.points is not None and self.chance is not None and abs(self.points) > self.chance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Variants of one base; ``print`` it for the table."""
+
+    base: str
+    """How the base was made."""
+    differences: list[Difference]
+
+    @property
+    def seen(self) -> str:
+        """How many of the measured variants differ by more than chance, in words."""
+        measured = [difference for difference in self.differences if difference.points is not None]
+        if not measured:
+            return NOT_MEASURED
+        return f"{sum(difference.seen for difference in measured)} of {len(measured)}"
+
+    def __str__(self) -> str:
+        width = max(map(len, ["base", *(difference.label for difference in self.differences)]))
+        lines = [f"base: {self.base}", f"{'':{width}} test % points  chance"]
+        for difference in self.differences:
+            if difference.accuracy is None:
+                lines.append(f"{difference.label:{width}} {NOT_MEASURED}")
+            elif difference.points is None:
+                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f}")
+            else:
+                verdict = "" if difference.seen else " within"
+                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.points:+6.2f}  "
+                             f"±{difference.chance:.2f}{verdict}")  # fmt: skip
+        return "\n".join(lines)
+
+
+def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLDER) -> Comparison:
+    """The recipes ``variants`` (label → recipe) beside the recipe ``base``, which may be among them.
+
+    The test pictures are the same, but which of them each run got right is not compared, so the interval is wider than
+    it need be.
+    """
+    reference = accuracy_of(base, folder)
+    differences = []
+    for label, recipe in variants.items():
+        ours = accuracy_of(recipe, folder)
+        if ours is None or reference is None or recipe == base:
+            differences.append(Difference(label, ours[0] if ours else None, None, None))
+            continue
+        chance = hypot(ours[2] - ours[1], reference[2] - reference[1]) / 2
+        differences.append(Difference(label, ours[0], ours[0] - reference[0], chance))
+    return Comparison(circumstances(base, folder), differences)
