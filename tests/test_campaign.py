@@ -478,7 +478,7 @@ def test_a_place_of_the_pictures_is_used(command):
         ),
         (["--data", "=folder:x"], "--data '=folder:x' is not a place; write NAME=SPEC"),
         (["--data", "cifar10="], "--data 'cifar10=' is not a place; write NAME=SPEC"),
-        (["--data", "cifar11=doodles"], "--data cifar11=…: no run of the campaign uses 'cifar11'; name cifar10"),
+        (["--data", "cifar11=doodles"], "--data cifar11=…: no run of the campaign uses 'cifar11'; name cifar10 or"),
         (["--seeds", "0"], "--seeds 0 is no number of runs; give at least 1."),
         (["--device", "gpu"], "device = 'gpu' is not a device"),
     ],
@@ -517,3 +517,17 @@ def test_a_record_from_before_a_key_was_there_still_counts(go, tmp_path):
     path.write_text(json.dumps(record))
     assert is_recorded(recipe, tmp_path / "records")
     assert not is_recorded(recipe.replace(decay="weights"), tmp_path / "records")
+
+
+def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, monkeypatch):
+    new = coloured(30, seed=3, name="cifar10.1")
+    load = module.load_dataset
+    monkeypatch.setattr(module, "load_dataset", lambda spec, split: new if spec == "cifar10.1" else load(spec, split))
+    status, *_ = command("--data", "cifar10.1=cifar10.1")
+    assert status == 0
+    record = json.loads((tmp_path / "records" / "a-cpu-seed0.json").read_text())
+    check_record(record)
+    found = record["new_pictures"]
+    assert (found["name"], found["fingerprint"], found["images"]) == ("cifar10.1", new.fingerprint, 30)
+    assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
+    assert round(30 * found["accuracy"], 6) % 1 == 0
