@@ -19,6 +19,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
 from alexnet_course.errors import CourseError
+from alexnet_course.records import NOT_MEASURED
 from alexnet_course.shapes import Layer, conv_output_size
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness, and by lightness in grey print.
@@ -28,7 +29,6 @@ BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY = (
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY)
 WIDTH = 5.4  # inches: on a phone, at 330 pixels, 11 point type is still 9 pixels high
 LIGHT = "#dddddd"  # the ground on which the palette is drawn
-NOT_MEASURED = "not measured"  # stands where there is no record of a run
 
 Measured = tuple[float, float, float]
 """An accuracy in per cent, then the ends of its 95 % interval."""

@@ -13,6 +13,7 @@ from alexnet_course.errors import CourseError
 FOLDER = Path(__file__).parent
 SCHEMA_FILE = FOLDER / "schema.json"
 SCHEMA_NAME = "alexnet-course/record-1"
+NOT_MEASURED = "not measured"  # stands wherever there is no record of a run
 
 
 @cache

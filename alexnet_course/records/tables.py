@@ -8,10 +8,8 @@ from math import hypot
 from pathlib import Path
 
 from alexnet_course.models import MODELS
-from alexnet_course.records import FOLDER, records_of
+from alexnet_course.records import FOLDER, NOT_MEASURED, records_of
 from alexnet_course.training.evaluation import wilson_interval
-
-NOT_MEASURED = "not measured"
 
 
 def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float, float] | None:

@@ -219,6 +219,9 @@ class Run(Iterator[EpochResult]):
                 if self.folder is not None:
                     self.folder.check_held()
                 self._heed_stop_wish()
+                if not any(weight.requires_grad for weight in self.model.parameters()):
+                    raise CourseError("All weights of the network are frozen, so none can learn; thaw a part, for "
+                                      "example its classifier.")  # fmt: skip
                 self._train_epoch()
                 result = self._end_epoch()
                 if self.epoch > self.recipe.epochs:

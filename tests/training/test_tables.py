@@ -6,7 +6,8 @@ from math import sqrt
 
 import pytest
 
-from alexnet_course.records.tables import NOT_MEASURED, accuracy_of, circumstances, compare_to
+from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records.tables import accuracy_of, circumstances, compare_to
 from alexnet_course.training import Recipe, fit, wilson_interval
 
 RECIPE = Recipe(name="base", model="cnn4", epochs=1, batch_size=10, validation_size=10, budget="cpu")

@@ -131,3 +131,10 @@ def test_a_fault_is_noticed_in_a_run_whose_first_layers_are_frozen(data):
         next(run.model.classifier.parameters()).fill_(1e38)
     with pytest.raises(TrainingStopped, match="train again with a lower lr"):
         list(run)
+
+
+def test_a_network_that_is_frozen_as_a_whole_is_refused(data):
+    run = train(narrow(), **data)
+    freeze(run.model)
+    with pytest.raises(CourseError, match="All weights of the network are frozen, so none can learn; thaw a part"):
+        list(run)
