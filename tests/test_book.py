@@ -93,6 +93,13 @@ class TestStoredNotebook:
             assert "execution" not in cell["metadata"], "run `make execute`, which stores no time stamps"
 
     @each_chapter
+    def test_gives_plain_numbers_to_the_text(self, name):
+        """A numpy number would stand in the sentence as np.int64(4)."""
+        for cell, output in outputs(name):
+            for value in output.get("data", {}).values():
+                assert not re.search(r"\bnp\.\w+\(", "".join(value)), source(cell)
+
+    @each_chapter
     def test_is_small_and_runs_with_the_usual_kernel(self, name):
         assert (BOOK / f"{name}.ipynb").stat().st_size < 1_000_000
         kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
