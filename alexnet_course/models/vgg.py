@@ -1,5 +1,7 @@
 """S2's fine-tuned networks: AlexNet's five stages with every convolution replaced by two or three of 3×3."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from alexnet_course.models.layers import hidden_and_output, scaled
@@ -51,27 +53,25 @@ class VGGStyle(Network):
         self.measure_input()
 
 
-def vgg_style(
-    num_classes: int = 10,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    batch_norm: bool = False,
-    width: float = 1.0,
-    hidden: int = HIDDEN,
-) -> VGGStyle:
-    """S2's second network: pairs of 3×3 convolutions, the first pooling 3/2, the others 2/2, for 32×32 pictures."""
-    depths, pools = (2, 2, 2, 2, 2), (3, 2, 2, 2, 2)
-    return VGGStyle(depths, pools, batch_norm, num_classes, in_channels, dropout, width, hidden)
+def _variant(depths: tuple[int, ...], pools: tuple[int, ...], batch_norm: bool) -> Callable[..., VGGStyle]:
+    """The builder of one of S2's networks; whether it has batch norm is only its default."""
+    published = batch_norm
+
+    def build(
+        num_classes: int = 10,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        batch_norm: bool = published,
+        width: float = 1.0,
+        hidden: int = HIDDEN,
+    ) -> VGGStyle:
+        return VGGStyle(depths, pools, batch_norm, num_classes, in_channels, dropout, width, hidden)
+
+    return build
 
 
-def vgg_style_bn(
-    num_classes: int = 10,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    batch_norm: bool = True,
-    width: float = 1.0,
-    hidden: int = HIDDEN,
-) -> VGGStyle:
-    """S2's third network: 2, 2, 2, 3 and 3 convolutions with batch norm, every pooling 3/2, for 32×32 pictures."""
-    depths, pools = (2, 2, 2, 3, 3), (3, 3, 3, 3, 3)
-    return VGGStyle(depths, pools, batch_norm, num_classes, in_channels, dropout, width, hidden)
+# S2's second network: pairs of 3×3 convolutions, the first pooling 3/2, the others 2/2, for 32×32 pictures.
+vgg_style = _variant((2, 2, 2, 2, 2), (3, 2, 2, 2, 2), False)
+
+# S2's third network: 2, 2, 2, 3 and 3 convolutions with batch norm, every pooling 3/2, for 32×32 pictures.
+vgg_style_bn = _variant((2, 2, 2, 3, 3), (3, 3, 3, 3, 3), True)
