@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
 TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
 PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
-ROWS = 4096  # pixels at a time in response normalisation, for the same reason
+ROWS = 1024  # pixels at a time in response normalisation, for the same reason
 
 
 class FasterFunctions(TorchFunctionMode):
