@@ -31,9 +31,10 @@ from alexnet_course.files import write_text
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
+from alexnet_course.records.predictions import load_predictions, save_predictions
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
 from alexnet_course.training.checkpoint import refuse_changes
-from alexnet_course.training.record import RECORD, WEIGHTS, dump_record
+from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
 
 ABLATIONS = Path(__file__).parent / "ablations.toml"
 SEEDS = {"full": 3, "cpu": 1}
@@ -81,9 +82,12 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def is_recorded(recipe: Recipe, records: Path) -> bool:
-    """Whether ``records`` holds a run of just this recipe. One of an older recipe of the same name does not count."""
+    """Whether ``records`` holds a run of just this recipe, with its predictions.
+
+    One of an older recipe of the same name does not count.
+    """
     path = records / f"{recipe.run_name}.json"
-    if not path.exists():
+    if not path.exists() or not path.with_suffix(".npy").exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     check_record(record, path.name)
@@ -161,6 +165,7 @@ def campaign(
             yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
             continue
         records.mkdir(parents=True, exist_ok=True)
+        save_predictions(records / f"{name}.npy", load_predictions(runs / name / PREDICTIONS))
         write_text(records / f"{name}.json", dump_record(record))
         if not keep_weights:
             (runs / name / WEIGHTS).unlink(missing_ok=True)

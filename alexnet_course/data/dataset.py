@@ -82,6 +82,11 @@ class Dataset:
         """
         return blake2b(b"".join(sorted(self._digests)), digest_size=16).hexdigest()
 
+    @cached_property
+    def ordered(self) -> Tensor:
+        """The pictures' indices in an order that depends on the pictures and not on how they are stored: int64, N."""
+        return torch.tensor(sorted(range(len(self)), key=self._digests.__getitem__), dtype=torch.int64)
+
     def renamed(self, name: str) -> "Dataset":
         """The same pictures under another name; a fingerprint that is already computed stays with them."""
         other = copy(self)

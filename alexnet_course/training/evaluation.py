@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ class Evaluation:
     accuracy: float
     per_class: dict[str, float]
     confusion: list[list[int]]  # rows: the true class; columns: the predicted one
+    predictions: Tensor = field(compare=False, repr=False)  # int64, of shape N, the class of each picture in turn
 
     @property
     def count(self) -> int:
@@ -80,20 +81,25 @@ def evaluate_batches(
     was_training = model.training
     model.eval()
     loss = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
-    pairs: list[Tensor] = []
+    truths: list[Tensor] = []
+    guesses: list[Tensor] = []
     for images, labels in loader:
         with autocast(device, precision):
             logits = model(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-        pairs.append(labels * len(classes) + logits.argmax(1))
+        truths.append(labels)
+        guesses.append(logits.argmax(1))
         if on_batch is not None:
             on_batch()
     model.train(was_training)
-    counts = torch.bincount(torch.cat(pairs), minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()
+    predictions = torch.cat(guesses)
+    pairs = torch.cat(truths) * len(classes) + predictions
+    counts = torch.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()
     correct, totals = counts.diagonal(), counts.sum(1)
     return Evaluation(
         loss=loss.item() / int(totals.sum()),
         accuracy=int(correct.sum()) / int(totals.sum()),
         per_class={name: int(correct[i]) / max(1, int(totals[i])) for i, name in enumerate(classes)},
         confusion=counts.tolist(),
+        predictions=predictions.cpu(),
     )

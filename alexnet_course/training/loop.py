@@ -19,6 +19,7 @@ from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
+from alexnet_course.records.predictions import pack, save_predictions
 from alexnet_course.training.checkpoint import (
     RunFolder,
     random_state,
@@ -37,7 +38,14 @@ from alexnet_course.training.precision import (
     use_deterministic_kernels,
 )
 from alexnet_course.training.recipe import Recipe
-from alexnet_course.training.record import environment, load_run, make_record, save_record, save_weights
+from alexnet_course.training.record import (
+    PREDICTIONS,
+    environment,
+    load_run,
+    make_record,
+    save_record,
+    save_weights,
+)
 from alexnet_course.training.schedule import make_optimiser, make_schedule
 from alexnet_course.training.signals import StopWish
 
@@ -326,11 +334,13 @@ class Run(Iterator[EpochResult]):
         test = self.evaluate(self.test_set, self._heed_stop_wish)
         augmented = self._evaluate_augmented() if self.recipe.augmented_test else None
         self.wall_seconds += time.perf_counter() - clock
-        self.record = make_record(self, test, augmented)
+        predictions = pack(test.predictions[self.test_set.ordered], len(self.test_set.classes))
+        self.record = make_record(self, test, predictions, augmented)
         if self.folder is None:
             return
         try:
             save_weights(self.folder.path, self.model)
+            save_predictions(self.folder.path / PREDICTIONS, predictions)
             save_record(self.folder.path, self.record)
             self.folder.discard_checkpoints()
         except OSError as error:

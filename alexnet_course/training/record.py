@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: ``record.json`` with every figure, and ``weights.safetensors``."""
+"""What a finished run leaves behind: ``record.json`` with every figure, ``predictions.npy`` and the weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file, write_text
 from alexnet_course.models import build_model
 from alexnet_course.records import SCHEMA_NAME, check_record
+from alexnet_course.records.predictions import Predictions, digest
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.precision import device_name
 
 if TYPE_CHECKING:
     from alexnet_course.training.loop import Run
 
-RECORD, WEIGHTS = "record.json", "weights.safetensors"
+RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npy", "weights.safetensors"
 
 
-def make_record(run: Run, test: Evaluation, augmented: Evaluation | None = None) -> dict[str, Any]:
+def make_record(
+    run: Run, test: Evaluation, predictions: Predictions, augmented: Evaluation | None = None
+) -> dict[str, Any]:
     """The record of a finished run, checked against the schema; ``augmented``: on changed test pictures, as S0 did."""
     history = run.history
     train_seconds = sum(run.train_loader.images_per_epoch / entry["images_per_second"] for entry in history)
@@ -53,6 +56,7 @@ def make_record(run: Run, test: Evaluation, augmented: Evaluation | None = None)
         "test_loss": test.loss,
         "per_class_accuracy": test.per_class,
         "confusion_matrix": test.confusion,
+        "predictions": digest(predictions),
         "parameters": sum(weight.numel() for weight in run.model.parameters()),
         "environment": run.environments[-1],
         "wall_seconds": run.wall_seconds,

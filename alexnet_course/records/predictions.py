@@ -1,0 +1,48 @@
+"""What a network said of each test picture: one byte a picture, beside the record of its run.
+
+The pictures are in the order of ``Dataset.ordered``, which does not depend on how they were stored, so that the
+predictions of any two runs can be compared picture by picture.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_course.errors import CourseError
+from alexnet_course.files import whole_file
+
+Predictions = npt.NDArray[np.unsignedinteger[Any]]
+
+
+def pack(classes: npt.ArrayLike, count: int) -> Predictions:
+    """Class numbers as the smallest unsigned integers that hold ``count`` classes: bytes up to 256 of them."""
+    return np.asarray(classes).astype(np.min_scalar_type(count - 1))
+
+
+def digest(predictions: Predictions) -> str:
+    """32 hexadecimal digits that name these predictions; the record of the run states them."""
+    return blake2b(predictions.tobytes(), digest_size=16).hexdigest()
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write ``.npy``, whole or not at all."""
+    with whole_file(path) as part, part.open("wb") as file:
+        np.save(file, predictions, allow_pickle=False)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Those of one run. Raises ``CourseError`` where the file is missing or holds something else."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CourseError(f"{path.name} cannot be read as predictions ({error}); restore it, or make the run again "
+                          "with python -m benchmarks.campaign.") from None  # fmt: skip
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.unsignedinteger):
+        raise CourseError(f"{path.name} does not hold one unsigned class number a picture; restore it, or make the run "
+                          "again with python -m benchmarks.campaign.")  # fmt: skip
+    return found
