@@ -87,11 +87,12 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
     One of an older recipe of the same name does not count.
     """
     path = records / f"{recipe.run_name}.json"
-    if not path.exists() or not path.with_suffix(".npy").exists():
+    if not path.exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     check_record(record, path.name)
-    return Recipe.from_dict(record["recipe"]) == recipe  # a key that is newer than the record has its default
+    same = Recipe.from_dict(record["recipe"]) == recipe  # a key that is newer than the record has its default
+    return same and path.with_suffix(".npy").exists()
 
 
 class Pictures:
@@ -152,12 +153,13 @@ def campaign(
             continue
         try:
             record = make(recipe, pictures, runs / name, device, deadline, progress)
+            predictions = load_predictions(runs / name / PREDICTIONS)
         except TrainingStopped as error:
             yield Outcome(name, f"stopped: {error}")
             if error.signal is not None and time.monotonic() < deadline:  # by someone, not by the clock
                 raise
             continue
-        except CourseError as error:  # no pictures, or another process has it
+        except CourseError as error:  # no pictures, or another process has it, or the folder is incomplete
             yield Outcome(name, f"left: {error}")
             continue
         except RuntimeError as error:  # a defect; it must not cost the runs that come after
@@ -165,7 +167,7 @@ def campaign(
             yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
             continue
         records.mkdir(parents=True, exist_ok=True)
-        save_predictions(records / f"{name}.npy", load_predictions(runs / name / PREDICTIONS))
+        save_predictions(records / f"{name}.npy", predictions)
         write_text(records / f"{name}.json", dump_record(record))
         if not keep_weights:
             (runs / name / WEIGHTS).unlink(missing_ok=True)

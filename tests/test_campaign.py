@@ -188,13 +188,14 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
     outcomes = go(*recipes)
     assert [outcome.name for outcome in outcomes] == ["a-cpu-seed0", "b-cpu-seed1"]
     assert all(outcome.recorded for outcome in outcomes)
-    assert names(tmp_path / "records") == ["a-cpu-seed0.json", "b-cpu-seed1.json"]
+    assert names(tmp_path / "records") == [
+        "a-cpu-seed0.json", "a-cpu-seed0.npy", "b-cpu-seed1.json", "b-cpu-seed1.npy"]  # fmt: skip
     for recipe, outcome, record in zip(recipes, outcomes, load_records(tmp_path / "records"), strict=True):
         assert record["recipe"] == recipe.as_dict()
         accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
         assert outcome.result == accuracies
         assert is_recorded(recipe, tmp_path / "records")
-        assert names(tmp_path / "runs" / outcome.name) == ["record.json"]  # weights would fill the disk
+        assert names(tmp_path / "runs" / outcome.name) == ["predictions.npy", "record.json"]  # weights would fill the disk
     before = [path.read_bytes() for path in sorted((tmp_path / "records").iterdir())]
     assert len(steps) == 16
     assert go(*recipes) == [Outcome(outcome.name, "recorded before", True) for outcome in outcomes]
@@ -204,7 +205,7 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
 
 def test_weights_are_kept_where_they_are_asked_for(go, tmp_path):
     go(tiny("a"), keep_weights=True)
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["record.json", "weights.safetensors"]
+    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json", "weights.safetensors"]
 
 
 def test_a_run_of_a_changed_recipe_does_not_count(go, tmp_path):
@@ -233,6 +234,20 @@ def test_a_changed_recipe_is_not_given_the_record_of_the_old_one(go, tmp_path, k
     assert load_records(tmp_path / "records")[0]["recipe"]["lr"] == 0.01
 
 
+def test_a_run_whose_predictions_are_gone_is_made_again(tmp_path, go):
+    [outcome] = go(tiny("a"))
+    predictions = (tmp_path / "records" / "a-cpu-seed0.npy").read_bytes()
+    (tmp_path / "records" / "a-cpu-seed0.npy").unlink()
+    (tmp_path / "runs" / "a-cpu-seed0" / "predictions.npy").unlink()
+    [left] = go(tiny("a"))  # the folder of the run has lost them as well
+    assert not left.recorded
+    assert "predictions.npy" in left.result
+    for path in (tmp_path / "runs" / "a-cpu-seed0").iterdir():
+        path.unlink()
+    assert go(tiny("a")) == [outcome]
+    assert (tmp_path / "records" / "a-cpu-seed0.npy").read_bytes() == predictions
+
+
 def test_a_file_that_is_no_record_is_not_taken_for_one(tmp_path):
     (tmp_path / "a-cpu-seed0.json").write_text('{"recipe": {}}')
     with pytest.raises(CourseError, match=r"^a-cpu-seed0\.json is not a record of this course"):
@@ -248,7 +263,8 @@ def test_a_record_is_written_whole(go, tmp_path, monkeypatch):
         assert not path.exists()
         with whole_file(path) as part:
             part.write_text(text)
-            assert names(tmp_path / "records") == [part.name] != [path.name]
+            assert part != path
+            assert names(tmp_path / "records") == [part.name, "a-cpu-seed0.npy"]
         written.append(path)
 
     monkeypatch.setattr(module, "write_text", noted)
@@ -263,13 +279,13 @@ def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, s
     record = tmp_path / "records" / "a-cpu-seed0.json"
     before = record.read_bytes()
     record.unlink()
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["record.json", "weights.safetensors"][: 1 + weights]
+    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json", "weights.safetensors"][: 2 + weights]
     done = len(steps)
     (outcome,) = go(tiny("a"))
     assert outcome.recorded
     assert json.loads(record.read_bytes()) == json.loads(before)
     assert len(steps) == done
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["record.json"]
+    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json"]
 
 
 # --- Stopping and going on -------------------------------------------------------------------------------------------
@@ -338,7 +354,7 @@ def test_a_run_that_cannot_go_on_is_named_and_the_others_are_made(go, tmp_path):
     assert not broken.recorded
     assert re.match(r"stopped: The .* in epoch \d+ at step \d+ of 4", broken.result)
     assert fine.recorded
-    assert names(tmp_path / "records") == ["b-cpu-seed0.json"]
+    assert names(tmp_path / "records") == ["b-cpu-seed0.json", "b-cpu-seed0.npy"]
 
 
 # --- Pictures --------------------------------------------------------------------------------------------------------
@@ -348,7 +364,7 @@ def test_runs_without_pictures_are_named_and_the_others_are_made(go, tmp_path):
     outcomes = go(tiny("a", dataset="cifar100"), tiny("b"), tiny("c", dataset="cifar100"))
     assert [outcome.result for outcome in (outcomes[0], outcomes[2])] == ["left: There is no 'cifar100' here."] * 2
     assert outcomes[1].recorded
-    assert names(tmp_path / "records") == ["b-cpu-seed0.json"]
+    assert names(tmp_path / "records") == ["b-cpu-seed0.json", "b-cpu-seed0.npy"]
     assert names(tmp_path / "runs") == ["b-cpu-seed0"]
 
 

@@ -155,6 +155,14 @@ def test_validation_split_refuses_sizes_that_do_not_fit(size: int, refused: Call
     assert "1 to 9" in sentence
 
 
+def test_the_order_of_the_pictures_is_their_own_and_not_that_of_their_storage() -> None:
+    dataset = random_dataset([5, 7, 9])
+    turned = dataset.subset(torch.arange(len(dataset)).flip(0))
+    assert not torch.equal(dataset.ordered, turned.ordered)
+    assert torch.equal(dataset.images[dataset.ordered], turned.images[turned.ordered])
+    assert sorted(dataset.ordered.tolist()) == list(range(len(dataset)))
+
+
 def test_subset_takes_indices_in_order() -> None:
     dataset = random_dataset([4, 4])
     part = dataset.subset([5, 2])

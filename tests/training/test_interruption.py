@@ -379,7 +379,7 @@ def test_a_full_disk_costs_one_checkpoint_and_not_the_run(tiny, tmp_path, full):
     assert str(stopped.value).endswith("; free some space and resume it.")
     assert names(out) == [".lock", checkpoint(6), checkpoint(12), "run.json"]
     assert alike(finish(resume(out, **tiny)), alone)
-    assert names(out) == ["record.json", "weights.safetensors"]
+    assert names(out) == ["predictions.npy", "record.json", "weights.safetensors"]
 
 
 def truncate(path: Path) -> None:
@@ -539,7 +539,7 @@ def test_what_a_crash_after_the_record_leaves_is_cleared(data, tmp_path, monkeyp
             next(run)
     assert checkpoint(6) in names(run.out)
     assert list(resume(run.out, **data)) == []
-    assert names(run.out) == ["record.json", "weights.safetensors"]
+    assert names(run.out) == ["predictions.npy", "record.json", "weights.safetensors"]
 
 
 def test_unfinished_files_are_cleared(tiny, tmp_path):

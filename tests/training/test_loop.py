@@ -260,7 +260,7 @@ def test_a_run_under_way_keeps_its_plan_and_its_two_newest_checkpoints(data, tmp
     epochs = ["checkpoint-000000003.pt", "checkpoint-000000006.pt", "checkpoint-000000009.pt"]
     assert after_each_epoch == [{"run.json", *epochs[:1]}, {"run.json", *epochs[:2]}, {"run.json", *epochs[1:]}]
     assert len(list(run)) == 1
-    assert {path.name for path in run.out.iterdir()} == {"record.json", "weights.safetensors"}
+    assert {path.name for path in run.out.iterdir()} == {"predictions.npy", "record.json", "weights.safetensors"}
 
 
 def test_checkpoints_inside_an_epoch_come_every_so_many_steps_of_it(data, tmp_path):
@@ -442,7 +442,7 @@ def saves_of(monkeypatch: pytest.MonkeyPatch, run: Run) -> list[int]:
 def test_with_checkpoint_seconds_only_the_last_epoch_is_always_saved(data, tmp_path, monkeypatch, seconds, steps):
     run = train(small(epochs=3), out=tmp_path / "run", checkpoint_seconds=seconds, **data)
     assert saves_of(monkeypatch, run) == steps
-    assert {path.name for path in run.out.iterdir()} == {"record.json", "weights.safetensors"}
+    assert {path.name for path in run.out.iterdir()} == {"predictions.npy", "record.json", "weights.safetensors"}
 
 
 def test_checkpoint_seconds_count_from_the_last_save(data, tmp_path, monkeypatch):

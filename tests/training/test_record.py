@@ -1,6 +1,7 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -10,6 +11,7 @@ from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record, load_records, records_of
+from alexnet_course.records.predictions import digest, load_predictions, pack
 from alexnet_course.training import Recipe, fit, load_run, loop, resume, train
 from alexnet_course.training.loop import picture_count
 from alexnet_course.training.record import dump_record, environment, save_weights
@@ -23,7 +25,7 @@ def run(data, tmp_path_factory):
 
 
 def test_a_finished_run_leaves_record_and_weights_and_nothing_else(run):
-    assert sorted(path.name for path in run.out.iterdir()) == ["record.json", "weights.safetensors"]
+    assert sorted(path.name for path in run.out.iterdir()) == ["predictions.npy", "record.json", "weights.safetensors"]
     assert json.loads((run.out / "record.json").read_text()) == run.record
 
 
@@ -46,6 +48,35 @@ def test_the_record_agrees_with_itself(run, data):
     agrees_with_itself(run.record)
     test = run.evaluate(data["test_set"])
     assert (test.accuracy, test.confusion) == (run.record["test_accuracy"], run.record["confusion_matrix"])
+
+
+def test_the_predictions_lie_beside_the_record_in_an_order_of_the_pictures_themselves(run, data):
+    predictions = load_predictions(run.out / "predictions.npy")
+    assert predictions.dtype == "uint8"
+    assert digest(predictions) == run.record["predictions"]
+    turned = data["test_set"].subset(torch.arange(len(data["test_set"])).flip(0))
+    for pictures in (data["test_set"], turned):
+        assert pack(run.evaluate(pictures).predictions[pictures.ordered], 2).tolist() == predictions.tolist()
+        labels = pictures.labels[pictures.ordered]
+        counts = torch.bincount(labels * 2 + torch.tensor(predictions.tolist()), minlength=4).reshape(2, 2)
+        assert counts.tolist() == run.record["confusion_matrix"]
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(2, "uint8"), (256, "uint8"), (257, "uint16")])
+def test_predictions_take_no_more_bytes_than_their_classes_need(classes, dtype):
+    packed = pack([0, classes - 1], classes)
+    assert (packed.dtype, packed.tolist()) == (dtype, [0, classes - 1])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array", np.zeros(3), np.zeros((2, 2), "uint8"), np.array(["a"])])
+def test_what_is_no_predictions_is_refused_by_its_name(content, tmp_path):
+    path = tmp_path / "some.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    with pytest.raises(CourseError, match=r"^some\.npy "):
+        load_predictions(path)
 
 
 def agrees_with_itself(record):
