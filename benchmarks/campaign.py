@@ -15,7 +15,6 @@ import json
 import signal
 import sys
 import time
-import tomllib
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ import torch
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
-from alexnet_course.recipes import list_recipes, load_recipe
+from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
 from alexnet_course.records.predictions import load_predictions, save_predictions
@@ -36,7 +35,6 @@ from alexnet_course.training import Recipe, TrainingStopped, choose_device, trai
 from alexnet_course.training.checkpoint import refuse_changes
 from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
 
-ABLATIONS = Path(__file__).parent / "ablations.toml"
 SEEDS = {"full": 3, "cpu": 1}
 NEW = "cifar10.1"
 SAVED_EVERY = 60.0  # seconds; an epoch on a fast GPU is over before its checkpoint would be written
@@ -62,23 +60,6 @@ def plan(budget: str, seeds: int) -> list[Recipe]:
     first = [load_recipe(name, budget) for name in ours] + ablations(budget) + [load_recipe(n, budget) for n in theirs]
     first.sort(key=lambda recipe: recipe.dataset != "cifar10")  # stable: what the table needs stays in front
     return [recipe.replace(seed=seed) for seed in range(seeds) for recipe in first]
-
-
-def ablations(budget: str) -> list[Recipe]:
-    """The runs of ``ablations.toml``: for each group its base, then the base with one thing changed."""
-    recipes = []
-    for group, table in tomllib.loads(ABLATIONS.read_text(encoding="utf-8")).items():
-        base = merged(table["base"], table["cpu"]) if budget == "cpu" else table["base"]
-        for variant, changes in {"base": {}, **table["variants"]}.items():
-            values = merged(base, changes)
-            recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": budget}))
-    return recipes
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes``; the options of the model are merged one by one."""
-    options = {**values.get("model_options", {}), **changes.get("model_options", {})}
-    return {**values, **changes, "model_options": options}
 
 
 def is_recorded(recipe: Recipe, records: Path) -> bool:

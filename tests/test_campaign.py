@@ -19,10 +19,11 @@ from torch import nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
+from alexnet_course.recipes import ABLATIONS, ablations, merged
 from alexnet_course.records import check_record, load_records
 from alexnet_course.training import Recipe, Run, TrainingStopped
 from benchmarks import campaign as module
-from benchmarks.campaign import ABLATIONS, Outcome, Pictures, ablations, campaign, is_recorded, main, merged, plan
+from benchmarks.campaign import Outcome, Pictures, campaign, is_recorded, main, plan
 
 FOREVER = float("inf")
 
@@ -195,7 +196,10 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
         accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
         assert outcome.result == accuracies
         assert is_recorded(recipe, tmp_path / "records")
-        assert names(tmp_path / "runs" / outcome.name) == ["predictions.npy", "record.json"]  # weights would fill the disk
+        assert names(tmp_path / "runs" / outcome.name) == [
+            "predictions.npy",
+            "record.json",
+        ]  # weights would fill the disk
     before = [path.read_bytes() for path in sorted((tmp_path / "records").iterdir())]
     assert len(steps) == 16
     assert go(*recipes) == [Outcome(outcome.name, "recorded before", True) for outcome in outcomes]
@@ -279,7 +283,10 @@ def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, s
     record = tmp_path / "records" / "a-cpu-seed0.json"
     before = record.read_bytes()
     record.unlink()
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json", "weights.safetensors"][: 2 + weights]
+    assert (
+        names(tmp_path / "runs" / "a-cpu-seed0")
+        == ["predictions.npy", "record.json", "weights.safetensors"][: 2 + weights]
+    )
     done = len(steps)
     (outcome,) = go(tiny("a"))
     assert outcome.recorded

@@ -1,23 +1,30 @@
-"""Recipes: one TOML file each, ``<network>.published.toml`` for the write-up's, ``<network>.modern.toml`` for ours."""
+"""Recipes: one TOML file each, ``<network>.published.toml`` for the write-up's, ``<network>.modern.toml`` for ours.
+
+The ablations are together in ``ablations.toml``: bases, and variants of them with one thing changed.
+"""
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import MODELS
 from alexnet_course.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent
+ABLATIONS = FOLDER / "ablations.toml"
 
 
 def list_recipes() -> list[str]:
-    """The names of the recipes that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """The names of the recipes that come with the package, but for the ablations."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml") if path != ABLATIONS)
 
 
 def load_recipe(name: str, budget: str = "full") -> Recipe:
-    """A recipe by its name, by the path of a TOML file, or by the name of a network.
+    """A recipe by its name, by that of an ablation, by the path of a TOML file, or by the name of a network.
 
     With ``budget="cpu"`` it is shortened, as its file says, to what a machine without a GPU does in minutes. A
     network's default recipe is ``<network>.modern`` where the package has one, and ``Recipe(model=name)`` otherwise.
@@ -31,5 +38,25 @@ def load_recipe(name: str, budget: str = "full") -> Recipe:
             return Recipe.from_toml(FOLDER / f"{candidate}.toml", budget)
     if name in MODELS:
         return Recipe(model=name, budget=budget)
+    more = {recipe.name: recipe for recipe in ablations(budget)}
+    if name in more:
+        return more[name]
     raise CourseError(f"{name!r} is neither a recipe nor a network nor a TOML file; "
-                      f"nearest: {nearest(name, [*known, *MODELS])}.")  # fmt: skip
+                      f"nearest: {nearest(name, [*known, *MODELS, *more])}.")  # fmt: skip
+
+
+def ablations(budget: str = "full") -> list[Recipe]:
+    """The recipes of ``ablations.toml``, ``ablation.GROUP.VARIANT``: for each group its base, then its variants."""
+    recipes = []
+    for group, table in tomllib.loads(ABLATIONS.read_text(encoding="utf-8")).items():
+        base = merged(table["base"], table["cpu"]) if budget == "cpu" else table["base"]
+        for variant, changes in {"base": {}, **table["variants"]}.items():
+            values = merged(base, changes)
+            recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": budget}))
+    return recipes
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``; the options of the model are merged one by one."""
+    options = {**values.get("model_options", {}), **changes.get("model_options", {})}
+    return {**values, **changes, "model_options": options}
