@@ -23,6 +23,9 @@ from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
 from alexnet_course.models import MODELS, build_model, summary
 from alexnet_course.recipes import load_recipe
+from alexnet_course.records import FOLDER as RECORDS
+from alexnet_course.records import load_records
+from alexnet_course.records.reproduce import find_record
 from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
 from alexnet_course.training.precision import resolve_precision
 from alexnet_course.training.record import RECORD
@@ -126,6 +129,22 @@ def make_parser() -> Parser:
     sub.add_argument("run", metavar="RUN", help="the folder of a finished run")
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
+
+    sub = add("results", results_command, "print the results table, computed from the records", "results --add runs")
+    sub.add_argument("action", nargs="?", choices=["verify"], help="verify: compute every figure of every record again")
+    sub.add_argument("--add", action="append", default=[], metavar="DIR", help="your own runs: folders of train --out")
+    sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
+    sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
+    sub.add_argument("--data", metavar="SPEC", help="with verify: check the labels against these pictures as well")
+    sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
+
+    example = "reproduce cnn4.mine-seed0 --data folder:data/cifar10"
+    sub = add("reproduce", reproduce_command, "repeat a run from its record and compare the two", example)
+    sub.add_argument("record", metavar="RECORD", help="a record's name or path, or the folder of a run")
+    sub.add_argument("--data", metavar="SPEC", help="where its pictures are (default: by the recorded name)")
+    sub.add_argument("--out", metavar="DIR", help="keep the repetition; one that was interrupted goes on")
+    sub.add_argument("--device", default="auto", metavar="D")
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
 
     sub = add("bench", bench_command, "measure the trainer against the loop one would otherwise write", "bench")
     sub.add_argument("--model", default="alexnet-cifar-3x3", metavar="MODEL")
@@ -271,6 +290,45 @@ def evaluate_command(options: argparse.Namespace) -> None:
     width = max(map(len, result.per_class))
     for name, accuracy in result.per_class.items():
         print(f"  {name:<{width}}  {accuracy:7.2%}")
+
+
+def results_command(options: argparse.Namespace) -> None:
+    from alexnet_course.records import results  # here and below: what they need takes a while to import
+    from alexnet_course.records.verify import verify
+
+    if options.action == "verify":
+        problems = verify(options.records, load_dataset(options.data, "test") if options.data else None)
+        for problem in problems:
+            print(problem)
+        if problems:
+            raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
+        count = len(load_records(options.records))
+        print(f"{count} records fit: schema, recipe, network, pictures, predictions and every figure")
+        return
+    own = [find_record(str(path.parent)) for folder in options.add for path in run_folders(Path(folder))]
+    rows = results.results_table(options.records, own)
+    if not options.all:
+        rows = [row for row in rows if row.records and not row.recipe.startswith(results.ABLATION)]
+    write = {"text": results.as_text, "markdown": results.as_markdown, "csv": results.as_csv}[options.format]
+    print(write(rows).rstrip("\n"))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The records of the finished runs in ``folder``, which may be one of them."""
+    found = sorted(folder.rglob(RECORD))
+    if not found:
+        raise CourseError(f"{str(folder)!r} holds no finished run; give the folder that train wrote to.")
+    return found
+
+
+def reproduce_command(options: argparse.Namespace) -> None:
+    from alexnet_course.records.reproduce import Reproduction, repetition
+
+    record = find_record(options.record)
+    moved = {f"{split}_set": load_dataset(options.data, split) for split in ("train", "test")} if options.data else {}
+    run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
+    watch(run)
+    print(Reproduction(record, run.record))
 
 
 def bench_command(options: argparse.Namespace) -> None:

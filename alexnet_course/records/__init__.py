@@ -34,10 +34,13 @@ def check_record(record: Any, origin: str = "the record") -> None:
 
 
 def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[str, Any]]:
-    """Every record in ``folder`` (the package's own by default), checked, in the order of their file names.
+    """Every record in ``folder`` (the package's own by default), in the order of their file names.
 
-    Of the files whose names fit ``pattern.json`` alone, if it is given.
+    Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` for one that is not of
+    the schema's form, or whose recipe, network or pictures are not those that go by their names here.
     """
+    from alexnet_course.records.fit import check_fit  # here, because the trainer needs the schema and this the trainer
+
     records = []
     for path in sorted(Path(folder).glob(f"{pattern}.json")):
         if path.name == SCHEMA_FILE.name:
@@ -47,6 +50,7 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[s
         except ValueError as error:
             raise CourseError(f"{path.name} is not readable as JSON ({error}); restore or delete it.") from None
         check_record(record, path.name)
+        check_fit(record, path.name)
         records.append(record)
     return records
 

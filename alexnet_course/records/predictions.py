@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_course.data.dataset import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
+
+LABELS = Path(__file__).parent / "labels"
 
 Predictions = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -46,3 +49,19 @@ def load_predictions(path: Path) -> Predictions:
         raise CourseError(f"{path.name} does not hold one unsigned class number a picture; restore it, or make the run "
                           "again with python -m benchmarks.campaign.")  # fmt: skip
     return found
+
+
+def stored_labels(test_fingerprint: str) -> Predictions | None:
+    """The classes of the test pictures with this fingerprint, in the order of ``Dataset.ordered``; None where not kept.
+
+    A class is its place among the names in alphabetical order. They are public, and kept so that every figure can be
+    computed again from the predictions, without the pictures.
+    """
+    path = LABELS / f"{test_fingerprint}.npy"
+    return load_predictions(path) if path.exists() else None
+
+
+def labels_of(dataset: Dataset) -> Predictions:
+    """What ``stored_labels`` keeps, computed from the pictures themselves."""
+    alphabetical = np.argsort(np.argsort(dataset.classes))
+    return pack(alphabetical[dataset.labels[dataset.ordered].cpu().numpy()], len(dataset.classes))

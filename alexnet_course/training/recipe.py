@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,12 @@ class Recipe:
     def run_name(self) -> str:
         """What a run of this recipe is called: the recipe's name, ``-cpu`` where it is shortened, and the seed."""
         return f"{self.name}{'' if self.budget == 'full' else '-' + self.budget}-seed{self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name what is done, whatever the seed: two recipes with the same train alike."""
+        values = {key: value for key, value in self.as_dict().items() if key != "seed"}
+        return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some values changed, checked like any other recipe."""

@@ -1,0 +1,321 @@
+"""The results table: one row for each recipe that was run, computed from the records and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet_course.models import MODELS, build_model
+from alexnet_course.recipes import ablations, list_recipes, load_recipe
+from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
+from alexnet_course.shapes import layer_table
+from alexnet_course.training.evaluation import wilson_interval
+from alexnet_course.training.recipe import Recipe
+
+PUBLISHED_FILE = FOLDER / "published.toml"
+ABLATION = "ablation."
+NOT_GIVEN = "–"  # where nobody published a figure; what we have not measured says so
+CLASSES = {"cifar100": 100}  # of the data sets that do not have ten
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others got: ``accuracy`` in per cent, who, and what to know about it."""
+
+    accuracy: float
+    source: str
+    note: str = ""
+
+
+def published(recipe: str, model: str, dataset: str = "cifar10") -> Published | None:
+    """What the write-up got with this recipe or, where it says nothing of it, with this network on CIFAR-10.
+
+    None for an ablation, which is not the published network.
+    """
+    found = _read_published()["write-ups"].get(recipe)
+    if found is None and dataset == "cifar10" and not recipe.startswith(ABLATION):
+        found = _read_published()["write-ups"].get(model)
+    return Published(**found) if found else None
+
+
+def best_peer(recipe: str, model: str, dataset: str = "cifar10") -> Published | None:
+    """The best figure that a public repository reports for a network like this one, on CIFAR-10.
+
+    None for an ablation.
+    """
+    like = dataset == "cifar10" and not recipe.startswith(ABLATION)
+    found = _read_published()["peers"].get(model) if like else None
+    return Published(**found) if found else None
+
+
+@cache
+def _read_published() -> dict[str, Any]:
+    return tomllib.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one recipe with one budget. Accuracies are in per cent, None where nothing is measured.
+
+    ``records`` are its runs, one a seed, in the order of the seeds; empty where there is none.
+    """
+
+    recipe: str
+    model: str
+    budget: str
+    """full, or cpu: shortened, and never in one row with full runs."""
+    parameters: int
+    mult_adds: int
+    """Of one picture as this row's runs saw it, as ``layer_table`` counts them."""
+    published: Published | None
+    peer: Published | None
+    records: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        return len(self.records)
+
+    @property
+    def test(self) -> float | None:
+        """Mean over the seeds, on the test pictures as they are."""
+        return self._mean(lambda record: 100 * record["test_accuracy"])
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None for a single run."""
+        if self.seeds < 2:
+            return None
+        return statistics.stdev(100 * record["test_accuracy"] for record in self.records)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of ``test``: how far it would move with other test pictures, and not with another seed."""
+        if self.test is None:
+            return None
+        count = self.records[0]["dataset"]["test_images"]
+        low, high = wilson_interval(round(self.test / 100 * count), count)
+        return 100 * low, 100 * high
+
+    @property
+    def validation(self) -> float | None:
+        return self._mean(lambda record: 100 * record["val_accuracy"])
+
+    @property
+    def train_error(self) -> float | None:
+        return self._mean(lambda record: 100 * (1 - record["history"][-1]["train_accuracy"]))
+
+    @property
+    def epochs(self) -> int | None:
+        return self.records[0]["recipe"]["epochs"] if self.records else None
+
+    @property
+    def training_images(self) -> int | None:
+        return self.records[0]["dataset"]["training_images"] if self.records else None
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels of the pictures as the network saw them."""
+        return Recipe.from_dict(self.records[0]["recipe"]).picture_size if self.records else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of one run."""
+        return self._mean(lambda record: record["wall_seconds"])
+
+    @property
+    def images_per_second(self) -> float | None:
+        return self._mean(lambda record: record["images_per_second"])
+
+    @property
+    def device(self) -> str | None:
+        """Where the runs were made, and with which torch."""
+        places = {f"{r['environment']['device']}, torch {r['environment']['torch']}" for r in self.records}
+        return " and ".join(sorted(places)) or None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the records."""
+        return [f"{Recipe.from_dict(record['recipe']).run_name}.json" for record in self.records]
+
+    @property
+    def command(self) -> str:
+        """What repeats the first run."""
+        short = "" if self.budget == "full" else f" --budget {self.budget}"
+        return f"alexnet-course train {self.recipe}{short}"
+
+    def _mean(self, figure: Callable[[Mapping[str, Any]], float]) -> float | None:
+        return statistics.fmean(map(figure, self.records)) if self.records else None
+
+
+def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
+    """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
+
+    ``more`` are further records, such as your own. Recipes come first, the best of them on top; then the ablations,
+    each group in the order of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a
+    network that is not registered.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in [*load_records(folder), *map(dict, more)]:
+        groups.setdefault((record["recipe"]["name"], record["budget"]), []).append(record)
+    rows = [make_row(Recipe.from_dict(runs[0]["recipe"]), runs) for runs in groups.values()]
+    experiments = ablations()
+    order = {recipe.name: place for place, recipe in enumerate(experiments)}
+    rows.sort(key=lambda row: (order.get(row.recipe, -1), -(row.test or 0), row.recipe))
+    recorded = {name for name, _ in groups}
+    known = [*map(load_recipe, list_recipes()), *experiments]
+    return rows + [make_row(recipe) for recipe in known if recipe.name not in recorded]
+
+
+def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
+    """The row of ``records``, which are runs of ``recipe`` that differ in their seeds alone, or of none."""
+    runs = tuple(sorted(records, key=lambda record: record["seed"]))
+    dataset = runs[0]["dataset"]["name"] if runs else recipe.dataset
+    parameters, mult_adds = costs(recipe, len(runs[0]["dataset"]["classes"]) if runs else CLASSES.get(dataset, 10))
+    return Row(
+        recipe=recipe.name,
+        model=recipe.model,
+        budget=recipe.budget,
+        parameters=parameters,
+        mult_adds=mult_adds,
+        published=published(recipe.name, recipe.model, dataset),
+        peer=best_peer(recipe.name, recipe.model, dataset),
+        records=runs,
+    )
+
+
+def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
+    """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
+    options = tuple(sorted(recipe.model_options.items()))
+    return _costs(recipe.model, options, recipe.picture_size, classes)
+
+
+@cache
+def _costs(model: str, options: tuple[tuple[str, Any], ...], side: int, classes: int) -> tuple[int, int]:
+    channels = MODELS[model].input_size[0]
+    with torch.device("meta"):
+        network = build_model(model, num_classes=classes, in_channels=channels, **dict(options))
+    layers = layer_table(network, (channels, side, side))
+    return sum(weight.numel() for weight in network.parameters()), sum(layer.mult_adds for layer in layers)
+
+
+# --- As text ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: the figure of a row, and how it is written where there is one."""
+
+    name: str
+    figure: Callable[[Row], Any]
+    write: Callable[[Any], str] = str
+    missing: str = NOT_MEASURED
+
+    def text(self, row: Row) -> str:
+        value = self.figure(row)
+        return self.missing if value is None else self.write(value)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _published(found: Published) -> str:
+    return f"{found.accuracy:.2f} ({found.source}{'; ' if found.note else ''}{found.note})"
+
+
+def _test(row: Row) -> str | None:
+    if row.test is None:
+        return None
+    return f"{row.test:.2f}" + ("" if row.spread is None else f" ± {row.spread:.2f}")
+
+
+WORDS = ("recipe", "budget", "device")  # columns that are no numbers
+
+COLUMNS = (
+    Column("recipe", lambda row: row.recipe),
+    Column("budget", lambda row: row.budget if row.records else None),
+    Column("published %", lambda row: row.published, _published, NOT_GIVEN),
+    Column("test %", _test),
+    Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    Column("seeds", lambda row: row.seeds),
+    Column("validation %", lambda row: row.validation, _percent),
+    Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
+    Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
+    Column("epochs", lambda row: row.epochs),
+    Column("training pictures", lambda row: row.training_images, lambda count: f"{count:,}"),
+    Column("side", lambda row: row.side),
+    Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
+    Column("images/s", lambda row: row.images_per_second, lambda rate: f"{rate:,.0f}"),
+    Column("device", lambda row: row.device),
+    Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
+)
+
+README_COLUMNS = ("recipe", "budget", "published %", "test %", "95 % interval", "seeds", "parameters", "best peer %")
+
+
+def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> str:
+    """The columns ``names`` as a Markdown table; numbers are to the right."""
+    columns = [column for name in names for column in COLUMNS if column.name == name]
+    cells = [[column.text(row) for column in columns] for row in rows]
+    lines = [[column.name for column in columns], ["---" if c.name in WORDS else "---:" for c in columns], *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def as_text(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS[:-1]) -> str:
+    """The columns ``names`` for a terminal."""
+    columns = [column for name in names for column in COLUMNS if column.name == name]
+    table = [[column.name for column in columns], *([column.text(row) for column in columns] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    aligned = [[c.ljust if column.name in WORDS else c.rjust for c, column in zip(line, columns, strict=True)]
+               for line in table]  # fmt: skip
+    return "\n".join("  ".join(put(w) for put, w in zip(line, widths, strict=True)).rstrip() for line in aligned)
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Every figure of every row, unrounded, one line a row; a cell is empty where nothing is measured."""
+    lines = [flat(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """The figures of a row by name, percentages as such; None where nothing is measured."""
+    low, high = row.interval or (None, None)
+    theirs, peer = row.published, row.peer
+    return {
+        "recipe": row.recipe,
+        "model": row.model,
+        "budget": row.budget if row.records else None,
+        "seeds": row.seeds,
+        "test_accuracy": row.test,
+        "test_accuracy_std": row.spread,
+        "interval_low": low,
+        "interval_high": high,
+        "val_accuracy": row.validation,
+        "published": theirs.accuracy if theirs else None,
+        "published_source": theirs.source if theirs else None,
+        "best_peer": peer.accuracy if peer else None,
+        "best_peer_source": peer.source if peer else None,
+        "parameters": row.parameters,
+        "mult_adds": row.mult_adds,
+        "epochs": row.epochs,
+        "training_images": row.training_images,
+        "input_side": row.side,
+        "wall_seconds": row.seconds,
+        "images_per_second": row.images_per_second,
+        "device": row.device,
+        "records": " ".join(row.files) or None,
+        "command": row.command,
+    }
