@@ -30,7 +30,7 @@ BOOK := _build/html
 CHECKED := _build/.checked
 SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*.py)
 
-.PHONY: help setup book serve test execute lint lock clean
+.PHONY: help setup book serve test execute results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ test: $(STAMP)  ## run the unit tests, then every chapter against its stored out
 
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
+
+results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
+	@$(BIN)/alexnet-course results --write README.md
+	@$(BIN)/python -m benchmarks.weights
 
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/python -m ruff check

@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
-from alexnet_course.models import build_model, list_models, summary
+from alexnet_course.models import build_model, list_models, register_model, summary
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import load_records
 from alexnet_course.shapes import conv_output_size, layer_table
@@ -24,6 +24,7 @@ __all__ = [
     "load_dataset",
     "load_recipe",
     "load_records",
+    "register_model",
     "resume",
     "summary",
     "train",

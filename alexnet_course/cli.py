@@ -21,10 +21,9 @@ from alexnet_course import __version__
 from alexnet_course.data import load_dataset, splits_of
 from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
-from alexnet_course.models import MODELS, build_model, summary
+from alexnet_course.models import MODELS, build_model, load_networks, summary
 from alexnet_course.recipes import load_recipe
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records import load_records
 from alexnet_course.records.reproduce import find_record
 from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
 from alexnet_course.training.precision import resolve_precision
@@ -45,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     warnings.showwarning = show_warning
     try:
+        for file in getattr(options, "networks", []):
+            load_networks(file)
         options.command(options)
         sys.stdout.flush()
     except CourseError as error:
@@ -82,13 +83,14 @@ def make_parser() -> Parser:
         sub.set_defaults(command=command)
         return sub
 
-    add("models", models_command, "list the networks and their sizes", "models")
+    add_networks(add("models", models_command, "list the networks and their sizes", "models"))
 
     example = "summary alexnet-cifar-3x3 --input 3,32,32"
     sub = add("summary", summary_command, "print the layer table of a network", example)
     sub.add_argument("model", metavar="MODEL")
     sub.add_argument("--input", metavar="C,H,W", help="channels, height and width (default: what it was made for)")
     sub.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published network's)")
+    add_networks(sub)
 
     sub = add("data", data_command, "load a data set and describe it", "data folder:data/cifar10")
     sub.add_argument("spec", metavar="SPEC", help="cifar10, cifar100, cifar10.1, doodles or folder:PATH")
@@ -129,14 +131,17 @@ def make_parser() -> Parser:
     sub.add_argument("run", metavar="RUN", help="the folder of a finished run")
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
+    add_networks(sub)
 
     sub = add("results", results_command, "print the results table, computed from the records", "results --add runs")
     sub.add_argument("action", nargs="?", choices=["verify"], help="verify: compute every figure of every record again")
     sub.add_argument("--add", action="append", default=[], metavar="DIR", help="your own runs: folders of train --out")
     sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
+    sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
     sub.add_argument("--data", metavar="SPEC", help="with verify: check the labels against these pictures as well")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
+    add_networks(sub)
 
     example = "reproduce cnn4.mine-seed0 --data folder:data/cifar10"
     sub = add("reproduce", reproduce_command, "repeat a run from its record and compare the two", example)
@@ -145,6 +150,7 @@ def make_parser() -> Parser:
     sub.add_argument("--out", metavar="DIR", help="keep the repetition; one that was interrupted goes on")
     sub.add_argument("--device", default="auto", metavar="D")
     sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    add_networks(sub)
 
     sub = add("bench", bench_command, "measure the trainer against the loop one would otherwise write", "bench")
     sub.add_argument("--model", default="alexnet-cifar-3x3", metavar="MODEL")
@@ -165,6 +171,12 @@ def add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     sub.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="save every N steps, not only epochs")
     sub.add_argument("--tensorboard", action="store_true", help="write the learning curves for TensorBoard as well")
+    add_networks(sub)
+
+
+def add_networks(sub: argparse.ArgumentParser) -> None:
+    text = "run this Python file first, which registers networks of your own (register_model)"
+    sub.add_argument("--networks", action="append", default=[], metavar="FILE", help=text)
 
 
 def models_command(_: argparse.Namespace) -> None:
@@ -294,21 +306,27 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
 def results_command(options: argparse.Namespace) -> None:
     from alexnet_course.records import results  # here and below: what they need takes a while to import
-    from alexnet_course.records.verify import verify
+    from alexnet_course.records.verify import record_paths, verify
 
     if options.action == "verify":
+        count = len(record_paths(options.records))
+        if not count:
+            raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
         problems = verify(options.records, load_dataset(options.data, "test") if options.data else None)
         for problem in problems:
             print(problem)
         if problems:
             raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
-        count = len(load_records(options.records))
         print(f"{count} records fit: schema, recipe, network, pictures, predictions and every figure")
         return
     own = [find_record(str(path.parent)) for folder in options.add for path in run_folders(Path(folder))]
     rows = results.results_table(options.records, own)
     if not options.all:
         rows = [row for row in rows if row.records and not row.recipe.startswith(results.ABLATION)]
+    if options.write is not None:
+        changed = results.write_between_markers(options.write, results.as_markdown(rows))
+        print(f"{options.write} {'has the new table' if changed else 'had this table already'}")
+        return
     write = {"text": results.as_text, "markdown": results.as_markdown, "csv": results.as_csv}[options.format]
     print(write(rows).rstrip("\n"))
 

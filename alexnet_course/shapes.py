@@ -95,9 +95,10 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Laye
     rows: list[Layer] = []
     grid: tuple[int, int] | None = (1, 1)  # receptive field and jump of the layer before; a pixel sees itself
 
-    def add_row(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def add_row(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
         nonlocal grid
-        grid = _next_grid(layer, grid, inputs[0].shape, output.shape)
+        output = output[0] if isinstance(output, tuple) else output  # of a recurrent layer, say
+        grid = _next_grid(layer, grid, inputs[0].shape if inputs else output.shape, output.shape)
         parameters = sum(parameter.numel() for parameter in layer.parameters())
         positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
         rows.append(

@@ -46,7 +46,8 @@ def run_notebook(path: Path) -> float:
             "language": "python",
             "name": "python3",
         },
-        "language_info": {"name": "python"},
+        # Of IPython, which knows commands that begin with ! or %.
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
     nbformat.write(notebook, path)
     return seconds

@@ -1,10 +1,16 @@
-"""What holds for all tests: they give the same result each time, and they do not reach into the network."""
+"""What holds for all tests: they give the same result each time, and they do not reach into the network.
+
+And a data set that a network learns in a second: two colours, with noise.
+"""
 
 import socket
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
+
+from alexnet_course.data import Dataset
 
 settings.register_profile("same-examples-each-time", derandomize=True, deadline=None)
 settings.load_profile("same-examples-each-time")
@@ -21,3 +27,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+def two_colours(count: int, seed: int, size: int = 32) -> Dataset:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(0, 120, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+    images[labels == 0, 0] += 100  # reddish
+    images[labels == 1, 2] += 100  # bluish
+    return Dataset(images, labels, ("red", "blue"), "two-colours")
+
+
+@pytest.fixture(scope="session")
+def data() -> dict[str, Any]:
+    """Options of ``train``: the pictures, and the CPU, where a run can be repeated to the bit."""
+    return {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2), "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def few(data) -> dict[str, Any]:
+    """The same with 12 pictures each, for what takes long."""
+    return {**data, "train_set": data["train_set"].subset(range(12)), "test_set": data["test_set"].subset(range(12))}

@@ -5,7 +5,15 @@ from alexnet_course.models.cnn4 import CNN4
 from alexnet_course.models.layers import INITIALISATIONS, initialise, local_response_norm
 from alexnet_course.models.lenet import LeNet5
 from alexnet_course.models.network import Network
-from alexnet_course.models.registry import MODELS, ModelSpec, build_model, list_models
+from alexnet_course.models.registry import (
+    MODELS,
+    ModelSpec,
+    build_model,
+    list_models,
+    load_networks,
+    measured,
+    register_model,
+)
 from alexnet_course.models.summary import summary
 from alexnet_course.models.vgg import VGGStyle
 
@@ -22,6 +30,9 @@ __all__ = [
     "build_model",
     "initialise",
     "list_models",
+    "load_networks",
     "local_response_norm",
+    "measured",
+    "register_model",
     "summary",
 ]

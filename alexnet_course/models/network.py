@@ -9,6 +9,26 @@ from alexnet_course.shapes import layer_output_size
 NO_LIMIT = 10_000  # pixels; a network that takes pictures of this side takes larger ones too
 
 
+def check_logits(model: nn.Module, pictures: torch.Tensor, num_classes: int, name: str) -> None:
+    """Puts ``model`` into evaluation mode and raises CourseError unless it makes N×``num_classes`` logits of
+    ``pictures`` (N×C×H×W). ``name`` is what the error calls the network."""
+    shape = "×".join(map(str, pictures.shape[1:]))
+    try:
+        with torch.no_grad():
+            logits = model.eval()(pictures)
+    except (CourseError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever someone's own network can run into
+        reason = next(iter(str(error).splitlines()), "without a word")
+        raise CourseError(f"{name} cannot take a picture of {shape} ({type(error).__name__}: {reason}); mend its "
+                          "forward, or give pictures of another size.") from error  # fmt: skip
+    wanted = (len(pictures), num_classes)
+    if not isinstance(logits, torch.Tensor) or logits.shape != wanted:
+        given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise CourseError(f"{name} gives {given} for {len(pictures)}×{shape}, but must give {wanted}, a logit for each "
+                          "class; mend its last layer.")  # fmt: skip
+
+
 class Network(nn.Module):
     """Base of all networks: ``features``, flattened, go into the ``classifier``; N×C×H×W in, N×num_classes logits out.
 

@@ -1,16 +1,27 @@
-"""All networks of the course by name."""
+"""All networks by name: those of the course, and those that you register."""
 
 import inspect
+import re
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import alexnet, vgg
 from alexnet_course.models.cnn4 import CNN4
 from alexnet_course.models.layers import INITIALISATIONS, initialise
 from alexnet_course.models.lenet import LeNet5
-from alexnet_course.models.network import Network
+from alexnet_course.models.network import Network, check_logits
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class ModelSpec:
     """What is known about a network before it is built."""
 
     name: str
-    build: Callable[..., Network]
+    build: Callable[..., nn.Module]
     """Builds it, with ``num_classes``, ``in_channels`` and the network's own overrides as keyword arguments."""
     input_size: tuple[int, int, int]
     """(C, H, W) of the pictures that it was published for."""
@@ -135,6 +146,7 @@ _SPECS = (
 )
 
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+OF_THE_COURSE = frozenset(MODELS)
 
 
 def list_models() -> list[str]:
@@ -142,26 +154,32 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
-def build_model(name: str, num_classes: int = 10, **overrides: Any) -> Network:
+def build_model(name: str, num_classes: int = 10, **overrides: Any) -> nn.Module:
     """Builds a network by name: N×C×H×W pictures in, N rows of ``num_classes`` logits out.
 
     ``overrides``: ``in_channels`` and ``init`` ("default", "paper" or "he") for every network, ``dropout`` (0 up to,
     not including, 1) where there is any, and what the network's class documents for experiments, such as ``hidden``,
-    ``width`` (a factor on the channels) and ``batch_norm``.
+    ``width`` (a factor on the channels) and ``batch_norm``. Every network of the course is a ``Network``.
     Raises CourseError for an unknown name or override and for a value out of range.
     """
     if name not in MODELS:
-        raise CourseError(f"There is no network {name!r}; did you mean {nearest(str(name), MODELS)}?")
+        raise CourseError(f"There is no network {name!r}; did you mean {nearest(str(name), MODELS)}, or one of your "
+                          "own, which has to be registered first (register_model, --networks FILE)?")  # fmt: skip
     spec = MODELS[name]
-    defaults = {key: parameter.default for key, parameter in inspect.signature(spec.build).parameters.items()}
+    parameters = inspect.signature(spec.build).parameters
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
     allowed = [key for key in defaults if key != "num_classes"] + ["init"]
     for key, value in overrides.items():
-        if key not in allowed:
+        if key not in allowed and not anything:
             raise CourseError(f"{name} has no override {key!r} (= {value!r}); it takes {', '.join(allowed)}.")
     _check_values({"num_classes": num_classes, **overrides}, defaults)
+    if name in OF_THE_COURSE:
+        _check_widths(overrides)
     init = overrides.pop("init", "default")
-    model = spec.build(num_classes=num_classes, **overrides)
-    model.name = name
+    model = spec.build(num_classes=num_classes, **{"in_channels": spec.input_size[0], **overrides})
+    if isinstance(model, Network):
+        model.name = name
     if init != "default":  # building has drawn the default weights already
         initialise(model, init)
     return model
@@ -170,16 +188,168 @@ def build_model(name: str, num_classes: int = 10, **overrides: Any) -> Network:
 def _check_values(values: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Raises CourseError for the first value that no network takes; what only one takes, that network checks."""
     for key, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key in ("num_classes", "in_channels") and not (number and isinstance(value, int) and value >= 1):
+        if key in ("num_classes", "in_channels") and not (_is_number(value) and isinstance(value, int) and value >= 1):
             raise CourseError(f"{key} is {value!r}, but must be a whole number of at least 1.")
-        if key == "dropout" and not (number and 0 <= value < 1):
-            raise CourseError(f"dropout is {value!r}, but must be a number from 0 up to, but not including, 1.")
         if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise CourseError(f"{key} is {value!r}, but must be True or False.")
+        if key == "init" and value not in INITIALISATIONS:
+            raise CourseError(f"init is {value!r}, but must be {' or '.join(INITIALISATIONS)}.")
+
+
+def _check_widths(values: dict[str, Any]) -> None:
+    """The same for what several networks of the course take, and what may mean something else in yours."""
+    for key, value in values.items():
+        number = _is_number(value)
+        if key == "dropout" and not (number and 0 <= value < 1):
+            raise CourseError(f"dropout is {value!r}, but must be a number from 0 up to, but not including, 1.")
         if key in ("hidden", "map_side") and not (number and isinstance(value, int) and 1 <= value <= 65_536):
             raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
         if key == "width" and not (number and 0 < value <= 8):
             raise CourseError(f"width is {value!r}, but must be a number above 0 and at most 8.")
-        if key == "init" and value not in INITIALISATIONS:
-            raise CourseError(f"init is {value!r}, but must be {' or '.join(INITIALISATIONS)}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def measured(name: str, measure: Callable[[nn.Module], Measured], **options: Any) -> Measured:
+    """``measure(network)`` for the network ``build_model(name, **options)``: of its shapes, since its values are none.
+
+    The network is built on PyTorch's device ``meta``, without memory or time, or, if it or the measuring does not work
+    there, as usual. The random state stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        with suppress(Exception), torch.device("meta"):  # whatever someone's own network can run into without values
+            return measure(build_model(name, **options))
+        return measure(build_model(name, **options))
+
+
+# --- Networks of your own --------------------------------------------------------------------------------------------
+
+
+def register_model(
+    name: str,
+    build: Callable[..., nn.Module],
+    *,
+    input_size: tuple[int, int, int] = (3, 32, 32),
+    num_classes: int = 10,
+    source: str = "",
+    note: str = "",
+) -> None:
+    """Adds a network of your own, so that ``build_model``, recipes and everything else take it by ``name``.
+
+    ``build`` is a class or a function. It takes ``num_classes`` and ``in_channels`` as keywords, and any further
+    options that a recipe's ``model_options`` may set, and gives an ``nn.Module``: N×C×H×W floating-point pictures in,
+    N × ``num_classes`` logits out. ``input_size`` (C, H, W) is that of the pictures that it was made for; ``source``
+    and ``note`` are for the list of networks. The network is built and tried once, to count its parameters.
+
+    To register it again, as a cell of a notebook does that is run twice, is fine, and what it builds now counts. It is
+    recognised by its module and its name, so a lambda is another builder each time. Raises CourseError for a name that
+    is taken or not lower-case and hyphenated, and for a network that cannot be built or tried.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise CourseError(f"{name!r} is no name for a network; give one in lower case with hyphens, as in my-network.")
+    if name in OF_THE_COURSE:
+        raise CourseError(f"{name!r} is a network of the course; give yours another name.")
+    before = MODELS.get(name)
+    if before is not None and _identity(before.build) != _identity(build):
+        raise CourseError(f"{name!r} is registered already, with another builder; give this one another name.")
+    if isinstance(build, nn.Module) or not callable(build):
+        raise CourseError(f"build is a {type(build).__name__}; give the class or the function that builds the network.")
+    for key in ("num_classes", "in_channels"):
+        if not _takes(build, key):
+            raise CourseError(f"The builder of {name!r} does not take {key} as a keyword; add it, since the data set "
+                              "decides it.")  # fmt: skip
+    sizes = (num_classes, *input_size)
+    if len(sizes) != 4 or not all(_is_number(size) and isinstance(size, int) and size >= 1 for size in sizes):
+        raise CourseError(f"input_size is {input_size!r} and num_classes {num_classes!r}, but must be positive whole "
+                          "numbers: (C, H, W), and one.")  # fmt: skip
+    channels, height, width = input_size
+    if height != width:
+        raise CourseError(f"input_size is {input_size!r}, but pictures must be square; give H equal to W.")
+
+    def try_it(model: nn.Module) -> int:
+        if not isinstance(model, nn.Module):
+            raise CourseError(f"The builder of {name!r} gives {type(model).__name__}, but must give an nn.Module.")
+        weight = next(model.parameters(), None)
+        if weight is None:
+            raise CourseError(f"{name!r} has no parameters, so there is nothing to train; give it some.")
+        check_logits(model, torch.zeros((2, *input_size), device=weight.device), num_classes, repr(name))
+        return sum(weight.numel() for weight in model.parameters())
+
+    spec = ModelSpec(name, build, (channels, height, width), num_classes, 0, source, note)
+    MODELS[name] = spec
+    try:
+        count = measured(name, try_it, num_classes=num_classes)
+    except BaseException as error:
+        del MODELS[name]
+        if before is not None:
+            MODELS[name] = before
+        if isinstance(error, CourseError) or not isinstance(error, Exception):
+            raise
+        raise CourseError(f"{name!r} cannot be built with num_classes={num_classes} and in_channels={channels} "
+                          f"({type(error).__name__}: {_first_line(error)}); mend its builder.") from error  # fmt: skip
+    MODELS[name] = replace(spec, parameters=count)
+
+
+def load_networks(path: str | Path) -> list[str]:
+    """Runs the Python file ``path``, which registers networks, and gives their names.
+
+    Raises CourseError where there is no such file, where it stops with an error and where it registers nothing.
+    """
+    path = Path(path)
+    before = dict(MODELS)
+    module = ModuleType(f"networks of {path.resolve()}")  # a name that no other file's networks have
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    try:
+        code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+        exec(code, vars(module))
+    except CourseError as error:
+        raise CourseError(f"{str(path)!r}: {error}") from error
+    except FileNotFoundError as error:
+        if error.filename != str(path):
+            raise _stopped(path, error) from error
+        raise CourseError(f"There is no file {str(path)!r}; give a Python file that registers networks.") from None
+    except (Exception, SystemExit) as error:
+        raise _stopped(path, error) from error
+    names = [name for name, spec in MODELS.items() if spec is not before.get(name)]
+    if not names:
+        raise CourseError(f"{str(path)!r} registers no network; call register_model in it.")
+    return names
+
+
+def _stopped(path: Path, error: BaseException) -> CourseError:
+    """What to say of a file that stopped with ``error``: where, by the last of its own lines, and why."""
+    lines, place = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else [], error.__traceback__
+    while place is not None:
+        if place.tb_frame.f_code.co_filename == str(path):
+            lines.append(place.tb_lineno)
+        place = place.tb_next
+    where = f" in line {lines[-1]}" if lines else ""
+    return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); mend it there.")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "without a word")
+
+
+def _takes(build: Callable[..., Any], key: str) -> bool:
+    """Whether ``build`` takes ``key`` as a keyword."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except (TypeError, ValueError):  # of some things written in C
+        return False
+    keyword = key in parameters and parameters[key].kind in (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return keyword or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _identity(build: Any) -> Any:
+    """What is equal of two builders that are the same, though a cell that was run again has defined one anew."""
+    if isinstance(build, partial):
+        return _identity(build.func), build.args, build.keywords
+    name = getattr(build, "__qualname__", "<lambda>")
+    return build if "<lambda>" in name else (build.__module__, name)

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import torch
-
 from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
-from alexnet_course.models import build_model
+from alexnet_course.models import MODELS, ModelSpec, measured
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.training.recipe import Recipe
 
@@ -35,7 +33,7 @@ def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
                           f"{recipe.budget!r} and {recipe.seed}; restore it, or make the run again.")  # fmt: skip
     dataset = record["dataset"]
     options = tuple(sorted(recipe.model_options.items()))
-    parameters = _parameters(recipe.model, options, len(dataset["classes"]), len(dataset["mean"]))
+    parameters = _parameters(MODELS[recipe.model], options, len(dataset["classes"]), len(dataset["mean"]))
     if record["parameters"] != parameters:
         raise CourseError(f"{origin} is of a {recipe.model} with {record['parameters']:,} parameters, but its recipe "
                           f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
@@ -55,7 +53,11 @@ def _known(budget: str) -> dict[str, Recipe]:
 
 
 @cache
-def _parameters(model: str, options: tuple[tuple[str, Any], ...], classes: int, channels: int) -> int:
-    with torch.device("meta"):
-        network = build_model(model, num_classes=classes, in_channels=channels, **dict(options))
-    return sum(weight.numel() for weight in network.parameters())
+def _parameters(model: ModelSpec, options: tuple[tuple[str, Any], ...], classes: int, channels: int) -> int:
+    return measured(
+        model.name,
+        lambda network: sum(weight.numel() for weight in network.parameters()),
+        num_classes=classes,
+        in_channels=channels,
+        **dict(options),
+    )

@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
-from alexnet_course.models import MODELS, build_model
+from alexnet_course.errors import CourseError
+from alexnet_course.files import write_text
+from alexnet_course.models import MODELS, ModelSpec, measured
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
 from alexnet_course.shapes import layer_table
@@ -64,13 +66,14 @@ def _read_published() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of one recipe with one budget. Accuracies are in per cent, None where nothing is measured.
+    """The runs of one recipe with one budget on one data set. Accuracies are in per cent, None where not measured.
 
     ``records`` are its runs, one a seed, in the order of the seeds; empty where there is none.
     """
 
     recipe: str
     model: str
+    dataset: str
     budget: str
     """full, or cpu: shortened, and never in one row with full runs."""
     parameters: int
@@ -159,18 +162,24 @@ class Row:
 def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
     """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
 
-    ``more`` are further records, such as your own. Recipes come first, the best of them on top; then the ablations,
-    each group in the order of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a
-    network that is not registered.
+    ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
+    other pictures, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
+    by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
+    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a network that is not
+    registered.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
     for record in [*load_records(folder), *map(dict, more)]:
-        groups.setdefault((record["recipe"]["name"], record["budget"]), []).append(record)
-    rows = [make_row(Recipe.from_dict(runs[0]["recipe"]), runs) for runs in groups.values()]
+        pictures = record["dataset"]
+        # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
+        alike = Recipe.from_dict({**record["recipe"], "dataset": pictures["name"]}).fingerprint
+        groups.setdefault((alike, pictures["fingerprint"]), {}).setdefault(record["seed"], record)
+    rows = [make_row(Recipe.from_dict(runs[min(runs)]["recipe"]), list(runs.values())) for runs in groups.values()]
     experiments = ablations()
     order = {recipe.name: place for place, recipe in enumerate(experiments)}
-    rows.sort(key=lambda row: (order.get(row.recipe, -1), -(row.test or 0), row.recipe))
-    recorded = {name for name, _ in groups}
+    rows.sort(key=lambda row: (order.get(row.recipe, -1), row.dataset != "cifar10", row.dataset,
+                               -(row.test or 0), row.recipe))  # fmt: skip
+    recorded = {row.recipe for row in rows}
     known = [*map(load_recipe, list_recipes()), *experiments]
     return rows + [make_row(recipe) for recipe in known if recipe.name not in recorded]
 
@@ -183,6 +192,7 @@ def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
     return Row(
         recipe=recipe.name,
         model=recipe.model,
+        dataset=dataset,
         budget=recipe.budget,
         parameters=parameters,
         mult_adds=mult_adds,
@@ -195,16 +205,18 @@ def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
 def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
     """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
     options = tuple(sorted(recipe.model_options.items()))
-    return _costs(recipe.model, options, recipe.picture_size, classes)
+    return _costs(MODELS[recipe.model], options, recipe.picture_size, classes)
 
 
 @cache
-def _costs(model: str, options: tuple[tuple[str, Any], ...], side: int, classes: int) -> tuple[int, int]:
-    channels = MODELS[model].input_size[0]
-    with torch.device("meta"):
-        network = build_model(model, num_classes=classes, in_channels=channels, **dict(options))
-    layers = layer_table(network, (channels, side, side))
-    return sum(weight.numel() for weight in network.parameters()), sum(layer.mult_adds for layer in layers)
+def _costs(model: ModelSpec, options: tuple[tuple[str, Any], ...], side: int, classes: int) -> tuple[int, int]:
+    channels = model.input_size[0]
+
+    def count(network: nn.Module) -> tuple[int, int]:
+        layers = layer_table(network, (channels, side, side))
+        return sum(weight.numel() for weight in network.parameters()), sum(layer.mult_adds for layer in layers)
+
+    return measured(model.name, count, num_classes=classes, in_channels=channels, **dict(options))
 
 
 # --- As text ---------------------------------------------------------------------------------------------------------
@@ -223,6 +235,13 @@ class Column:
         value = self.figure(row)
         return self.missing if value is None else self.write(value)
 
+    def order(self, row: Row) -> Any:
+        """What rows are sorted by in this column, a number or a word: of several figures the first; None without."""
+        value = self.figure(row)
+        if isinstance(value, Published):
+            return value.accuracy
+        return value[0] if isinstance(value, tuple) else value
+
 
 def _percent(value: float) -> str:
     return f"{value:.2f}"
@@ -232,19 +251,23 @@ def _published(found: Published) -> str:
     return f"{found.accuracy:.2f} ({found.source}{'; ' if found.note else ''}{found.note})"
 
 
-def _test(row: Row) -> str | None:
-    if row.test is None:
-        return None
-    return f"{row.test:.2f}" + ("" if row.spread is None else f" ± {row.spread:.2f}")
+def _test(row: Row) -> tuple[float, float | None] | None:
+    return None if row.test is None else (row.test, row.spread)
 
 
-WORDS = ("recipe", "budget", "device")  # columns that are no numbers
+def _with_spread(figures: tuple[float, float | None]) -> str:
+    mean, spread = figures
+    return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+WORDS = ("recipe", "data set", "budget", "device")  # columns that are no numbers
 
 COLUMNS = (
     Column("recipe", lambda row: row.recipe),
+    Column("data set", lambda row: row.dataset),
     Column("budget", lambda row: row.budget if row.records else None),
     Column("published %", lambda row: row.published, _published, NOT_GIVEN),
-    Column("test %", _test),
+    Column("test %", _test, _with_spread),
     Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
     Column("seeds", lambda row: row.seeds),
     Column("validation %", lambda row: row.validation, _percent),
@@ -259,7 +282,18 @@ COLUMNS = (
     Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
 )
 
-README_COLUMNS = ("recipe", "budget", "published %", "test %", "95 % interval", "seeds", "parameters", "best peer %")
+MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
+README_COLUMNS = (
+    "recipe",
+    "data set",
+    "budget",
+    "published %",
+    "test %",
+    "95 % interval",
+    "seeds",
+    "parameters",
+    "best peer %",
+)
 
 
 def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> str:
@@ -268,6 +302,19 @@ def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> s
     cells = [[column.text(row) for column in columns] for row in rows]
     lines = [[column.name for column in columns], ["---" if c.name in WORDS else "---:" for c in columns], *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write_between_markers(path: Path, table: str) -> bool:
+    """Put ``table`` into a Markdown file, between the lines that ``MARKERS`` are; returns whether that changed it."""
+    before = path.read_text(encoding="utf-8")
+    begin, end = MARKERS
+    head, found, rest = before.partition(f"{begin}\n")
+    _, also_found, tail = rest.partition(end)
+    if not found or not also_found:
+        raise CourseError(f"{path} has no lines {begin!r} and {end!r}; add them where the table is to be.")
+    after = f"{head}{begin}\n{table}{end}{tail}"
+    write_text(path, after)
+    return after != before
 
 
 def as_text(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS[:-1]) -> str:
@@ -297,6 +344,7 @@ def flat(row: Row) -> dict[str, Any]:
     return {
         "recipe": row.recipe,
         "model": row.model,
+        "dataset": row.dataset,
         "budget": row.budget if row.records else None,
         "seeds": row.seeds,
         "test_accuracy": row.test,

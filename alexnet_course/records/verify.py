@@ -16,12 +16,15 @@ from alexnet_course.records.fit import check_fit
 from alexnet_course.records.predictions import Predictions, digest, labels_of, load_predictions, stored_labels
 from alexnet_course.training.evaluation import wilson_interval
 from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.record import PREDICTIONS, RECORD
 
 CLOSE = 1e-9  # figures of fractions that were computed in another order
 
 
 def verify(folder: str | Path = FOLDER, pictures: Dataset | None = None) -> list[str]:
     """What does not fit in the records of ``folder``, one sentence each; an empty list where everything does.
+
+    ``folder`` may hold runs of your own, as ``train`` leaves them, instead (``record_paths``).
 
     Of each record: its form, its name, that it fits the package (``check_fit``), that its figures agree with one
     another, and that they are those of the predictions beside it. With ``pictures``, the test pictures themselves, the
@@ -37,13 +40,24 @@ def verify(folder: str | Path = FOLDER, pictures: Dataset | None = None) -> list
         elif not np.array_equal(kept, labels_of(pictures)):
             problems.append(f"The labels that the package keeps of {pictures.name} are not those of the pictures; "
                             "restore alexnet_course/records/labels.")  # fmt: skip
-    records = [path for path in sorted(folder.glob("*.json")) if path.name != SCHEMA_FILE.name]
+    records = record_paths(folder)
     for path in records:
-        problems += [f"{path.name}: {problem}" for problem in verify_record(path)]
-    names = {path.stem for path in records}
+        problems += [f"{path.relative_to(folder)}: {problem}" for problem in verify_record(path)]
+    found = {predictions_path(path) for path in records}
     problems += [f"{path.name}: there is no record {path.stem}.json of these predictions; restore or delete them."
-                 for path in sorted(folder.glob("*.npy")) if path.stem not in names]  # fmt: skip
+                 for path in sorted(folder.glob("*.npy")) if path not in found]  # fmt: skip
     return problems
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """The records of ``folder``: each ``NAME.json`` in it or, where it is or holds folders of runs, their records."""
+    runs = sorted(folder.rglob(RECORD))
+    return runs or [path for path in sorted(folder.glob("*.json")) if path.name != SCHEMA_FILE.name]
+
+
+def predictions_path(record: Path) -> Path:
+    """Where the predictions of the run lie whose record is at ``record``."""
+    return record.with_name(PREDICTIONS) if record.name == RECORD else record.with_suffix(".npy")
 
 
 def verify_record(path: Path) -> list[str]:
@@ -59,10 +73,10 @@ def verify_record(path: Path) -> list[str]:
         return [str(error)]
     problems = list(_disagreements(record))
     run_name = Recipe.from_dict(record["recipe"]).run_name
-    if path.stem != run_name:
+    if path.name != RECORD and path.stem != run_name:
         problems.append(f"it is a record of the run {run_name}, so it must be called {run_name}.json.")
     try:
-        predictions = load_predictions(path.with_suffix(".npy"))
+        predictions = load_predictions(predictions_path(path))
     except CourseError as error:
         return [*problems, str(error)]
     return problems + list(_contradictions(record, predictions))
@@ -96,6 +110,14 @@ def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
             right = entry[f"{part}_accuracy"] * images
             if abs(right - round(right)) > 1e-3:
                 yield f"{part}_accuracy of epoch {entry['epoch']} is not a share of {images:,} pictures."
+    if "augmented_test_accuracy" in record:
+        right = record["augmented_test_accuracy"] * count
+        if abs(right - round(right)) > 1e-3:
+            yield f"augmented_test_accuracy is not a share of {count:,} pictures."
+    if "new_pictures" in record:
+        new = record["new_pictures"]
+        interval = wilson_interval(round(new["accuracy"] * new["images"]), new["images"])
+        yield from _differ("new_pictures/interval", new["interval"], interval)
     seconds = sum(entry["seconds"] for entry in history)
     if record["wall_seconds"] < seconds * (1 - CLOSE):
         yield f"wall_seconds is {record['wall_seconds']:.1f}, less than its epochs' {seconds:.1f}."

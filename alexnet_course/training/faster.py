@@ -55,18 +55,20 @@ class FasterFunctions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self.replacements.get(func, func)(*args, **(kwargs or {}))
+        # Ours take the first argument by its place, as PyTorch's layers give it.
+        return (self.replacements.get(func, func) if args else func)(*args, **(kwargs or {}))
 
 
 def pool_first(model: nn.Module) -> nn.Module:
     """``model``, with the same layers, but max pooling before the ReLU in front of it: less to do, to the bit the same.
 
     The largest of several numbers, cut off at 0, is the largest of the numbers cut off at 0. ``model`` does not change.
+    For a ``Network``, whose layers follow one another; another module may call single layers of an ``nn.Sequential``.
     """
     view = copy(model)
     view._modules = dict(model._modules)
     for name, child in model.named_children():
-        if isinstance(child, nn.Sequential):
+        if type(child) is nn.Sequential:  # one with a forward of its own may do more than call its layers in turn
             layers = list(child)
             for place in range(len(layers) - 1):
                 if isinstance(layers[place], nn.ReLU) and isinstance(layers[place + 1], nn.MaxPool2d):

@@ -18,7 +18,8 @@ from torch import Tensor
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
-from alexnet_course.models import build_model
+from alexnet_course.models import Network, build_model
+from alexnet_course.models.network import check_logits
 from alexnet_course.records.predictions import pack, save_predictions
 from alexnet_course.training.checkpoint import (
     RunFolder,
@@ -154,7 +155,8 @@ class Run(Iterator[EpochResult]):
         self.model.to(self.device).to(memory_format=torch.channels_last)
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
         compiled = self.options["compile"]
-        self._network = torch.compile(self.model) if compiled else pool_first(self.model)
+        plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
+        self._network = torch.compile(self.model) if compiled else plain
         self._faster = nullcontext() if compiled else FasterFunctions(self.device, self.precision)
         self._constants: dict[str, Any] = {
             "mean": self.mean,
@@ -173,8 +175,9 @@ class Run(Iterator[EpochResult]):
             **self._constants,
         )
         self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
-        with torch.no_grad():  # a picture size that the network cannot take is refused before the first epoch
-            self.model.eval()(self.val_loader.prepare(on_device.images[:1]))
+        # What the network cannot take is refused before the first epoch.
+        picture = self.val_loader.prepare(on_device.images[:1])
+        check_logits(self.model, picture, len(self.train_set.classes), recipe.model)
 
         self.optimiser = make_optimiser(self.model, recipe, self.device)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
@@ -204,9 +207,10 @@ class Run(Iterator[EpochResult]):
         self.train_loader.rewind()
 
     @property
-    def _first_weight(self) -> Tensor:
-        """The first that learns; asked for in every step, since ``freeze`` and ``thaw`` may come at any time."""
-        return next(weight for weight in self.model.parameters() if weight.requires_grad)
+    def _first_gradient(self) -> Tensor:
+        """That of the first weight that learns; looked for in every step, since ``freeze`` and ``thaw`` may come at any
+        time, and since a network of your own may have weights that it does not use."""
+        return next(weight.grad for weight in self.model.parameters() if weight.grad is not None)
 
     @property
     def steps(self) -> int:
@@ -291,7 +295,7 @@ class Run(Iterator[EpochResult]):
         finite = torch.isfinite(loss)
         if self.precision != "fp16":  # whose scaler makes gradients overflow on purpose, now and then
             # What goes wrong on the way back arrives at the first layer, whose gradient is small and quickly checked.
-            finite = finite & torch.isfinite(self._first_weight.grad).all()  # type: ignore[arg-type]
+            finite = finite & torch.isfinite(self._first_gradient).all()
         torch.maximum(self._broken, (~finite).float(), out=self._broken)
         self._losses.append(loss)
         self._finite.append(finite)

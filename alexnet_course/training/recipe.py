@@ -90,7 +90,8 @@ class Recipe:
             object.__setattr__(self, spec.name, _typed(spec.name, getattr(self, spec.name), _default(spec)))
         if self.model not in MODELS:
             raise CourseError(f"model = {self.model!r} is not a network of this course; nearest: "
-                              f"{nearest(self.model, MODELS)}.")  # fmt: skip
+                              f"{nearest(self.model, MODELS)}; one of your own has to be registered first "
+                              "(register_model, --networks FILE).")  # fmt: skip
         for key, names in CHOICES.items():
             value = getattr(self, key)
             if value not in names:

@@ -108,7 +108,8 @@ def save_weights(out: Path, model: nn.Module) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # Copies, because safetensors takes no two names for the same memory, as networks that share weights have.
+    weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
     try:
         with whole_file(out / WEIGHTS) as part:
             save_file(weights, part)

@@ -1,0 +1,366 @@
+"""The figures of the chapter of results; they follow the rules of `plots`.
+
+They take rows of `results_table`, records or plain numbers, return a matplotlib `Figure`, and say where nothing is
+measured. Short runs on a CPU have other markers than full ones and are never on one line with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike, NDArray
+
+from alexnet_course.errors import CourseError
+from alexnet_course.plots import BLUE, GREEN, GREY, LIGHT, ORANGE, PINK, WIDTH
+from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records.results import ABLATION, Row
+
+COSTS = {
+    "parameters": "parameters",
+    "mult_adds": "mult-adds for one picture",
+    "train_seconds": "seconds of one training run",
+}
+BUDGETS = {"full": ("full run", "o", "-"), "cpu": ("short run", "^", "--")}  # name, marker, line of the front
+MOST = 4  # series in one figure, to be told apart
+STYLES = (("o", BLUE), ("s", ORANGE), ("D", GREEN), ("^", PINK))
+
+
+def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -> Figure:
+    """Draw test accuracy against a cost on a logarithmic scale, with the Pareto front of the runs of each budget.
+
+    The scale of accuracies is logarithmic in the error, so that half the mistakes are the same distance everywhere.
+    Each network is named at its best recipe, and so is everything on a front; ablations are grey. A published figure
+    is drawn at the cost of our run, to which it is joined; against seconds there is none, for no write-up gives any.
+
+    Args:
+        rows: of `results_table`. Those that are not measured, or on other pictures than `dataset`, are left out.
+        what: `parameters`, `mult_adds` or `train_seconds`.
+    """
+    if what not in COSTS:
+        raise CourseError(f"accuracy_against got {what!r}; give one of {', '.join(COSTS)}.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.4))
+    axes.set(xscale="log", xlabel=COSTS[what], ylabel="test accuracy (%)")
+    axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+    axes.set_yticks([20, 50, 70, 80, 90, 95, 98, 99])
+    axes.grid(axis="y")
+    axes.margins(x=0.12, y=0.12)
+    best: dict[str, _Point] = {}  # of each network, a full run wherever there is one
+    on_front: list[_Point] = []
+    for budget, (label, marker, line) in BUDGETS.items():
+        points = [
+            _Point(getattr(row, "seconds" if what == "train_seconds" else what), row.test, row)
+            for row in rows
+            if row.budget == budget and row.dataset == dataset and row.test is not None
+        ]
+        for cost, accuracy, row in points:
+            ablation = row.recipe.startswith(ABLATION)
+            axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
+            if row.published and what != "train_seconds":
+                theirs = row.published.accuracy
+                axes.plot([cost, cost], [accuracy, theirs], color=ORANGE, linewidth=0.8, zorder=1)
+                axes.plot(cost, theirs, "s", color=ORANGE, markerfacecolor="white", markersize=6, zorder=3)
+        front = [points[place] for place in pareto_front([(point.cost, point.accuracy) for point in points])]
+        axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
+        on_front += front
+        networks = [point for point in points if not point.row.recipe.startswith(ABLATION)]
+        best = {p.row.model: p for p in sorted(networks, key=lambda point: point.accuracy)} | best
+        axes.plot([], [], marker, color=BLUE, label=label if points else f"{label}: {NOT_MEASURED}")
+    axes.plot([], [], "-", color=GREY, linewidth=1.2, label="Pareto front")
+    if what != "train_seconds":
+        axes.plot([], [], "s", color=ORANGE, markerfacecolor="white", label="published")
+    fig.legend(loc="outside upper center", ncols=2)
+    if not on_front:
+        axes.set(xticks=[], ylim=(20, 95))
+        axes.minorticks_off()
+        axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
+        return fig
+    names = {(p.cost, p.accuracy): p.row.recipe.removeprefix(ABLATION) for p in on_front}
+    _name_points(fig, axes, names | {(p.cost, p.accuracy): model for model, p in best.items()})
+    return fig
+
+
+class _Point(NamedTuple):
+    cost: float
+    accuracy: float
+    row: Row
+
+
+def _from_accuracy(percent: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return -np.log10(np.clip(100 - percent, 0.01, None))  # one mistake in 10,000 pictures is as few as are told apart
+
+
+def _to_accuracy(place: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return 100 - 10.0**-place
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the (cost, accuracy) points that no other one beats, by rising cost: dearer ones are more accurate."""
+    front: list[int] = []
+    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front
+
+
+def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
+    """Write each name near its point, where it covers least of what is drawn and written already."""
+    figure.draw_without_rendering()  # the layout is made here, and places in pixels are known from now on
+    pixel = 72 / figure.dpi  # points
+    taken = []
+    for line in axes.lines:
+        corners = axes.transData.transform(line.get_xydata()) * pixel
+        if not len(corners):  # it is there for the legend
+            continue
+        steps = np.linspace(0, len(corners) - 1, 1 + 30 * (len(corners) - 1))
+        along = [np.interp(steps, range(len(corners)), corners[:, axis]) for axis in (0, 1)]
+        side = 4 if line.get_marker() == "None" else 10
+        taken += [Bbox.from_bounds(x - side / 2, y - side / 2, side, side) for x, y in zip(*along, strict=True)]
+    page = axes.get_window_extent()
+    ground = Bbox(page.get_points() * pixel)
+    for (x, y), name in sorted(names.items(), key=lambda item: -item[0][1]):
+        note = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, va="center")
+        size = note.get_window_extent()
+        width, height = size.width * pixel, 1.15 * size.height * pixel
+        left, bottom = axes.transData.transform((x, y)) * pixel
+        places = []
+        for distance in range(0, 140, 12):  # near before far; to the sides before above and below
+            for up in (0, distance, -distance):
+                for start in (8, -8 - width, -width / 2, 8 + distance, -8 - width - distance):
+                    box = Bbox.from_bounds(left + start, bottom + up - height / 2, width, height)
+                    covered = sum(_overlap(box, other) for other in taken)
+                    covered += 10 * (width * height - _overlap(box, ground))
+                    places.append((covered + 0.2 * distance, start, up, box))
+        _, start, up, box = min(places, key=lambda place: place[0])
+        note.set_position((start, up))
+        taken.append(box)
+        if abs(up) > 12 or min(abs(start), abs(start + width)) > 12:
+            middle = box.x0 if start > 0 else box.x1 if start + width < 0 else (box.x0 + box.x1) / 2
+            edge = axes.transData.inverted().transform((middle / pixel, (box.y0 + height / 2) / pixel))
+            axes.plot([x, edge[0]], [y, edge[1]], color=GREY, linewidth=0.6, zorder=0)
+            note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+
+
+def _overlap(first: Bbox, second: Bbox) -> float:
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return float(max(width, 0) * max(height, 0))
+
+
+def learning_curves_of(
+    published: Mapping[str, Sequence[Mapping[str, Any]]], modern: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Figure:
+    """Draw the validation accuracy of every epoch, one panel a network, one line a run.
+
+    Args:
+        published, modern: network -> the records of its published and of its modern recipe; none where nothing is
+            measured. Each record's own budget says whether its line is that of a short run.
+    """
+    networks = list(dict.fromkeys([*published, *modern]))
+    rows = -(-len(networks) // 2)
+    fig, grid = plt.subplots(rows, 2, figsize=(WIDTH, 1.95 * rows + 0.4), sharey=True, squeeze=False)
+    for axes in grid.flat[len(networks) :]:
+        axes.axis("off")
+    for axes, network in zip(grid.flat, networks, strict=False):
+        notes = []
+        for label, runs, colour, marker in (
+            ("published", published.get(network, ()), ORANGE, "s"),
+            ("modern", modern.get(network, ()), BLUE, "o"),
+        ):
+            for record in runs:
+                epochs = [entry["epoch"] for entry in record["history"]]
+                values = [100 * entry["val_accuracy"] for entry in record["history"]]
+                axes.plot(epochs, values, color=colour, marker=marker, markersize=4, markevery=0.1, linewidth=1.5)
+            if not runs:
+                notes.append(f"{label}: {NOT_MEASURED}")
+            elif runs[0]["budget"] != "full":
+                notes.append(f"{label}: {BUDGETS[runs[0]['budget']][0]}")
+        axes.annotate(
+            "\n".join(notes), (0.97, 0.05), xycoords="axes fraction", ha="right", va="bottom", fontsize=9, color=GREY
+        )
+        axes.set_title(network, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.grid(axis="y")
+    fig.supxlabel("epoch", fontsize=11)
+    fig.supylabel("validation accuracy (%)", fontsize=11)
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{label} recipe")
+        for label, colour, marker in (("published", ORANGE, "s"), ("modern", BLUE, "o"))
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=2)
+    return fig
+
+
+def per_class(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Draw the test accuracy of each class, a dot a recipe; the class that is hardest for all of them is at the bottom.
+
+    Args:
+        records: label -> the records of a recipe, one a seed, whose mean is drawn; none where nothing is measured.
+            At most four labels, on the same classes.
+    """
+    _at_most_four("per_class", records)
+    kinds = {tuple(record["dataset"]["classes"]) for runs in records.values() for record in runs}
+    if len(kinds) > 1:
+        raise CourseError("per_class got records of different classes; give runs on one data set.")
+    classes: list[str] = list(*kinds)
+    means = {
+        label: np.array([100 * np.mean([run["per_class_accuracy"][name] for run in runs]) for name in classes])
+        for label, runs in records.items()
+        if runs
+    }
+    table = np.array(list(means.values())).reshape(len(means), len(classes))
+    order = np.argsort(table.mean(axis=0)) if means else np.arange(0)
+    fig, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.3 * len(classes)))
+    rows = np.arange(len(classes))
+    if means:
+        axes.hlines(rows, table.min(axis=0)[order], table.max(axis=0)[order], color=LIGHT, linewidth=3, zorder=0)
+    for label, (marker, colour) in zip(records, STYLES, strict=False):
+        measured = label in means
+        axes.plot(means[label][order] if measured else [], rows if measured else [], marker, color=colour, markersize=7,
+                  alpha=0.85, label=label if measured else f"{label}: {NOT_MEASURED}")  # fmt: skip
+    axes.set_yticks(rows, [classes[place] for place in order])
+    axes.set_xlabel("test accuracy of the class (%)")
+    axes.grid(axis="x")
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+class Step(NamedTuple):
+    """A step of a `waterfall`, or its start."""
+
+    label: str
+    accuracy: float | None
+    """In per cent, after the step; None where it is not measured."""
+    chance: float = 0.0
+    """Half of the 95 % interval of what the step adds, in points."""
+    seen: bool = True
+    """Whether the difference is more than chance."""
+
+
+def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figure:
+    """Draw from a start figure what each step adds or takes, from top to bottom; where no difference is seen in grey.
+
+    Args:
+        steps: the start, then one a change; a step that is not measured passes on the figure before it.
+    """
+    if not steps or steps[0].accuracy is None:
+        raise CourseError("waterfall got no figure to start from; give a first step that is measured.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.42 * len(steps)))
+    total = steps[0].accuracy
+    axes.plot([total, total], [-0.35, 0.35], color="black", linewidth=3)
+    axes.annotate(f"{total:.2f}", (total, 0), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+    for row, step in enumerate(steps[1:], start=1):
+        axes.plot([total, total], [row - 0.65, row - 0.35], color=GREY, linewidth=1)
+        if step.accuracy is None:
+            axes.plot([total, total], [row - 0.35, row + 0.35], color=GREY, linewidth=1)
+            text, edge = NOT_MEASURED, total
+        else:
+            change = step.accuracy - total
+            colour = (BLUE if change >= 0 else ORANGE) if step.seen else LIGHT
+            axes.barh(row, change, left=total, height=0.7, color=colour, edgecolor=colour if step.seen else GREY,
+                      hatch="" if step.seen else "///")  # fmt: skip
+            axes.errorbar(step.accuracy, row, xerr=step.chance, color="black", capsize=3, linewidth=1.2)
+            edge = max(total, step.accuracy + step.chance)
+            text = f"{step.accuracy:.2f} ({change:+.2f})".replace("-", "−")
+            total = step.accuracy
+        axes.annotate(text, (edge, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
+                      color=GREY if step.accuracy is None else "black")  # fmt: skip
+    axes.set_yticks(range(len(steps)), [step.label for step in steps])
+    axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.35 * (right - left))  # room for the figures
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    handles = [
+        Patch(color=BLUE, label="adds"),
+        Patch(color=ORANGE, label="takes"),
+        Patch(facecolor=LIGHT, edgecolor=GREY, hatch="///", label="no difference seen"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    return fig
+
+
+def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Sequence[str]) -> Figure:
+    """Draw two to four confusion matrices on one colour scale, each row in shares of the pictures of its true class.
+
+    Colour stands for the square root of the share, so that a mistake in a hundred can be seen beside the diagonal.
+
+    Args:
+        matrices: label -> counts, rows are true classes and columns predicted ones; None where nothing is measured.
+        classes: their names, in that order.
+    """
+    _at_most_four("confusion_side_by_side", matrices)
+    rows = -(-len(matrices) // 2)
+    fig, grid = plt.subplots(rows, 2, figsize=(WIDTH, 1.5 + 2.35 * rows), sharex=True, sharey=True, squeeze=False)
+    norm = PowerNorm(0.5, vmin=0, vmax=100)
+    for axes in grid.flat[len(matrices) :]:
+        axes.axis("off")
+    for axes, (label, counts) in zip(grid.flat, matrices.items(), strict=False):
+        axes.set_title(label, fontsize=10)
+        table = np.zeros((len(classes), len(classes))) if counts is None else np.asarray(counts, dtype=float)
+        if table.shape != (len(classes), len(classes)):
+            raise CourseError(f"confusion_side_by_side got {table.shape} counts of {label!r} for "
+                              f"{len(classes)} classes; give a square table.")  # fmt: skip
+        percent = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(percent, cmap="Blues", norm=norm)
+        if counts is None:
+            axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=GREY)
+        axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_yticks(range(len(classes)), classes, fontsize=9)
+        axes.tick_params(length=0)
+    grid.flat[len(matrices) - 1 - len(matrices) % 2].tick_params(labelbottom=True)  # where nothing is below it
+    fig.supxlabel("predicted", fontsize=11)
+    fig.supylabel("true class", fontsize=11)
+    bar = fig.colorbar(image, ax=list(grid.flat), location="top", shrink=0.7, aspect=30)
+    bar.set_ticks([0, 1, 5, 20, 50, 100])
+    bar.ax.xaxis.set_major_formatter(PercentFormatter(decimals=0))
+    return fig
+
+
+def seed_spread(rows: Sequence[Row]) -> Figure:
+    """Draw how far each seed's test accuracy is from the mean of its recipe, one line a recipe.
+
+    Above the dots is the 95 % interval of the mean, that of the results table: how far it would move with other test
+    pictures. The mean itself is written beside it.
+
+    Args:
+        rows: of `results_table`, drawn in the order given.
+    """
+    fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.46 * len(rows)))
+    for place, row in enumerate(rows):
+        if row.test is None or row.interval is None:
+            text = NOT_MEASURED
+        else:
+            text = f"{row.test:.2f}"
+            low, high = row.interval
+            axes.errorbar(0, place - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
+                          linewidth=1.5)  # fmt: skip
+            seeds = [100 * record["test_accuracy"] - row.test for record in row.records]
+            marker, colour = BUDGETS[row.budget][1], BLUE if row.budget == "full" else ORANGE
+            axes.plot(seeds, [place + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9,
+                      color=GREY if row.test is None else "black", annotation_clip=False)  # fmt: skip
+    axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":", zorder=0)
+    for budget, colour in (("full", BLUE), ("cpu", ORANGE)):
+        axes.plot([], [], BUDGETS[budget][1], color=colour, label=f"a seed, {BUDGETS[budget][0]}")
+    axes.plot([], [], color="black", linewidth=1.5, label="95 % interval of the mean")
+    names = [row.recipe.removeprefix(ABLATION).replace(".", "\n", 1) for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="distance of a seed from the mean (points)")
+    axes.set_title("mean (%)", loc="right", fontsize=10, fontweight="normal")
+    axes.margins(x=0.1)
+    axes.grid(axis="x")
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+def _at_most_four(function: str, series: Mapping[str, Any]) -> None:
+    if len(series) > MOST:
+        raise CourseError(f"{function} got {len(series)} labels; give at most {MOST}, to be told apart.")

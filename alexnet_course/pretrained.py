@@ -1,0 +1,135 @@
+"""Trained networks that come with the package: small ones, in fp16, each with the record of the run that made it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import whole_file, write_text
+from alexnet_course.models import build_model
+from alexnet_course.records import FOLDER as RECORDS
+from alexnet_course.records.reproduce import find_record
+from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.record import load_run
+
+FOLDER = Path(__file__).parent / "weights"
+INDEX = "weights.toml"
+
+
+def list_pretrained(folder: str | Path = FOLDER) -> list[str]:
+    """The names that ``load_pretrained`` knows."""
+    return list(_index(Path(folder)))
+
+
+def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained network, in ``eval()`` mode on the CPU, and the record of the run that trained it.
+
+    The record has what its use needs: ``record["dataset"]`` names the classes, in the order of the logits, and the mean
+    and standard deviation that pictures must be normalised with. Works offline. Raises ``CourseError`` for a name that
+    there is not, and for weights that are not, to the bit, those that were put into the package. ::
+
+        model, record = load_pretrained("vgg-style-bn.small")
+    """
+    from safetensors.torch import load
+
+    known = _index(Path(folder))
+    if name not in known:
+        raise CourseError(f"There are no weights {name!r}; nearest: {nearest(name, known)}.")
+    path = Path(folder) / f"{name}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CourseError(f"The weights {path.name} cannot be read ({error}); install the package again.") from None
+    if _digest(content) != known[name]["blake2b"]:
+        raise CourseError(f"The weights {path.name} have the hash {_digest(content)}, not {known[name]['blake2b']}, so "
+                          "they were changed or damaged; install the package again.")  # fmt: skip
+    record = find_record(known[name]["record"], RECORDS)
+    recipe, dataset = Recipe.from_dict(record["recipe"]), record["dataset"]
+    classes, channels = len(dataset["classes"]), len(dataset["mean"])
+    model = build_model(recipe.model, num_classes=classes, in_channels=channels, **recipe.model_options)
+    model.load_state_dict({key: tensor.float() for key, tensor in load(content).items()})
+    return model.eval(), record
+
+
+def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
+    """Put the weights of the finished run in the folder ``run`` beside the others in ``folder``; returns their name.
+
+    Matrices and kernels in fp16, everything else, which is little, in fp32.
+    """
+    from safetensors.torch import save_file
+
+    model, record = load_run(run)
+    recipe = Recipe.from_dict(record["recipe"])
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{recipe.name}.safetensors"
+    with whole_file(path) as part:
+        save_file({key: _half(tensor) for key, tensor in model.state_dict().items()}, part)
+    entries = {**_index(folder), recipe.name: {"record": recipe.run_name, "blake2b": _digest(path.read_bytes())}}
+    lines = ["# Which record the weights belong to, and what they are to the bit. Written by benchmarks/weights.py."]
+    for name, entry in sorted(entries.items()):
+        lines += ["", f'["{name}"]', *(f'{key} = "{value}"' for key, value in entry.items())]
+    write_text(folder / INDEX, "\n".join(lines) + "\n")
+    _index.cache_clear()
+    return recipe.name
+
+
+def model_card(record: Mapping[str, Any], size: int) -> str:
+    """What to know about a trained network of ``size`` bytes, in Markdown, from its record."""
+    recipe, dataset, place = Recipe.from_dict(record["recipe"]), record["dataset"], record["environment"]
+    low, high = record["test_accuracy_interval"]
+    worst = min(record["per_class_accuracy"], key=record["per_class_accuracy"].__getitem__)
+    options = ", ".join(f"{key} {value}" for key, value in recipe.model_options.items())
+    lines = [
+        f"# {recipe.name}",
+        "",
+        f"`{recipe.model}` ({options}), {record['parameters']:,} parameters, {size:,} bytes in fp16.",
+        "",
+        f"**Data.** {dataset['name']}, {dataset['training_images']:,} pictures to train on and "
+        f"{dataset['validation_images']:,} held out; fingerprint `{dataset['fingerprint']}`. Pictures of "
+        f"{len(dataset['mean'])}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
+        f"mean {_numbers(dataset['mean'])} and the standard deviation {_numbers(dataset['std'])}.",
+        "",
+        f"**Recipe.** `{recipe.name}`, budget `{recipe.budget}`, seed {recipe.seed}: {recipe.epochs} epochs of "
+        f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {place['device']} with torch "
+        f"{place['torch']}.",
+        "",
+        f"**Accuracy** of the run's own weights on the {dataset['test_images']:,} test pictures: "
+        f"{record['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "
+        f"{record['val_accuracy']:.2%}.",
+        "",
+        "| class | right |",
+        "| --- | ---: |",
+        *(f"| {name} | {share:.1%} |" for name, share in record["per_class_accuracy"].items()),
+        "",
+        f"**Limits.** It knows these {len(dataset['classes'])} classes and puts every picture into one of them, with "
+        f"confidence; {worst} is what it gets wrong most often. It was trained on small, centred photographs: on "
+        "drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to rely on.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(values: list[float]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half().contiguous() if tensor.dim() > 1 else tensor.contiguous()
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+@cache
+def _index(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / INDEX
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,309 @@
+"""The directive ``{course-status} PART``: what this book was built from.
+
+Each part is computed when the book is built, from the files as they are then,
+and nothing of it is written into the source tree. The extension also copies
+the records into the book, so that links to them work offline.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from alexnet_course import __version__
+from alexnet_course.records import FOLDER, NOT_MEASURED
+from alexnet_course.records.verify import record_paths, verify
+from alexnet_course.training.precision import device_name
+from alexnet_course.training.record import git_commit
+
+UNKNOWN = "unknown"
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "jupyter-book",
+    "myst-nb",
+    "nbval",
+)
+COPIED_TO = Path("_static", "records")  # in the built book
+
+Table = tuple[list[str], list[list[str]]]
+"""Heads and rows, each cell in MyST's Markdown."""
+
+
+# --- What the parts say: pure functions of folders ---------------------------
+
+
+def versions() -> Table:
+    """Python, what the book is made with, and the package itself."""
+    rows = [["Python", platform.python_version()]]
+    for name in PACKAGES:
+        try:
+            rows.append([name, metadata.version(name)])
+        except metadata.PackageNotFoundError:
+            rows.append([name, "not installed"])
+    rows.append(["alexnet-course", f"{__version__}, commit {commit()}"])
+    return ["", "Version"], rows
+
+
+def commit() -> str:
+    """The first digits of the package's commit, and whether files differ."""
+    found = git_commit()
+    if found is None:
+        return UNKNOWN
+    number, _, changes = found.partition("+")
+    return f"`{number[:10]}`{' with changes' if changes else ''}"
+
+
+def machine() -> Table:
+    """Where the book was built."""
+    cpu = device_name(torch.device("cpu")).removesuffix(" (cpu)")
+    rows = [
+        ["Processor", cpu],
+        ["Cores", str(os.cpu_count() or UNKNOWN)],
+        ["Memory", memory()],
+        ["System", platform.system()],
+    ]
+    return ["", "This build"], rows
+
+
+def memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not Linux or macOS
+        return UNKNOWN
+    return f"{size / 2**30:.0f} GiB"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How many code cells of a notebook the tests treat how."""
+
+    strict: int
+    """Run, and their output compared with the stored one."""
+    executed: int
+    """Run, and their output left alone."""
+
+    @property
+    def share(self) -> str:
+        """Of those that are compared."""
+        count = self.strict + self.executed
+        return f"{self.strict / count:.0%}" if count else "–"
+
+
+def count_cells(notebook: Path) -> Cells:
+    """The code cells of a notebook; empty ones are no cells to nbval."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    ignored = [
+        "nbval-ignore-output" in cell["metadata"].get("tags", [])
+        for cell in cells
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
+    return Cells(strict=ignored.count(False), executed=ignored.count(True))
+
+
+def chapters(book: Path, pages: Iterable[str]) -> Table:
+    """Each notebook of ``pages`` in the folder ``book``: time and cells."""
+    times = read_times(book / "timings.csv")
+    found = {page: count_cells(book / f"{page}.ipynb") for page in pages}
+    rows = [
+        [
+            f"{{doc}}`{page}`",
+            times.get(f"{{doc}}`{page}`", NOT_MEASURED),
+            str(cells.strict),
+            str(cells.executed),
+            cells.share,
+        ]
+        for page, cells in found.items()
+    ]
+    everything = Cells(
+        sum(cells.strict for cells in found.values()),
+        sum(cells.executed for cells in found.values()),
+    )
+    rows.append(
+        [
+            "in all",
+            "",
+            str(everything.strict),
+            str(everything.executed),
+            everything.share,
+        ]
+    )
+    return ["Chapter", "Time", "Compared", "Run only", "Share"], rows
+
+
+def read_times(file: Path) -> dict[str, str]:
+    """The chapters' times on the computer where they were last run."""
+    if not file.exists():
+        return {}
+    with file.open(encoding="utf-8", newline="") as lines:
+        return {
+            row["Chapter"]: row["On your computer"]
+            for row in csv.DictReader(lines)
+        }
+
+
+def timed_on(book: Path) -> str:
+    return read_times(book / "timings.csv").get("measured on", NOT_MEASURED)
+
+
+def records(folder: Path) -> Table:
+    """How many records of which data set and budget there are."""
+    counts: Counter[tuple[str, str]] = Counter()
+    recipes: dict[tuple[str, str], set[str]] = {}
+    for path in record_paths(folder):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            kind = record["dataset"]["name"], record["budget"]
+            recipe = record["recipe"]["name"]
+        except (ValueError, KeyError, TypeError):  # verify says what it is
+            kind, recipe = (UNKNOWN, UNKNOWN), path.stem
+        counts[kind] += 1
+        recipes.setdefault(kind, set()).add(recipe)
+    rows = [
+        [dataset, budget, str(len(recipes[dataset, budget])), str(count)]
+        for (dataset, budget), count in sorted(counts.items())
+    ]
+    rows.append(["in all", "", "", str(counts.total())])
+    return ["Data set", "Budget", "Recipes", "Records"], rows
+
+
+def newest(folder: Path) -> str:
+    """The day of the last commit that added or changed a record."""
+    command = ["git", "-C", str(folder), "log", "-1", "--format=%cs"]
+    command += ["--diff-filter=AM", "--", "*.json", ":!schema.json"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN
+    return done.stdout.strip() or UNKNOWN
+
+
+def check(folder: Path) -> tuple[Table, list[str]]:
+    """How many records ``results verify`` passes, and what does not fit."""
+    problems = verify(folder)
+    names = [str(path.relative_to(folder)) for path in record_paths(folder)]
+    bad = {problem.partition(": ")[0] for problem in problems}
+    fitting = sum(name not in bad for name in names)
+    share = f"{fitting} of {len(names)}" if names else NOT_MEASURED
+    rows = [
+        ["Records that fit", share],
+        ["Newest record", newest(folder)],
+    ]
+    return (["", "Found"], rows), problems
+
+
+# --- As Markdown -------------------------------------------------------------
+
+
+def as_markdown(table: Table) -> str:
+    """Columns after the first that hold no words are to the right."""
+    heads, rows = table
+    numbers = [
+        place > 0
+        and not any(character.isalpha() for character in "".join(cells))
+        for place, cells in enumerate(zip(*rows, strict=True))
+    ]
+    rule = ["---:" if number else "---" for number in numbers]
+    lines = [heads, rule, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
+    """What stands on the page for ``part``, as Markdown.
+
+    ``book`` is the folder of the book's sources and ``pages`` its notebooks in
+    reading order; ``folder`` is that of the records.
+    """
+
+    def chapter_part() -> str:
+        where = f"The times were measured on {timed_on(book)}."
+        return f"{as_markdown(chapters(book, pages))}\n\n{where}"
+
+    def check_part() -> str:
+        table, problems = check(folder)
+        fence = ["```text", *problems, "```"] if problems else []
+        return "\n".join([as_markdown(table), "", *fence])
+
+    parts: dict[str, Callable[[], str]] = {
+        "versions": lambda: as_markdown(versions()),
+        "machine": lambda: as_markdown(machine()),
+        "chapters": chapter_part,
+        "records": lambda: as_markdown(records(folder)),
+        "check": check_part,
+    }
+    if part not in parts:
+        raise ExtensionError(
+            f"course-status {part!r} is none of {', '.join(parts)}."
+        )
+    return parts[part]()
+
+
+def copy_records(folder: Path, target: Path) -> int:
+    """Copy each record and its predictions to ``target``, and nothing else.
+
+    What is there already goes. Returns the number of files.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    wanted = [*record_paths(folder), *sorted(folder.glob("*.npy"))]
+    for path in wanted:
+        shutil.copyfile(path, target / path.name)
+    return len(wanted)
+
+
+# --- Sphinx ------------------------------------------------------------------
+
+
+class CourseStatus(SphinxDirective):
+    """``{course-status} PART``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the files may change though the page does not
+        book = Path(self.env.srcdir)
+        pages = [
+            path.stem
+            for path in sorted(book.glob("*.ipynb"))
+            if path.stem in self.env.found_docs
+        ]
+        folder = Path(self.config.course_records)
+        text = content(self.arguments[0], book, pages, folder)
+        part = nodes.container(classes=["course-status"])
+        lines = StringList(text.splitlines(), source="course-status")
+        self.state.nested_parse(lines, self.content_offset, part)
+        return [part]
+
+
+def copy_into_book(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        copy_records(
+            Path(app.config.course_records), Path(app.outdir) / COPIED_TO
+        )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("course_records", str(FOLDER), "env", [str])
+    app.add_directive("course-status", CourseStatus)
+    app.connect("build-finished", copy_into_book)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,99 @@
+// The results table (alexnet_course/records/page.py): sort, filter, search and copy. The table reads without this
+// script, so everything that needs it (buttons, fields) is made here.
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// A cell without a figure comes last in both directions; numbers are compared as such, words as words.
+function compareCells(first, second, direction) {
+  const [a, b] = [first.dataset.value, second.dataset.value];
+  if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
+  const difference = a - b;
+  return direction * (Number.isNaN(difference) ? a.localeCompare(b, "en", { numeric: true }) : difference);
+}
+
+// A button in each head: once for ascending, twice for descending, a third time for the order of the page.
+function makeSortable(table) {
+  const body = table.tBodies[0];
+  const original = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  for (const [column, head] of heads.entries()) {
+    if (!head.classList.contains("results-sort")) continue;
+    const button = element("button", { type: "button" }, ...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const next = { none: "ascending", ascending: "descending", descending: "none" };
+      const order = next[head.getAttribute("aria-sort") ?? "none"];
+      for (const other of heads) other.removeAttribute("aria-sort");
+      if (order !== "none") head.setAttribute("aria-sort", order);
+      const direction = order === "descending" ? -1 : 1;
+      const rows = order === "none" ? original
+        : [...original].sort((a, b) => compareCells(a.cells[column], b.cells[column], direction));
+      body.append(...rows);
+    });
+  }
+}
+
+function select(label, choices) {
+  const options = Object.entries(choices).map(([value, text]) => element("option", { value }, text));
+  const field = element("select", {}, ...options);
+  return [field, element("label", {}, label, " ", field)];
+}
+
+// The fields above the table. A row is shown if it fits all of them; of the search, all words, in any of its cells.
+function makeFilters(results, table) {
+  const search = element("input", { type: "search", autocomplete: "off" });
+  const [budget, budgetLabel] = select("Budget", { "": "all", full: "full runs", cpu: "short runs" });
+  const [kind, kindLabel] = select("Kind", { "": "all", recipe: "recipes", ablation: "ablations" });
+  const measured = element("input", { type: "checkbox" });
+  const rows = [...table.tBodies[0].rows];
+  const texts = rows.map((row) => [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase());
+  const count = results.querySelector(".results-count");
+
+  function filter() {
+    const words = search.value.toLowerCase().split(/\s+/);
+    for (const [place, row] of rows.entries()) {
+      row.hidden = (budget.value && row.dataset.budget !== budget.value)
+        || (kind.value && row.dataset.kind !== kind.value)
+        || (measured.checked && row.dataset.budget === "none")
+        || !words.every((word) => texts[place].includes(word));
+    }
+    count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+  }
+
+  const form = element("form", { className: "results-filters" },
+    element("label", {}, "Search ", search), budgetLabel, kindLabel, element("label", {}, measured, " only measured"));
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  results.prepend(form);
+}
+
+// Browsers give the clipboard to pages from https, this machine or a file alone; elsewhere the reader marks the text.
+function makeCopyButtons(table) {
+  if (!navigator.clipboard) return;
+  for (const cell of table.querySelectorAll(".results-command")) {
+    const button = element("button", { type: "button" }, "copy");
+    button.setAttribute("aria-live", "polite");
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(cell.querySelector("code").textContent);
+      button.textContent = "copied";
+      setTimeout(() => { button.textContent = "copy"; }, 2000);
+    });
+    cell.append(" ", button);
+  }
+}
+
+function setUpResults() {
+  for (const results of document.querySelectorAll(".results")) {
+    const table = results.querySelector("table");
+    makeFilters(results, table); // before the copy buttons, whose text is none to search
+    makeSortable(table);
+    makeCopyButtons(table);
+  }
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", setUpResults);
+else setUpResults();

@@ -1,0 +1,226 @@
+"""The results table: one row a recipe and budget, from records alone."""
+
+import csv
+import io
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+
+from alexnet_course.cli import main
+from alexnet_course.models import MODELS
+from alexnet_course.records import FOLDER, NOT_MEASURED, load_records, results
+from alexnet_course.records.results import (
+    COLUMNS,
+    as_csv,
+    as_markdown,
+    as_text,
+    best_peer,
+    costs,
+    flat,
+    published,
+    results_table,
+)
+from alexnet_course.training import Recipe, wilson_interval
+
+
+def row_of(folder, name, budget="cpu"):
+    (row,) = (row for row in results_table(folder) if row.recipe == name and (not row.records or row.budget == budget))
+    return row
+
+
+def cell(row, name):
+    (column,) = (column for column in COLUMNS if column.name == name)
+    return column.text(row)
+
+
+def test_a_row_is_the_mean_over_its_seeds_and_says_how_they_were_made(write):
+    for seed, right in enumerate((40, 42, 44)):
+        folder = write("mine", right, seed=seed)
+    row = row_of(folder, "mine")
+    assert row.test == pytest.approx(84)
+    assert row.spread == pytest.approx(statistics.stdev([80, 84, 88]))
+    assert row.interval == tuple(100 * end for end in wilson_interval(42, 50))
+    assert [record["seed"] for record in row.records] == [0, 1, 2]
+    assert (row.epochs, row.training_images, row.side, row.seeds) == (2, 110, 32, 3)
+    assert row.parameters == row.records[0]["parameters"]
+    assert row.files == [f"mine-cpu-seed{seed}.json" for seed in range(3)]
+    assert row.command == "alexnet-course train mine --budget cpu"
+    assert cell(row, "test %") == "84.00 ± 4.00"
+    assert cell(row, "95 % interval") == f"{row.interval[0]:.2f} to {row.interval[1]:.2f}"
+
+
+def test_one_seed_has_no_spread(write):
+    row = row_of(write("mine", 40), "mine")
+    assert row.spread is None
+    assert cell(row, "test %") == "80.00"
+
+
+def test_short_runs_and_full_ones_are_never_in_one_row(write):
+    write("mine", 30)
+    folder = write("mine", 40, seed=1, budget="full")
+    short, full = row_of(folder, "mine"), row_of(folder, "mine", "full")
+    assert (short.test, full.test) == (60, 80)
+    assert (short.seeds, full.seeds) == (1, 1)
+    assert full.command == "alexnet-course train mine"
+
+
+def test_what_is_not_measured_says_so(tmp_path):
+    rows = results_table(tmp_path)
+    assert {row.recipe for row in rows} >= {"alexnet-lrn.modern", "alexnet-lrn.published", "ablation.cnn4.base"}
+    for row in rows:
+        assert (row.test, row.interval, row.validation, row.epochs, row.device, row.seeds) == (None,) * 5 + (0,)
+        assert cell(row, "test %") == cell(row, "wall time") == cell(row, "budget") == NOT_MEASURED
+    lrn = row_of(tmp_path, "alexnet-lrn.modern")
+    assert cell(lrn, "published %") == "83.42 (S2)"
+    assert (lrn.parameters, cell(lrn, "parameters")) == (MODELS["alexnet-lrn"].parameters, "58,322,314")
+
+
+def test_deleting_a_record_changes_its_row_and_no_other(write):
+    write("one", 30)
+    folder = write("two", 40)
+    before = {row.recipe: flat(row) for row in results_table(folder)}
+    (folder / "two-cpu-seed0.json").unlink()
+    after = {row.recipe: flat(row) for row in results_table(folder)}
+    assert before.pop("two")["test_accuracy"] == pytest.approx(80)
+    assert after == before
+
+
+def test_recipes_come_first_the_best_on_top_then_ablations_then_what_is_missing(write):
+    for name, right in (("worse", 20), ("better", 40)):
+        folder = write(name, right)
+    names = [row.recipe for row in results_table(folder)]
+    assert names[:2] == ["better", "worse"]
+    assert all(not row.records for row in results_table(folder)[2:])
+    ours = [row for row in results_table() if row.records]
+    kinds = [row.recipe.startswith("ablation.") for row in ours]
+    assert kinds == sorted(kinds)
+
+
+def test_one_s_own_runs_stand_among_the_others(write, finished):
+    folder = write("mine", 40)
+    record = json.loads((finished / "record.json").read_text())
+    rows = results_table(folder, [record])
+    assert {"mine", "base"} <= {row.recipe for row in rows if row.records}
+
+
+def test_published_figures_are_those_of_the_recipe_or_of_its_network():
+    assert published("alexnet-cifar-5x5.published-1e-3", "alexnet-cifar-5x5").accuracy == 75.4
+    assert published("alexnet-cifar-5x5.modern", "alexnet-cifar-5x5").accuracy == 79.6
+    assert published("alexnet-cifar-5x5.published-cifar100", "alexnet-cifar-5x5", "cifar100").accuracy == 42.5
+    assert published("alexnet-cifar-5x5.published-1e-4-cifar100", "alexnet-cifar-5x5", "cifar100") is None
+    assert published("ablation.alexnet.base", "alexnet-cifar-3x3") is None
+    assert published("alexnet-d2l.modern", "alexnet-d2l") is None
+    assert best_peer("vgg-style.modern", "vgg-style").accuracy == 92.64
+    assert best_peer("ablation.vgg.base", "vgg-style-bn") is None
+
+
+def test_every_published_figure_is_of_a_network_or_recipe_of_the_course():
+    names = set(MODELS) | {row.recipe for row in results_table()}
+    assert {name for table in results._read_published().values() for name in table} <= names
+
+
+@pytest.mark.parametrize("name", ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "cnn4"])
+def test_costs_are_those_of_the_layer_table_at_the_size_of_the_pictures(name):
+    assert costs(Recipe(model=name))[0] == MODELS[name].parameters or MODELS[name].num_classes != 10
+    if name == "alexnet-cifar-3x3":
+        assert costs(Recipe(model=name))[1] == 240_150_410  # S0's own table: 240.15 M
+    if name == "alexnet-d2l":
+        assert costs(Recipe(model=name, input_size=193))[1] < costs(Recipe(model=name))[1]
+
+
+def test_csv_has_every_figure_unrounded(write):
+    folder = write("mine", 41)
+    rows = results_table(folder)
+    (mine,) = (line for line in csv.DictReader(io.StringIO(as_csv(rows))) if line["recipe"] == "mine")
+    assert float(mine["test_accuracy"]) == pytest.approx(82, abs=1e-12)
+    assert mine["test_accuracy_std"] == mine["published"] == ""
+    assert mine["records"] == "mine-cpu-seed0.json"
+    assert as_csv([]) == "\n"
+
+
+def test_markdown_and_text_have_a_line_a_row(write):
+    rows = [row for row in results_table(write("mine", 41)) if row.records]
+    header, rule, line = as_markdown(rows, ("recipe", "test %")).splitlines()
+    assert (header, rule, line) == ("| recipe | test % |", "| --- | ---: |", "| mine | 82.00 |")
+    assert as_text(rows, ("recipe", "test %")).splitlines() == ["recipe  test %", "mine     82.00"]
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv"])
+def test_the_command_prints_the_table(write, finished, capsys, form):
+    folder = write("mine", 41)
+    arguments = ["results", "--records", str(folder), "--format", form, "--add", str(finished.parent)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mine" in out
+    assert "base" in out
+    assert "alexnet-lrn" not in out
+    assert main([*arguments, "--all"]) == 0
+    assert "alexnet-lrn.modern" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
+    assert main(["results", "--add", str(tmp_path)]) == 2
+    assert "holds no finished run; give the folder that train wrote to" in capsys.readouterr().err
+
+
+def test_every_committed_record_is_in_the_table_once():
+    names = [file for row in results_table() for file in row.files]
+    assert sorted(names) == sorted(path.name for path in FOLDER.glob("*seed*.json"))
+    assert len(names) == len(load_records())
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_table_of_the_readme_is_that_of_the_records(tmp_path, capsys):
+    """``make results`` writes it."""
+    copy = tmp_path / "README.md"
+    shutil.copy(README, copy)
+    assert main(["results", "--write", str(copy)]) == 0
+    assert capsys.readouterr().out.endswith("had this table already\n"), "README.md is stale: run make results"
+
+
+def test_deleting_a_record_changes_the_readme(tmp_path, write, capsys):
+    folder = write("mine", 41)
+    copy = tmp_path / "README.md"
+    copy.write_text("before\n<!-- results: written by make results -->\n<!-- end of results -->\nafter\n")
+    main(["results", "--write", str(copy), "--records", str(folder)])
+    assert "| mine | two-colours | cpu | – | 82.00 |" in copy.read_text()
+    (folder / "mine-cpu-seed0.json").unlink()
+    main(["results", "--write", str(copy), "--records", str(folder)])
+    assert capsys.readouterr().out.endswith("has the new table\n")
+    assert "mine" not in copy.read_text()
+    assert copy.read_text().startswith("before\n<!--")
+    assert copy.read_text().endswith("-->\nafter\n")
+
+
+def test_a_file_without_the_markers_is_refused_and_stays(tmp_path, capsys):
+    (tmp_path / "some.md").write_text("nothing\n")
+    assert main(["results", "--write", str(tmp_path / "some.md")]) == 2
+    assert "add them where the table is to be" in capsys.readouterr().err
+    assert (tmp_path / "some.md").read_text() == "nothing\n"
+
+
+def test_other_pictures_and_other_settings_have_rows_of_their_own_and_a_seed_counts_once(write):
+    records = load_records(write("mine", 40))
+    [first] = records
+    longer = {**first, "recipe": {**first["recipe"], "lr": 0.01}}
+    elsewhere = {**first, "dataset": {**first["dataset"], "name": "doodles", "fingerprint": "0" * 32}}
+    moved = {**first, "seed": 1, "recipe": {**first["recipe"], "seed": 1, "dataset": "folder:elsewhere"}}
+    rows = [row for row in results_table(FOLDER.parent, [first, longer, elsewhere, moved, first]) if row.records]
+    assert [(row.dataset, row.seeds) for row in rows] == [("doodles", 1), ("two-colours", 2), ("two-colours", 1)]
+    assert (
+        [flat(row)["dataset"] for row in rows]
+        == [row.dataset for row in rows]
+        == [cell(row, "data set") for row in rows]
+    )
+
+
+def test_a_data_set_s_rows_stay_together_whatever_their_accuracy(write):
+    [good] = load_records(write("good", 45))
+    poor = {**good, "test_accuracy": 0.1, "dataset": {**good["dataset"], "name": "cifar10"}}
+    rows = [row for row in results_table(FOLDER.parent, [good, poor]) if row.records]
+    assert [row.dataset for row in rows] == ["cifar10", "two-colours"]

@@ -1,0 +1,277 @@
+"""The figures of the chapter of results: they show what they were given, and say where nothing is measured."""
+
+import dataclasses
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from alexnet_course import CourseError, plots, plots_results
+from alexnet_course.plots_results import Step
+from alexnet_course.records.results import Published, Row
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    plots.use_style()
+    yield
+    plt.close("all")
+
+
+def make_row(recipe, *accuracies, parameters=1000, budget="full", published=None, dataset="cifar10"):
+    """A row of runs with these accuracies in per cent."""
+    records = tuple(
+        {
+            "seed": seed,
+            "test_accuracy": accuracy / 100,
+            "wall_seconds": parameters / 10,
+            "dataset": {"test_images": 10000},
+        }
+        for seed, accuracy in enumerate(accuracies)
+    )
+    theirs = Published(published, "S2") if published else None
+    model = recipe.split(".")[0]
+    return Row(recipe, model, dataset, budget, parameters, 2 * parameters, theirs, None, records)
+
+
+def record(*history, budget="full", **classes):
+    """A record with these validation accuracies and accuracies of its classes, as fractions of 1."""
+    epochs = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(history, start=1)]
+    return {
+        "budget": budget,
+        "history": epochs,
+        "dataset": {"classes": list(classes)},
+        "per_class_accuracy": classes,
+    }
+
+
+def legend(figure) -> list[str]:
+    (found,) = figure.legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def written(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def points(axes, marker) -> list[tuple[float, float]]:
+    """Places of the dots with this marker, those of the legend left out."""
+    lines = [line for line in axes.lines if line.get_marker() == marker]
+    return [(x, pytest.approx(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+
+
+def test_no_cheaper_point_of_the_front_is_better():
+    costs = [(3, 80), (1, 50), (2, 70), (2, 75), (4, 80), (5, 60), (1, 40), (9, 81)]
+    assert [costs[place] for place in plots_results.pareto_front(costs)] == [(1, 50), (2, 75), (3, 80), (9, 81)]
+    assert plots_results.pareto_front([]) == []
+
+
+class TestAccuracyAgainst:
+    ROWS = (
+        make_row("big.modern", 90, 92, parameters=9000, published=80.0),
+        make_row("big.published", 78, parameters=9000, published=80.0),
+        make_row("small.modern", 85, parameters=3000),
+        make_row("ablation.toy.base", 70, parameters=100, budget="cpu"),
+        make_row("ablation.toy.worse", 60, parameters=200, budget="cpu"),
+        make_row("big.short", 65, parameters=9000, budget="cpu"),
+        make_row("big.other", 40, parameters=10, dataset="cifar100"),
+        make_row("never.modern", parameters=10),
+    )
+
+    def test_full_and_short_runs_have_markers_and_fronts_of_their_own(self):
+        (axes,) = plots_results.accuracy_against(self.ROWS, "parameters").axes
+        assert points(axes, "o") == [(9000, 91), (9000, 78), (3000, 85)]
+        assert points(axes, "^") == [(100, 70), (200, 60), (9000, 65)]
+        fronts = {
+            line.get_linestyle(): line for line in axes.lines if line.get_linewidth() == 1.2 and line.get_xydata().size
+        }
+        assert fronts["-"].get_xydata().tolist() == [[3000, 85], [9000, 91]]
+        assert fronts["--"].get_xydata().tolist() == [[100, 70]]
+
+    def test_published_figures_are_hollow_and_joined_to_ours(self):
+        figure = plots_results.accuracy_against(self.ROWS, "mult_adds")
+        (axes,) = figure.axes
+        assert points(axes, "s") == [(18000, 80), (18000, 80)]
+        assert {line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "s"} == {"white"}
+        joins = [line.get_xydata().tolist() for line in axes.lines if line.get_linewidth() == 0.8]
+        assert joins == [[[18000, pytest.approx(91)], [18000, 80]], [[18000, pytest.approx(78)], [18000, 80]]]
+        assert legend(figure) == ["full run", "short run", "Pareto front", "published"]
+
+    def test_no_write_up_gives_its_seconds(self):
+        figure = plots_results.accuracy_against(self.ROWS, "train_seconds")
+        assert points(figure.axes[0], "s") == []
+        assert points(figure.axes[0], "o")[0] == (900, 91)
+        assert "published" not in legend(figure)
+
+    def test_names_each_network_once_and_what_is_on_a_front(self):
+        (axes,) = plots_results.accuracy_against(self.ROWS, "parameters").axes
+        assert sorted(written(axes)) == ["big", "small", "toy.base"]
+
+    def test_names_do_not_cover_each_other_or_the_dots(self):
+        crowd = [make_row(f"network-{k}.modern", 80 + k, parameters=5000 + k) for k in range(8)]
+        figure = plots_results.accuracy_against([*crowd, *self.ROWS], "parameters")
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        boxes = [text.get_window_extent() for text in axes.texts]
+        dots = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in "o^"
+                and len(line.get_xydata())]  # fmt: skip
+        assert len(boxes) == 11
+        assert not [(k, j) for k, box in enumerate(boxes) for j, other in enumerate(boxes[:k]) if box.overlaps(other)]
+        assert not [box for box in boxes for dot in dots if box.contains(*dot)]
+        frame = axes.get_window_extent()
+        assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+    def test_the_same_share_of_mistakes_is_the_same_distance(self):
+        (axes,) = plots_results.accuracy_against(self.ROWS, "parameters").axes
+        places = axes.transData.transform([(1000, accuracy) for accuracy in (60, 80, 90, 95)])[:, 1]
+        assert np.diff(places) == pytest.approx([places[1] - places[0]] * 3)
+
+    def test_says_where_nothing_is_measured(self):
+        figure = plots_results.accuracy_against([make_row("never.modern")], "parameters")
+        assert written(figure.axes[0]) == ["not measured"]
+        assert legend(figure)[:2] == ["full run: not measured", "short run: not measured"]
+
+    def test_refuses_another_cost(self):
+        with pytest.raises(CourseError, match="'euros'; give one of parameters, mult_adds, train_seconds"):
+            plots_results.accuracy_against(self.ROWS, "euros")
+
+
+class TestLearningCurvesOf:
+    def test_draws_a_line_a_run_and_a_panel_a_network(self):
+        figure = plots_results.learning_curves_of(
+            {"a": [record(0.5, 0.6)], "b": []},
+            {"a": [record(0.7, 0.8, 0.9), record(0.6, 0.7, 0.8)], "c": [record(0.4)]},
+        )
+        shown = {axes.get_title(): axes for axes in figure.axes if axes.axison}
+        lines = [(list(line.get_xdata()), line.get_ydata()) for line in shown["a"].lines]
+        assert lines == [
+            ([1, 2], pytest.approx([50, 60])),
+            ([1, 2, 3], pytest.approx([70, 80, 90])),
+            ([1, 2, 3], pytest.approx([60, 70, 80])),
+        ]
+        assert [line.get_color() for line in shown["a"].lines] == [plots.ORANGE, plots.BLUE, plots.BLUE]
+        assert list(shown) == ["a", "b", "c"]
+        assert written(shown["a"]) == [""]
+        assert written(shown["b"]) == ["published: not measured\nmodern: not measured"]
+        assert written(shown["c"]) == ["published: not measured"]
+
+    def test_marks_short_runs(self):
+        short = [record(0.5, budget="cpu")]
+        figure = plots_results.learning_curves_of({"a": short}, {"a": [record(0.5)]})
+        assert written(figure.axes[0]) == ["published: short run"]
+
+
+class TestPerClass:
+    def test_draws_the_mean_over_seeds_sorted_by_class(self):
+        runs = {
+            "one": [record(cat=0.5, dog=0.8), record(cat=0.7, dog=0.8)],
+            "two": [record(cat=0.9, dog=0.6)],
+            "three": [],
+        }
+        figure = plots_results.per_class(runs)
+        (axes,) = figure.axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["dog", "cat"]  # 70 and 75 in the mean
+        assert points(axes, "o") == [(pytest.approx(80), 0), (pytest.approx(60), 1)]
+        assert points(axes, "s") == [(pytest.approx(60), 0), (pytest.approx(90), 1)]
+        assert legend(figure) == ["one", "two", "three: not measured"]
+
+    def test_of_nothing_names_what_is_not_measured(self):
+        assert legend(plots_results.per_class({"one": []})) == ["one: not measured"]
+
+    def test_refuses_what_cannot_be_told_apart_or_compared(self):
+        with pytest.raises(CourseError, match="5 labels; give at most 4"):
+            plots_results.per_class({str(number): [] for number in range(5)})
+        with pytest.raises(CourseError, match="different classes"):
+            plots_results.per_class({"one": [record(cat=0.5)], "two": [record(dog=0.5)]})
+
+
+class TestWaterfall:
+    STEPS = (
+        Step("start", 80.05),
+        Step("worse", 79.0, 0.5),
+        Step("better", 84.0, 0.6),
+        Step("missing", None),
+        Step("nothing", 84.1, 0.7, seen=False),
+    )
+
+    def test_each_bar_begins_where_the_one_before_ended(self):
+        figure = plots_results.waterfall(self.STEPS)
+        (axes,) = figure.axes
+        bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        ends = [(round(bar.get_y() + bar.get_height() / 2), bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
+        assert [(row, pytest.approx(first), pytest.approx(last)) for row, first, last in
+                [(1, 80.05, 79.0), (2, 79.0, 84.0), (4, 84.0, 84.1)]] == ends  # fmt: skip
+        colours = [to_hex(bar.get_facecolor()).upper() for bar in bars]
+        assert colours == [plots.ORANGE, plots.BLUE, plots.LIGHT.upper()]
+        assert [bar.get_hatch() or "" for bar in bars] == ["", "", "///"]
+        assert written(axes) == ["80.05", "79.00 (−1.05)", "84.00 (+5.00)", "not measured", "84.10 (+0.10)"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == [step.label for step in self.STEPS]
+        assert legend(figure) == ["adds", "takes", "no difference seen"]
+
+    def test_draws_the_interval_of_each_step(self):
+        (axes,) = plots_results.waterfall(self.STEPS).axes
+        spans = [collection.get_segments()[0][:, 0] for collection in axes.collections]
+        assert np.allclose(spans, [[78.5, 79.5], [83.4, 84.6], [83.4, 84.8]])
+
+    def test_needs_a_figure_to_start_from(self):
+        for steps in ([], [Step("start", None)]):
+            with pytest.raises(CourseError, match="no figure to start from"):
+                plots_results.waterfall(steps)
+
+
+class TestConfusionSideBySide:
+    def test_shares_of_each_true_class_are_on_one_scale(self):
+        figure = plots_results.confusion_side_by_side({"a": [[8, 2], [0, 5]], "b": [[1, 1], [1, 3]]}, ["cat", "dog"])
+        panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+        assert np.asarray(panels["a"].images[0].get_array()).tolist() == [[80, 20], [0, 100]]
+        assert np.asarray(panels["b"].images[0].get_array()).tolist() == [[50, 50], [25, 75]]
+        assert panels["a"].images[0].norm is panels["b"].images[0].norm
+        assert [label.get_text() for label in panels["a"].get_yticklabels()] == ["cat", "dog"]
+
+    @pytest.mark.parametrize("count", [2, 3, 4])
+    def test_the_lowest_panel_of_each_column_names_the_classes(self, count):
+        figure = plots_results.confusion_side_by_side({str(k): [[1]] for k in range(count)}, ["cat"])
+        panels = [axes for axes in figure.axes if axes.get_title()]
+        named = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels]
+        assert named == [False] * (count - 2) + [True] * 2
+
+    def test_says_what_is_not_measured(self):
+        figure = plots_results.confusion_side_by_side({"a": [[1]], "b": None}, ["cat"])
+        assert [written(axes) for axes in figure.axes if axes.get_title()] == [[], ["not measured"]]
+
+    def test_refuses_a_table_that_does_not_fit(self):
+        with pytest.raises(CourseError, match=r"\(1, 1\) counts of 'b' for 2 classes"):
+            plots_results.confusion_side_by_side({"a": None, "b": [[1]]}, ["cat", "dog"])
+
+
+class TestSeedSpread:
+    def test_draws_each_seed_and_the_interval_around_the_mean(self):
+        rows = [make_row("a.modern", 80, 81, 82), make_row("b.modern"), make_row("c.short", 70, budget="cpu")]
+        figure = plots_results.seed_spread(rows)
+        (axes,) = figure.axes
+        assert [point[0] for point in points(axes, "o")] == pytest.approx([-1, 0, 1])
+        assert [point[0] for point in points(axes, "^")] == pytest.approx([0])
+        spans = [collection.get_segments()[0][:, 0].tolist() for collection in axes.collections]
+        means = {"a": (81, rows[0].interval), "c": (70, rows[2].interval)}
+        assert spans == [pytest.approx([low - mean, high - mean]) for mean, (low, high) in means.values()]
+        assert written(axes) == ["81.00", "not measured", "70.00"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nmodern", "b\nmodern", "c\nshort"]
+
+    def test_ablations_go_by_their_group_and_variant(self):
+        row = dataclasses.replace(make_row("ablation.alexnet.dropout-0"), budget="cpu")
+        (axes,) = plots_results.seed_spread([row]).axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["alexnet\ndropout-0"]
+
+
+def test_every_figure_fits_a_phone():
+    figures = [
+        plots_results.accuracy_against([], "parameters"),
+        plots_results.learning_curves_of({"a": []}, {}),
+        plots_results.per_class({"a": []}),
+        plots_results.waterfall([Step("a", 1.0)]),
+        plots_results.confusion_side_by_side({"a": None}, ["cat"]),
+        plots_results.seed_spread([make_row("a.b")]),
+    ]
+    assert {figure.get_size_inches()[0] for figure in figures} == {plots.WIDTH}

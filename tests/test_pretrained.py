@@ -1,0 +1,103 @@
+"""Weights that come with the package: what is put in comes out, and nothing else is taken for it."""
+
+import json
+
+import pytest
+import torch
+
+from alexnet_course.errors import CourseError
+from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
+from alexnet_course.training import Recipe, fit
+from benchmarks.weights import main
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    recipe = Recipe(name="tiny", model="cnn4", epochs=2, batch_size=20, validation_size=20, budget="cpu")
+    return fit(recipe, progress=False, out=tmp_path_factory.mktemp("runs") / "tiny", **data)
+
+
+@pytest.fixture
+def kept(run, tmp_path, monkeypatch):
+    """A folder with the weights of one run, whose record is the package's."""
+    records = tmp_path / "records"
+    records.mkdir()
+    (records / f"{run.recipe.run_name}.json").write_text(json.dumps(run.record))
+    monkeypatch.setattr("alexnet_course.pretrained.RECORDS", records)
+    folder = tmp_path / "weights"
+    assert keep_weights(run.out, folder) == "tiny"
+    return folder
+
+
+def test_what_was_kept_is_loaded_ready_for_use(run, kept, data):
+    model, record = load_pretrained("tiny", kept)
+    assert record == run.record
+    assert not model.training
+    assert list_pretrained(kept) == ["tiny"]
+    for name, tensor in run.model.state_dict().items():
+        found = model.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor) if tensor.dim() < 2 else torch.equal(found, tensor.half().float())
+    size = (kept / "tiny.safetensors").stat().st_size
+    assert size < 2.2 * record["parameters"] + 2000
+
+
+def test_weights_that_were_changed_are_refused(kept):
+    path = kept / "tiny.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        CourseError, match=r"^The weights tiny\.safetensors have the hash .* install the package again\."
+    ):
+        load_pretrained("tiny", kept)
+    path.unlink()
+    with pytest.raises(CourseError, match="cannot be read"):
+        load_pretrained("tiny", kept)
+    with pytest.raises(CourseError, match=r"^There are no weights 'tinny'; nearest: tiny\."):
+        load_pretrained("tinny", kept)
+
+
+def test_keeping_more_leaves_the_others(run, kept, monkeypatch):
+    before = (kept / "weights.toml").read_text()
+    assert keep_weights(run.out, kept) == "tiny"
+    assert (kept / "weights.toml").read_text() == before
+    (kept / "weights.toml").write_text(before + '\n["other"]\nrecord = "other-seed0"\nblake2b = "00"\n')
+    from alexnet_course import pretrained
+
+    pretrained._index.cache_clear()
+    keep_weights(run.out, kept)
+    assert list_pretrained(kept) == ["other", "tiny"]
+
+
+def test_the_card_says_what_the_record_says(run):
+    card = model_card(run.record, 1234)
+    assert card.startswith("# tiny\n")
+    for text in (f"{run.record['parameters']:,} parameters", "1,234 bytes", f"{run.record['test_accuracy']:.2%}",
+                 "two-colours", "| red | "):  # fmt: skip
+        assert text in card
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_the_package_s_weights_are_small_load_and_have_a_current_card(name):
+    path = FOLDER / f"{name}.safetensors"
+    model, record = load_pretrained(name)
+    assert path.stat().st_size <= 1_000_000
+    assert sum(weight.numel() for weight in model.parameters()) == record["parameters"]
+    assert (FOLDER / f"{name}.md").read_text() == model_card(record, path.stat().st_size)
+    assert record["dataset"]["name"] == "cifar10"
+
+
+def test_there_are_weights_in_the_package():
+    assert "vgg-style-bn.small" in list_pretrained()
+
+
+def test_the_command_puts_them_there_with_their_card(run, kept, monkeypatch, capsys):
+    for module in ("alexnet_course.pretrained", "benchmarks.weights"):
+        monkeypatch.setattr(f"{module}.FOLDER", kept)
+    monkeypatch.setattr("benchmarks.weights.keep_weights", lambda out: keep_weights(out, kept))
+    monkeypatch.setattr("benchmarks.weights.list_pretrained", lambda: list_pretrained(kept))
+    monkeypatch.setattr("benchmarks.weights.load_pretrained", lambda name: load_pretrained(name, kept))
+    main([str(run.out)])
+    assert (kept / "tiny.md").read_text().startswith("# tiny")
+    assert "tiny.safetensors: " in capsys.readouterr().out
