@@ -28,7 +28,7 @@ endif
 
 BOOK := _build/html
 CHECKED := _build/.checked
-SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*.py)
+SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
 
 .PHONY: help setup book serve test execute results lint lock clean
 

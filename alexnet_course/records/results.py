@@ -38,25 +38,31 @@ class Published:
     note: str = ""
 
 
-def published(recipe: str, model: str, dataset: str = "cifar10") -> Published | None:
+def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
     """What the write-up got with this recipe or, where it says nothing of it, with this network on CIFAR-10.
 
-    None for an ablation, which is not the published network.
+    None for an ablation, and for a network of another size than the published one.
     """
-    found = _read_published()["write-ups"].get(recipe)
-    if found is None and dataset == "cifar10" and not recipe.startswith(ABLATION):
-        found = _read_published()["write-ups"].get(model)
+    found = _read_published()["write-ups"].get(recipe.name)
+    if found is None and _as_published(recipe, dataset):
+        found = _read_published()["write-ups"].get(recipe.model)
     return Published(**found) if found else None
 
 
-def best_peer(recipe: str, model: str, dataset: str = "cifar10") -> Published | None:
+def best_peer(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
     """The best figure that a public repository reports for a network like this one, on CIFAR-10.
 
-    None for an ablation.
+    None for an ablation, and for a network of another size than the published one.
     """
-    like = dataset == "cifar10" and not recipe.startswith(ABLATION)
-    found = _read_published()["peers"].get(model) if like else None
+    found = _read_published()["peers"].get(recipe.model) if _as_published(recipe, dataset) else None
     return Published(**found) if found else None
+
+
+def _as_published(recipe: Recipe, dataset: str) -> bool:
+    if dataset != "cifar10" or recipe.name.startswith(ABLATION):
+        return False
+    spec = MODELS[recipe.model]
+    return costs(recipe, spec.num_classes)[0] == spec.parameters
 
 
 @cache
@@ -196,8 +202,8 @@ def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
         budget=recipe.budget,
         parameters=parameters,
         mult_adds=mult_adds,
-        published=published(recipe.name, recipe.model, dataset),
-        peer=best_peer(recipe.name, recipe.model, dataset),
+        published=published(recipe, dataset),
+        peer=best_peer(recipe, dataset),
         records=runs,
     )
 
@@ -283,9 +289,9 @@ COLUMNS = (
 )
 
 MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
+TEXT_COLUMNS = ("recipe", "data set", "budget", "published %", "test %", "95 % interval", "seeds", "parameters")
 README_COLUMNS = (
     "recipe",
-    "data set",
     "budget",
     "published %",
     "test %",
@@ -317,7 +323,7 @@ def write_between_markers(path: Path, table: str) -> bool:
     return after != before
 
 
-def as_text(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS[:-1]) -> str:
+def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:
     """The columns ``names`` for a terminal."""
     columns = [column for name in names for column in COLUMNS if column.name == name]
     table = [[column.name for column in columns], *([column.text(row) for column in columns] for row in rows)]

@@ -11,6 +11,7 @@ import pytest
 
 from alexnet_course.cli import main
 from alexnet_course.models import MODELS
+from alexnet_course.recipes import load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records, results
 from alexnet_course.records.results import (
     COLUMNS,
@@ -107,14 +108,21 @@ def test_one_s_own_runs_stand_among_the_others(write, finished):
 
 
 def test_published_figures_are_those_of_the_recipe_or_of_its_network():
-    assert published("alexnet-cifar-5x5.published-1e-3", "alexnet-cifar-5x5").accuracy == 75.4
-    assert published("alexnet-cifar-5x5.modern", "alexnet-cifar-5x5").accuracy == 79.6
-    assert published("alexnet-cifar-5x5.published-cifar100", "alexnet-cifar-5x5", "cifar100").accuracy == 42.5
-    assert published("alexnet-cifar-5x5.published-1e-4-cifar100", "alexnet-cifar-5x5", "cifar100") is None
-    assert published("ablation.alexnet.base", "alexnet-cifar-3x3") is None
-    assert published("alexnet-d2l.modern", "alexnet-d2l") is None
-    assert best_peer("vgg-style.modern", "vgg-style").accuracy == 92.64
-    assert best_peer("ablation.vgg.base", "vgg-style-bn") is None
+    def figure(name, of=published, **changes):
+        recipe = load_recipe(name).replace(**changes)
+        found = of(recipe, recipe.dataset)
+        return found.accuracy if found else None
+
+    assert figure("alexnet-cifar-5x5.published-1e-3") == 75.4
+    assert figure("alexnet-cifar-5x5.modern") == 79.6
+    assert figure("alexnet-cifar-5x5.published-cifar100") == 42.5
+    assert figure("alexnet-cifar-5x5.published-1e-4-cifar100") is None
+    assert figure("alexnet-d2l.modern") is None
+    assert figure("vgg-style.modern", best_peer) == 92.64
+    for of in (published, best_peer):  # neither a part of an experiment nor another network
+        assert figure("ablation.alexnet.base", of) is None
+        assert figure("vgg-style-bn.small", of) is None
+        assert figure("vgg-style-bn.modern", of, name="mine", model_options={"width": 0.5}) is None
 
 
 def test_every_published_figure_is_of_a_network_or_recipe_of_the_course():
