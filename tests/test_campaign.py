@@ -195,7 +195,8 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
         accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
         assert outcome.result == accuracies
         assert is_recorded(recipe, tmp_path / "records")
-        assert names(tmp_path / "runs" / outcome.name) == ["predictions.npy", "record.json"]  # weights would fill the disk
+        # No weights, which would fill the disk.
+        assert names(tmp_path / "runs" / outcome.name) == ["predictions.npy", "record.json"]
     before = [path.read_bytes() for path in sorted((tmp_path / "records").iterdir())]
     assert len(steps) == 16
     assert go(*recipes) == [Outcome(outcome.name, "recorded before", True) for outcome in outcomes]
@@ -279,7 +280,8 @@ def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, s
     record = tmp_path / "records" / "a-cpu-seed0.json"
     before = record.read_bytes()
     record.unlink()
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json", "weights.safetensors"][: 2 + weights]
+    kept = ["predictions.npy", "record.json", "weights.safetensors"]
+    assert names(tmp_path / "runs" / "a-cpu-seed0") == kept[: 2 + weights]
     done = len(steps)
     (outcome,) = go(tiny("a"))
     assert outcome.recorded
