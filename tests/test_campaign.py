@@ -116,7 +116,7 @@ def test_the_plan_begins_with_what_is_worth_most(budget):
     assert [recipe.replace(seed=1) for recipe in first] == [recipe for recipe in runs if recipe.seed == 1]
 
     def worth(recipe: Recipe) -> tuple[bool, int]:
-        kinds = (re.search(r"\.(modern|best)$", recipe.name), recipe.name.startswith("ablation."),
+        kinds = (re.search(r"\.(modern|best|small)$", recipe.name), recipe.name.startswith("ablation."),
                  ".published" in recipe.name)  # fmt: skip
         assert sum(map(bool, kinds)) == 1
         return recipe.dataset != "cifar10", [bool(kind) for kind in kinds].index(True)

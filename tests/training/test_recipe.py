@@ -195,15 +195,15 @@ def test_a_network_without_a_recipe_has_the_defaults_in_both_budgets():
 
 # --- The package's recipes -------------------------------------------------------------------------------------------
 
-BEST = "vgg-style-bn.best"
+BEST, SMALL = "vgg-style-bn.best", "vgg-style-bn.small"
 S3_SETTINGS = {"": (1e-2, "plateau"), "-1e-3": (1e-3, "constant"), "-1e-4": (1e-4, "constant")}
 SYSTEMS = ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn", "alexnet-cifar-5x5",
            "alexnet-cifar-5x5-lrn"]  # fmt: skip
 
 
 def test_every_network_of_the_write_ups_has_its_recipes_and_there_is_no_other():
-    """And S3 its three settings, for CIFAR-10 and CIFAR-100, and the family one that may be of another width."""
-    expected = {f"{name}.{kind}" for name in SYSTEMS for kind in ("published", "modern")} | {BEST}
+    """And S3 its three settings, for CIFAR-10 and CIFAR-100; and the family a best and a small one, of other widths."""
+    expected = {f"{name}.{kind}" for name in SYSTEMS for kind in ("published", "modern")} | {BEST, SMALL}
     expected |= {f"alexnet-cifar-5x5.published{s}{data}" for s in S3_SETTINGS for data in ("", "-cifar100")}
     assert set(list_recipes()) == expected
 
@@ -247,6 +247,8 @@ def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_pictures(nam
         assert model.classifier[-1].weight.shape == (100, 4096)
     elif name == BEST:
         assert count <= 60_000_000
+    elif name == SMALL:
+        assert 2 * len(torch.nn.utils.parameters_to_vector(model.state_dict().values())) < 1_000_000  # bytes of fp16
     else:
         assert count == MODELS[recipe.model].parameters
     if budget == "full":  # what the file says of it
