@@ -122,7 +122,7 @@ def test_the_plan_begins_with_what_is_worth_most(budget):
         return recipe.dataset != "cifar10", [bool(kind) for kind in kinds].index(True)
 
     assert [worth(recipe) for recipe in first] == sorted(worth(recipe) for recipe in first)
-    assert Counter(worth(recipe) for recipe in first)[False, 0] == 9  # the networks of the table, the best and the small one
+    assert Counter(worth(recipe) for recipe in first)[False, 0] == 9  # the table, the best, the small one
     assert Counter(recipe.dataset for recipe in first)["cifar100"] == 3
 
 
