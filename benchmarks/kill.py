@@ -204,13 +204,13 @@ def without_times(value: Any) -> Any:
 
 
 def same_end(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same finished run and nothing else: weights to the bit, record but for times."""
-    names = {"record.json", "weights.safetensors"}
+    """Whether two folders hold the same finished run and nothing else: to the bit, but for the record's times."""
+    files = ("weights.safetensors", "predictions.npy")
+    names = {"record.json", *files}
     if any({path.name for path in out.iterdir()} != names for out in (one, other)):
         return False
     records = [without_times(json.loads((out / "record.json").read_text())) for out in (one, other)]
-    weights = [(out / "weights.safetensors").read_bytes() for out in (one, other)]
-    return records[0] == records[1] and weights[0] == weights[1]
+    return records[0] == records[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
 
 
 def kill_again_and_again(
