@@ -549,3 +549,11 @@ def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, mo
     assert (found["name"], found["fingerprint"], found["images"]) == ("cifar10.1", new.fingerprint, 30)
     assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
     assert round(30 * found["accuracy"], 6) % 1 == 0
+
+
+def test_a_reader_who_has_seen_enough_of_the_list_gets_no_traceback():
+    command = [sys.executable, "-m", "benchmarks.campaign", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as head does, only sooner
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""
