@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -218,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
             for recipe in recipes:
                 state = "recorded" if is_recorded(recipe, options.records) else "to do"
                 print(f"{state:8}  {recipe.run_name}")
+            sys.stdout.flush()
             return 0
         outcomes = []
         for outcome in campaign(
@@ -237,6 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingStopped as error:
         print(f"campaign: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     print(f"{sum(outcome.recorded for outcome in outcomes)} of {len(outcomes)} runs are recorded in {options.records}")
     return 0
 

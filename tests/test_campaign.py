@@ -197,10 +197,8 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
         accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
         assert outcome.result == accuracies
         assert is_recorded(recipe, tmp_path / "records")
-        assert names(tmp_path / "runs" / outcome.name) == [
-            "predictions.npy",
-            "record.json",
-        ]  # weights would fill the disk
+        # No weights, which would fill the disk.
+        assert names(tmp_path / "runs" / outcome.name) == ["predictions.npy", "record.json"]
     before = [path.read_bytes() for path in sorted((tmp_path / "records").iterdir())]
     assert len(steps) == 16
     assert go(*recipes) == [Outcome(outcome.name, "recorded before", True) for outcome in outcomes]
@@ -284,10 +282,8 @@ def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, s
     record = tmp_path / "records" / "a-cpu-seed0.json"
     before = record.read_bytes()
     record.unlink()
-    assert (
-        names(tmp_path / "runs" / "a-cpu-seed0")
-        == ["predictions.npy", "record.json", "weights.safetensors"][: 2 + weights]
-    )
+    kept = ["predictions.npy", "record.json", "weights.safetensors"]
+    assert names(tmp_path / "runs" / "a-cpu-seed0") == kept[: 2 + weights]
     done = len(steps)
     (outcome,) = go(tiny("a"))
     assert outcome.recorded
@@ -555,3 +551,11 @@ def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, mo
     assert (found["name"], found["fingerprint"], found["images"]) == ("cifar10.1", new.fingerprint, 30)
     assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
     assert round(30 * found["accuracy"], 6) % 1 == 0
+
+
+def test_a_reader_who_has_seen_enough_of_the_list_gets_no_traceback():
+    command = [sys.executable, "-m", "benchmarks.campaign", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as head does, only sooner
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""
