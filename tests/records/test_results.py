@@ -108,8 +108,8 @@ def test_one_s_own_runs_stand_among_the_others(write, finished):
 
 
 def test_published_figures_are_those_of_the_recipe_or_of_its_network():
-    def figure(name, of=published, **changes):
-        recipe = load_recipe(name).replace(**changes)
+    def figure(recipe, of=published, **changes):
+        recipe = load_recipe(recipe).replace(**changes)
         found = of(recipe, recipe.dataset)
         return found.accuracy if found else None
 
@@ -196,7 +196,7 @@ def test_deleting_a_record_changes_the_readme(tmp_path, write, capsys):
     copy = tmp_path / "README.md"
     copy.write_text("before\n<!-- results: written by make results -->\n<!-- end of results -->\nafter\n")
     main(["results", "--write", str(copy), "--records", str(folder)])
-    assert "| mine | two-colours | cpu | – | 82.00 |" in copy.read_text()
+    assert "| mine | cpu | – | 82.00 |" in copy.read_text()
     (folder / "mine-cpu-seed0.json").unlink()
     main(["results", "--write", str(copy), "--records", str(folder)])
     assert capsys.readouterr().out.endswith("has the new table\n")
