@@ -36,8 +36,9 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     """Draw test accuracy against a cost on a logarithmic scale, with the Pareto front of the runs of each budget.
 
     The scale of accuracies is logarithmic in the error, so that half the mistakes are the same distance everywhere.
-    Each network is named at its best recipe, and so is everything on a front; ablations are grey. A published figure
-    is drawn at the cost of our run, to which it is joined; against seconds there is none, for no write-up gives any.
+    Each network is named at its best recipe, and so is everything on a front; ablations are grey. The published
+    figure of a network is drawn at the cost of our best run, to which it is joined; against seconds there is none, for
+    no write-up gives any.
 
     Args:
         rows: of `results_table`. Those that are not measured, or on other pictures than `dataset`, are left out.
@@ -62,16 +63,17 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         for cost, accuracy, row in points:
             ablation = row.recipe.startswith(ABLATION)
             axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
-            if row.published and what != "train_seconds":
-                theirs = row.published.accuracy
-                axes.plot([cost, cost], [accuracy, theirs], color=ORANGE, linewidth=0.8, zorder=1)
-                axes.plot(cost, theirs, "s", color=ORANGE, markerfacecolor="white", markersize=6, zorder=3)
         front = [points[place] for place in pareto_front([(point.cost, point.accuracy) for point in points])]
         axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
         on_front += front
         networks = [point for point in points if not point.row.recipe.startswith(ABLATION)]
         best = {p.row.model: p for p in sorted(networks, key=lambda point: point.accuracy)} | best
         axes.plot([], [], marker, color=BLUE, label=label if points else f"{label}: {NOT_MEASURED}")
+    for cost, accuracy, row in best.values():
+        if row.published and what != "train_seconds":
+            theirs = row.published.accuracy
+            axes.plot([cost, cost], [accuracy, theirs], color=ORANGE, linewidth=0.8, zorder=1)
+            axes.plot(cost, theirs, "s", color=ORANGE, markerfacecolor="white", markersize=6, zorder=3)
     axes.plot([], [], "-", color=GREY, linewidth=1.2, label="Pareto front")
     if what != "train_seconds":
         axes.plot([], [], "s", color=ORANGE, markerfacecolor="white", label="published")
