@@ -11,8 +11,9 @@ class CourseError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """The names in ``known`` closest to ``name``, nearest first, as a phrase for an error: ``a, b or c``.
 
-    All of ``known`` is offered where nothing is close.
+    Where nothing is close all of ``known`` is offered or, of more than a dozen, the three that are least far.
     """
     known = list(known)
-    names = get_close_matches(name, known, n=3, cutoff=0.5) or known
+    least = 0.5 if len(known) <= 12 else 0.0
+    names = get_close_matches(name, known, n=3, cutoff=least) or known
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

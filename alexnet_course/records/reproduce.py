@@ -17,6 +17,7 @@ from alexnet_course.records.fit import check_fit
 from alexnet_course.training.loop import Run, train
 from alexnet_course.training.precision import choose_device
 from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.record import RECORD
 
 FIGURES = ("history", "test_accuracy", "test_loss", "confusion_matrix", "predictions")
 CLOCK = ("seconds", "images_per_second")  # of an epoch; no two runs agree in them
@@ -61,12 +62,15 @@ class Reproduction:
 
 
 def find_record(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
-    """A record by its path, by the folder of its run, or by the name of one of the package's records."""
+    """A record by its path, by the folder of its run, or by its name: one of the package's, or of a run in ``runs/``."""
     path = Path(name)
     if path.is_dir():
-        path = path / "record.json"
+        path = path / RECORD
     elif path.suffix != ".json":
         path = Path(folder) / f"{name}.json"
+        own = Path("runs", name, RECORD)
+        if own.exists() and not path.exists():
+            path = own
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -157,9 +157,10 @@ class Row:
 
     @property
     def command(self) -> str:
-        """What repeats the first run."""
-        short = "" if self.budget == "full" else f" --budget {self.budget}"
-        return f"alexnet-course train {self.recipe}{short}"
+        """What repeats the first run or, where there is none, makes it."""
+        if not self.records:
+            return f"alexnet-course train {self.recipe}"
+        return f"alexnet-course reproduce {Recipe.from_dict(self.records[0]['recipe']).run_name}"
 
     def _mean(self, figure: Callable[[Mapping[str, Any]], float]) -> float | None:
         return statistics.fmean(map(figure, self.records)) if self.records else None
@@ -272,10 +273,11 @@ COLUMNS = (
     Column("recipe", lambda row: row.recipe),
     Column("data set", lambda row: row.dataset),
     Column("budget", lambda row: row.budget if row.records else None),
-    Column("published %", lambda row: row.published, _published, NOT_GIVEN),
     Column("test %", _test, _with_spread),
     Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
     Column("seeds", lambda row: row.seeds),
+    Column("published %", lambda row: row.published, _published, NOT_GIVEN),
+    Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
     Column("validation %", lambda row: row.validation, _percent),
     Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
     Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
@@ -285,20 +287,19 @@ COLUMNS = (
     Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
     Column("images/s", lambda row: row.images_per_second, lambda rate: f"{rate:,.0f}"),
     Column("device", lambda row: row.device),
-    Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
 )
 
 MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
-TEXT_COLUMNS = ("recipe", "data set", "budget", "published %", "test %", "95 % interval", "seeds", "parameters")
+TEXT_COLUMNS = ("recipe", "data set", "budget", "test %", "95 % interval", "seeds", "published %", "parameters")
 README_COLUMNS = (
     "recipe",
     "budget",
-    "published %",
     "test %",
     "95 % interval",
     "seeds",
-    "parameters",
+    "published %",
     "best peer %",
+    "parameters",
 )
 
 

@@ -48,7 +48,7 @@ def test_a_row_is_the_mean_over_its_seeds_and_says_how_they_were_made(write):
     assert (row.epochs, row.training_images, row.side, row.seeds) == (2, 110, 32, 3)
     assert row.parameters == row.records[0]["parameters"]
     assert row.files == [f"mine-cpu-seed{seed}.json" for seed in range(3)]
-    assert row.command == "alexnet-course train mine --budget cpu"
+    assert row.command == "alexnet-course reproduce mine-cpu-seed0"
     assert cell(row, "test %") == "84.00 ± 4.00"
     assert cell(row, "95 % interval") == f"{row.interval[0]:.2f} to {row.interval[1]:.2f}"
 
@@ -65,7 +65,7 @@ def test_short_runs_and_full_ones_are_never_in_one_row(write):
     short, full = row_of(folder, "mine"), row_of(folder, "mine", "full")
     assert (short.test, full.test) == (60, 80)
     assert (short.seeds, full.seeds) == (1, 1)
-    assert full.command == "alexnet-course train mine"
+    assert full.command == "alexnet-course reproduce mine-seed1"
 
 
 def test_what_is_not_measured_says_so(tmp_path):
@@ -76,6 +76,7 @@ def test_what_is_not_measured_says_so(tmp_path):
         assert cell(row, "test %") == cell(row, "wall time") == cell(row, "budget") == NOT_MEASURED
     lrn = row_of(tmp_path, "alexnet-lrn.modern")
     assert cell(lrn, "published %") == "83.42 (S2)"
+    assert lrn.command == "alexnet-course train alexnet-lrn.modern"
     assert (lrn.parameters, cell(lrn, "parameters")) == (MODELS["alexnet-lrn"].parameters, "58,322,314")
 
 
