@@ -62,7 +62,7 @@ class Reproduction:
 
 
 def find_record(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
-    """A record by its path, by the folder of its run, or by its name: one of the package's, or of a run in ``runs/``."""
+    """A record by its path, by the folder of its run, or by its name: one of the package or a run in ``runs/``."""
     path = Path(name)
     if path.is_dir():
         path = path / RECORD
