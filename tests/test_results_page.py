@@ -132,7 +132,7 @@ def test_names_are_escaped(table):
     assert NASTY not in results_page(ROWS)
     assert "b" not in table.tags
     assert table.cells[4][0]["text"] == NASTY
-    assert table.cells[4][-1]["text"] == f"alexnet-course train {NASTY}"
+    assert table.cells[4][-1]["text"] == f"alexnet-course reproduce '{NASTY}-seed0'"
 
 
 def test_the_download_is_the_csv(table):

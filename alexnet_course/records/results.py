@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from torch import nn
@@ -159,8 +160,8 @@ class Row:
     def command(self) -> str:
         """What repeats the first run or, where there is none, makes it."""
         if not self.records:
-            return f"alexnet-course train {self.recipe}"
-        return f"alexnet-course reproduce {Recipe.from_dict(self.records[0]['recipe']).run_name}"
+            return f"alexnet-course train {quote(self.recipe)}"
+        return f"alexnet-course reproduce {quote(Recipe.from_dict(self.records[0]['recipe']).run_name)}"
 
     def _mean(self, figure: Callable[[Mapping[str, Any]], float]) -> float | None:
         return statistics.fmean(map(figure, self.records)) if self.records else None

@@ -141,7 +141,7 @@ def _contradictions(record: Mapping[str, Any], predictions: Predictions) -> Iter
     """Where a record does not say what its predictions say."""
     dataset = record["dataset"]
     classes = dataset["classes"]
-    named = record.get("predictions")
+    named = record["predictions"]
     if named != digest(predictions):
         yield f"its predictions are named {named}, but those beside it are {digest(predictions)}."
     if len(predictions) != dataset["test_images"] or predictions.max(initial=0) >= len(classes):

@@ -90,7 +90,7 @@ def move(record: dict[str, Any], *keys: Any, by: float) -> None:
         (lambda r: r["confusion_matrix"].pop(), "confusion_matrix has the shape (1, 2), for 2 classes"),
         (one_more_right, "its confusion matrix is not that of the predictions beside it, which have 30 of 50 right"),
         (lambda r: r.update(predictions="0" * 32), "its predictions are named 00000000000000000000000000000000, but"),
-        (lambda r: r.pop("predictions"), "its predictions are named None, but those beside it are"),
+        (lambda r: r.pop("predictions"), "'predictions' is a required property"),
         (lambda r: r["history"].pop(), "history has not one entry for each of the recipe's 2 epochs"),
         (lambda r: r["recipe"].update(epochs=3), "history has not one entry for each of the recipe's 3 epochs"),
         (lambda r: move(r, "val_accuracy", by=-0.1), "val_accuracy is "),
