@@ -128,7 +128,7 @@ def make_parser() -> Parser:
         "evaluate the network of a finished run",
         "evaluate runs/cnn4-seed0 --data folder:data/cifar10",
     )
-    sub.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
@@ -282,7 +282,9 @@ def free_folder(folder: Path) -> Path:
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    model, record = load_run(options.run)
+    from alexnet_course.pretrained import list_pretrained, load_pretrained
+
+    model, record = load_pretrained(options.run) if options.run in list_pretrained() else load_run(options.run)
     recipe, trained_on = Recipe.from_dict(record["recipe"]), record["dataset"]
     dataset = load_dataset(options.data or recipe.dataset, "test")
     if list(dataset.classes) != trained_on["classes"]:

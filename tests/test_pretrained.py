@@ -1,6 +1,7 @@
 """Weights that come with the package: what is put in comes out, and nothing else is taken for it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -101,3 +102,20 @@ def test_the_command_puts_them_there_with_their_card(run, kept, monkeypatch, cap
     main([str(run.out)])
     assert (kept / "tiny.md").read_text().startswith("# tiny")
     assert "tiny.safetensors: " in capsys.readouterr().out
+
+
+def test_evaluate_takes_them_by_name(tmp_path, capsys):
+    """On a tree of CIFAR-10's classes, one picture each: the cat and the horse among the package's own photographs."""
+    from alexnet_course.cli import main as command
+    from alexnet_course.data.photos import FOLDER as PHOTOS
+
+    _, record = load_pretrained("vgg-style-bn.small")
+    for name in record["dataset"]["classes"]:
+        place = tmp_path / "test" / name
+        place.mkdir(parents=True)
+        shutil.copy(PHOTOS / f"{name if name in ('cat', 'horse') else 'coffee'}.png", place)
+    shutil.copytree(tmp_path / "test", tmp_path / "train")
+    assert command(["evaluate", "vgg-style-bn.small", "--data", f"folder:{tmp_path}"]) == 0
+    said = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert said["cat"] == said["horse"] == "100.00%"
+    assert said["dog"] == "0.00%"
