@@ -103,8 +103,8 @@ def model_card(record: Mapping[str, Any], size: int) -> str:
         "",
         f"**Accuracy** of the run's own weights on the {dataset['test_images']:,} test pictures: "
         f"{record['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "
-        f"{record['val_accuracy']:.2%}. `alexnet-course evaluate {recipe.name} --data {dataset['name']}` measures that of the "
-        "weights as they are here, rounded to fp16.",
+        f"{record['val_accuracy']:.2%}. `alexnet-course evaluate {recipe.name} --data {dataset['name']}` measures "
+        "that of the weights as they are here, rounded to fp16.",
         "",
         "| class | right |",
         "| --- | ---: |",
