@@ -36,7 +36,8 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     """Draw test accuracy against a cost on a logarithmic scale, with the Pareto front of the runs of each budget.
 
     The scale of accuracies is logarithmic in the error, so that half the mistakes are the same distance everywhere.
-    Each network is named at its best recipe, and so is everything on a front; ablations are grey. The published
+    Each network is named at its best recipe, and so is every recipe on a front; ablations are grey, and named where
+    their network has nothing else. The published
     figure of a network is drawn at the cost of our best run, to which it is joined; against seconds there is none, for
     no write-up gives any.
 
@@ -66,8 +67,8 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         front = [points[place] for place in pareto_front([(point.cost, point.accuracy) for point in points])]
         axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
         on_front += front
-        networks = [point for point in points if not point.row.recipe.startswith(ABLATION)]
-        best = {p.row.model: p for p in sorted(networks, key=lambda point: point.accuracy)} | best
+        rising = sorted(points, key=lambda point: (not point.row.recipe.startswith(ABLATION), point.accuracy))
+        best = {point.row.model: point for point in rising} | best
         axes.plot([], [], marker, color=BLUE, label=label if points else f"{label}: {NOT_MEASURED}")
     for cost, accuracy, row in best.values():
         if row.published and what != "train_seconds":
@@ -83,7 +84,8 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         axes.minorticks_off()
         axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
         return fig
-    names = {(p.cost, p.accuracy): p.row.recipe.removeprefix(ABLATION) for p in on_front}
+    recipes = [point for point in on_front if not point.row.recipe.startswith(ABLATION)]
+    names = {(p.cost, p.accuracy): p.row.recipe for p in recipes}
     _name_points(fig, axes, names | {(p.cost, p.accuracy): model for model, p in best.items()})
     return fig
 
@@ -184,7 +186,7 @@ def learning_curves_of(
             elif runs[0]["budget"] != "full":
                 notes.append(f"{label}: {BUDGETS[runs[0]['budget']][0]}")
         axes.annotate(
-            "\n".join(notes), (0.97, 0.05), xycoords="axes fraction", ha="right", va="bottom", fontsize=9, color=GREY
+            "\n".join(notes), (0.97, 0.42), xycoords="axes fraction", ha="right", va="center", fontsize=9, color=GREY
         )
         axes.set_title(network, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

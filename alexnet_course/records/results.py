@@ -272,14 +272,14 @@ WORDS = ("recipe", "data set", "budget", "device")  # columns that are no number
 
 COLUMNS = (
     Column("recipe", lambda row: row.recipe),
-    Column("data set", lambda row: row.dataset),
-    Column("budget", lambda row: row.budget if row.records else None),
     Column("test %", _test, _with_spread),
     Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
     Column("seeds", lambda row: row.seeds),
     Column("published %", lambda row: row.published, _published, NOT_GIVEN),
     Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
     Column("validation %", lambda row: row.validation, _percent),
+    Column("data set", lambda row: row.dataset),
+    Column("budget", lambda row: row.budget if row.records else None),
     Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
     Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
     Column("epochs", lambda row: row.epochs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -27,8 +28,9 @@ def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **o
 
 def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
     """Train ``run`` to its end and show how it goes."""
-    from tqdm.auto import tqdm
-
+    with warnings.catch_warnings():  # without ipywidgets the bar is text, which needs no word in a notebook
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
     writer = _tensorboard_writer(run) if tensorboard else None
     figure = _LiveFigure() if progress and in_notebook() else None
     recipe, call_before = run.recipe, run.on_step

@@ -197,7 +197,7 @@ def test_deleting_a_record_changes_the_readme(tmp_path, write, capsys):
     copy = tmp_path / "README.md"
     copy.write_text("before\n<!-- results: written by make results -->\n<!-- end of results -->\nafter\n")
     main(["results", "--write", str(copy), "--records", str(folder)])
-    assert "| mine | cpu | – | 82.00 |" in copy.read_text()
+    assert "| mine | cpu | 82.00 |" in copy.read_text()
     (folder / "mine-cpu-seed0.json").unlink()
     main(["results", "--write", str(copy), "--records", str(folder)])
     assert capsys.readouterr().out.endswith("has the new table\n")
