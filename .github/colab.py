@@ -7,6 +7,7 @@ Markdown and exits with 1 where something is wrong. By hand, from outside the ch
 """
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def run_chapter(chapter: Path, folder: str) -> str:
     try:
         client.execute()
     except Exception as error:  # whatever it is, the other chapters are to be run as well
-        return str(error).strip() or type(error).__name__
+        return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__  # without colours
     return ""
 
 
