@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import tomllib
 import warnings
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,8 +28,8 @@ from alexnet_course.recipes import load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records.reproduce import find_record
 from alexnet_course.training import Recipe, Run, TrainingStopped, choose_device, evaluate, load_run, resume, train
-from alexnet_course.training.precision import resolve_precision
-from alexnet_course.training.record import RECORD
+from alexnet_course.training.precision import device_name, resolve_precision
+from alexnet_course.training.record import RECORD, git_commit
 from alexnet_course.training.watching import summary_writer, watch
 
 
@@ -37,6 +39,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
+
+
+class Version(argparse.Action):
+    """argparse's ``version``, but the text, which asks for a GPU, is made only when it is wanted."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(version_text())
+        parser.exit()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,9 +77,31 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"\nalexnet-course: {message}", file=sys.stderr)
 
 
+def version_text() -> str:
+    """The version and what an issue should say of the environment: no folders, no names of people."""
+    lines = {
+        "commit": git_commit() or "none: installed, not a checkout",
+        "Python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": installed_version("torchvision"),
+        "numpy": installed_version("numpy"),
+        "device": device_name(choose_device()),
+        "platform": platform.platform(),
+    }
+    return "\n".join([f"alexnet-course {__version__}", *(f"  {name:<11}  {text}" for name, text in lines.items())])
+
+
+def installed_version(name: str) -> str:
+    """Of a package, without importing it, which takes long; of a broken installation, too."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def make_parser() -> Parser:
     parser = Parser(prog="alexnet-course", description="Look at the course's networks and data, train, evaluate.")
-    parser.add_argument("--version", action="version", version=f"alexnet-course {__version__}")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the environment, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, command: Any, text: str, example: str) -> argparse.ArgumentParser:

@@ -24,7 +24,12 @@ INDEX = "weights.toml"
 
 
 def list_pretrained(folder: str | Path = FOLDER) -> list[str]:
-    """The names that ``load_pretrained`` knows."""
+    """The names that ``load_pretrained`` knows.
+
+    >>> from alexnet_course import list_pretrained
+    >>> list_pretrained()
+    ['vgg-style-bn.small']
+    """
     return list(_index(Path(folder)))
 
 
@@ -33,9 +38,12 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
 
     The record has what its use needs: ``record["dataset"]`` names the classes, in the order of the logits, and the mean
     and standard deviation that pictures must be normalised with. Works offline. Raises ``CourseError`` for a name that
-    there is not, and for weights that are not, to the bit, those that were put into the package. ::
+    there is not, and for weights that are not, to the bit, those that were put into the package.
 
-        model, record = load_pretrained("vgg-style-bn.small")
+    >>> from alexnet_course import load_pretrained
+    >>> model, record = load_pretrained("vgg-style-bn.small")
+    >>> record["dataset"]["name"], record["dataset"]["classes"][3]
+    ('cifar10', 'cat')
     """
     from safetensors.torch import load
 

@@ -50,6 +50,10 @@ def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, 
     All arguments are whole numbers of pixels along that side; ``padding`` is added at both ends.
     Raises CourseError where the result would be less than 1 or an argument is out of range.
     Source: the documentation of ``torch.nn.Conv2d``.
+
+    >>> from alexnet_course import conv_output_size
+    >>> conv_output_size(227, kernel=11, stride=4)  # the paper's first layer
+    55
     """
     limits = {"size": (size, 1), "kernel": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0)}
     for name, (value, least) in {**limits, "dilation": (dilation, 1)}.items():
@@ -88,6 +92,13 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Laye
     ``r += (k − 1)·dilation·jump; jump *= stride`` (Dumoulin and Visin 2016; Araujo et al. 2019), along the height, for
     layers that follow one another in a chain. Raises CourseError where ``input_size`` is not three positive whole
     numbers or the network cannot take it.
+
+    >>> from alexnet_course import build_model, layer_table
+    >>> for layer in layer_table(build_model("lenet5"), (1, 32, 32))[:3]:
+    ...     print(layer.kind, layer.output_shape, layer.parameters)
+    Conv2d (6, 28, 28) 156
+    Tanh (6, 28, 28) 0
+    AvgPool2d (6, 14, 14) 0
     """
     sizes = tuple(input_size)
     if len(sizes) != 3 or not all(isinstance(value, int) and value >= 1 for value in sizes):

@@ -224,14 +224,6 @@ class TestFrontMatter:
         opened = [link for link in links if link.startswith(colab)]
         assert opened == [f"{colab}/blob/{CONFIG['repository']['branch']}/book/{name}.ipynb" for name in CHAPTERS]
 
-    def test_example_of_the_readme_runs(self, capsys):
-        """All but its last part, which trains."""
-        (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-        before, training = example.rsplit("\n\n", 1)
-        exec(before, {})
-        assert "classifier.6 (10,) 40970" in capsys.readouterr().out
-        assert training.startswith("run = train(")
-
     def test_result_of_the_readme_is_the_records(self):
         text = (ROOT / "README.md").read_text(encoding="utf-8")
         (record,) = (r for r in load_records() if r["recipe"]["name"] == "alexnet-cifar-3x3.modern")

@@ -1,6 +1,8 @@
 """The command line as its users meet it: in a process of its own."""
 
 import json
+import platform
+import re
 import shlex
 import shutil
 import signal
@@ -9,11 +11,13 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
 from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
-from alexnet_course.cli import main
+from alexnet_course.cli import installed_version, main
 from alexnet_course.training import Run, load_run
 from alexnet_course.training.checkpoint import RunFolder
 
@@ -171,10 +175,22 @@ def test_every_command_s_help_shows_an_example(command, capsys):
     assert f"example:\n  alexnet-course {command}" in capsys.readouterr().out
 
 
-def test_version(capsys):
-    with pytest.raises(SystemExit):
+def test_version_comes_with_the_environment_that_an_issue_should_name(capsys):
+    with pytest.raises(SystemExit) as stop:
         main(["--version"])
-    assert capsys.readouterr().out == f"alexnet-course {__version__}\n"
+    first, *lines = capsys.readouterr().out.splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert (stop.value.code, first) == (0, f"alexnet-course {__version__}")
+    assert list(said) == ["commit", "Python", "torch", "torchvision", "numpy", "device", "platform"]
+    assert said["Python"] == platform.python_version()
+    assert said["torch"] == torch.__version__  # with what it was built for, +cu130 say
+    assert said["numpy"] == numpy.__version__
+    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|none: installed, not a checkout", said["commit"])
+    assert platform.system() in said["platform"]
+
+
+def test_version_says_what_is_not_installed():
+    assert installed_version("no-such-package") == "not installed"
 
 
 def test_the_installed_command_is_this_one():

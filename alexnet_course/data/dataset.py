@@ -20,6 +20,12 @@ class Dataset:
 
     ``images`` is uint8 of shape N×C×H×W with values 0..255, ``labels`` int64 of shape N with indices into ``classes``.
     Raises ``CourseError`` where the parts do not fit together.
+
+    >>> from alexnet_course import load_dataset
+    >>> pets = load_dataset("doodles", "test").of_classes(["cat", "dog"])
+    >>> train, validation = pets.split_validation(50, seed=0)
+    >>> train
+    Dataset(doodles: 150 pictures of 3×32×32, 2 classes)
     """
 
     images: Tensor

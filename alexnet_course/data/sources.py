@@ -31,6 +31,13 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
     are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Raises ``CourseError``
     for an unknown spec or split, for a tree or download that is not as expected, and without a network. Treat the
     tensors as read-only: ``doodles`` are made once a process, and every call returns the same ones.
+
+    >>> from alexnet_course import load_dataset
+    >>> doodles = load_dataset("doodles", "test")
+    >>> doodles
+    Dataset(doodles: 1,000 pictures of 3×32×32, 10 classes)
+    >>> doodles.images.shape, doodles.images.dtype
+    (torch.Size([1000, 3, 32, 32]), torch.uint8)
     """
     if split not in (None, *SPLITS):
         raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")

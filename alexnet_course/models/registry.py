@@ -150,7 +150,12 @@ OF_THE_COURSE = frozenset(MODELS)
 
 
 def list_models() -> list[str]:
-    """The names that ``build_model`` knows."""
+    """The names that ``build_model`` knows.
+
+    >>> from alexnet_course import list_models
+    >>> "alexnet-2012" in list_models()
+    True
+    """
     return list(MODELS)
 
 
@@ -161,6 +166,12 @@ def build_model(name: str, num_classes: int = 10, **overrides: Any) -> nn.Module
     not including, 1) where there is any, and what the network's class documents for experiments, such as ``hidden``,
     ``width`` (a factor on the channels) and ``batch_norm``. Every network of the course is a ``Network``.
     Raises CourseError for an unknown name or override and for a value out of range.
+
+    >>> import torch
+    >>> from alexnet_course import build_model
+    >>> model = build_model("cnn4", num_classes=3, activation="tanh")
+    >>> model(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 3])
     """
     if name not in MODELS:
         raise CourseError(f"There is no network {name!r}; did you mean {nearest(str(name), MODELS)}, or one of your "
@@ -246,6 +257,14 @@ def register_model(
     To register it again, as a cell of a notebook does that is run twice, is fine, and what it builds now counts. It is
     recognised by its module and its name, so a lambda is another builder each time. Raises CourseError for a name that
     is taken or not lower-case and hyphenated, and for a network that cannot be built or tried.
+
+    >>> from torch import nn
+    >>> from alexnet_course import build_model, register_model
+    >>> def one_layer(num_classes=10, in_channels=3):
+    ...     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 32 * 32, num_classes))
+    >>> register_model("one-layer", one_layer)
+    >>> build_model("one-layer", num_classes=2)[1]
+    Linear(in_features=3072, out_features=2, bias=True)
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise CourseError(f"{name!r} is no name for a network; give one in lower case with hyphens, as in my-network.")

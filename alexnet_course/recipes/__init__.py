@@ -19,7 +19,12 @@ ABLATIONS = FOLDER / "ablations.toml"
 
 
 def list_recipes() -> list[str]:
-    """The names of the recipes that come with the package, but for the ablations."""
+    """The names of the recipes that come with the package, but for the ablations.
+
+    >>> from alexnet_course import list_recipes
+    >>> "alexnet-cifar-3x3.modern" in list_recipes()
+    True
+    """
     return sorted(path.stem for path in FOLDER.glob("*.toml") if path != ABLATIONS)
 
 
@@ -29,6 +34,10 @@ def load_recipe(name: str, budget: str = "full") -> Recipe:
     With ``budget="cpu"`` it is shortened, as its file says, to what a machine without a GPU does in minutes. A
     network's default recipe is ``<network>.modern`` where the package has one, and ``Recipe(model=name)`` otherwise.
     Raises ``CourseError`` with the nearest names where there is nothing of that name.
+
+    >>> from alexnet_course import load_recipe
+    >>> load_recipe("alexnet-cifar-3x3", "cpu").run_name
+    'alexnet-cifar-3x3.modern-cpu-seed0'
     """
     if name.endswith(".toml"):
         return Recipe.from_toml(name, budget)

@@ -38,6 +38,11 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[s
 
     Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` for one that is not of
     the schema's form, or whose recipe, network or pictures are not those that go by their names here.
+
+    >>> from alexnet_course import load_records
+    >>> records = load_records(pattern="alexnet-cifar-3x3.modern-*")
+    >>> {record["dataset"]["name"] for record in records}
+    {'cifar10'}
     """
     from alexnet_course.records.fit import check_fit  # here, because the trainer needs the schema and this the trainer
 

@@ -53,6 +53,13 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
     Only the pictures that one of them alone got right tell them apart; between equally good networks each of these is
     the toss of a coin. Says how sure the difference is for *these two networks*, on other pictures like these; another
     seed would give two other networks. Source: McNemar 1947; Dietterich 1998.
+
+    >>> import numpy as np
+    >>> from alexnet_course.records.compare import mcnemar
+    >>> first = np.repeat([True, True, False, False], [70, 5, 15, 10])  # 75 of 100 right
+    >>> second = np.repeat([True, False, True, False], [70, 5, 15, 10])  # 85 right, all but 5 of the same among them
+    >>> print(mcnemar(first, second))
+    +10.00 ± 8.54 points, p = 0.041 (McNemar's test)
     """
     if first.shape != second.shape or not first.size:
         raise CourseError(f"There are {first.size:,} and {second.size:,} pictures to compare; give the same ones.")
@@ -63,7 +70,12 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
 
 
 def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
-    """Student's paired t-test of accuracies in per cent, one of each recipe a seed; at least two seeds."""
+    """Student's paired t-test of accuracies in per cent, one of each recipe a seed; at least two seeds.
+
+    >>> from alexnet_course.records.compare import paired_over_seeds
+    >>> print(paired_over_seeds([84.0, 84.4, 84.1], [84.9, 85.6, 85.0]))
+    +1.00 ± 0.43 points, p = 0.010 (paired over 3 seeds)
+    """
     differences = np.subtract(second, first)
     count = len(differences)
     spread = float(differences.std(ddof=1)) / math.sqrt(count)

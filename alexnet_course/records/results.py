@@ -175,6 +175,11 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]]
     by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
     of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a network that is not
     registered.
+
+    >>> from alexnet_course import results_table
+    >>> best = results_table()[0]
+    >>> best.dataset, best.seeds >= 1, best.test > 80
+    ('cifar10', True, True)
     """
     groups: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
     for record in [*load_records(folder), *map(dict, more)]:

@@ -36,7 +36,13 @@ class Evaluation:
 
 
 def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for ``correct`` successes out of ``count``; 95 % with the default ``z``."""
+    """Wilson's score interval for ``correct`` successes out of ``count``; 95 % with the default ``z``.
+
+    >>> from alexnet_course.training import wilson_interval
+    >>> low, high = wilson_interval(8000, 10_000)
+    >>> f"{low:.2%} to {high:.2%}"
+    '79.20% to 80.77%'
+    """
     share = correct / count
     centre = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -59,6 +65,13 @@ def evaluate(
     ``mean`` and ``std`` are the normalisation constants of the pictures that the model was *trained* on
     (``run.mean``, ``run.std``). Correct predictions are counted, so a short last batch does not skew the result. The
     model is left in the mode it was in.
+
+    >>> from alexnet_course import evaluate, load_dataset, load_pretrained
+    >>> model, record = load_pretrained("vgg-style-bn.small")
+    >>> doodles = load_dataset("doodles", "test").subset(range(100))
+    >>> result = evaluate(model, doodles, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
+    >>> result.count, len(result.per_class)
+    (100, 10)
     """
     device = next(model.parameters()).device
     loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, device=device)

@@ -553,12 +553,16 @@ def train(recipe: Recipe, **options: Any) -> Run:
     - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
     - ``on_step``: called after every optimiser step.
 
-    torch's global random generator is seeded with the recipe's seed. ::
+    torch's global random generator is seeded with the recipe's seed.
 
-        run = train(Recipe(model="cnn4", epochs=3), out="runs/first")
-        for epoch in run:
-            print(epoch.epoch, epoch.val_accuracy)
-        print(run.record["test_accuracy"])
+    >>> from alexnet_course import Recipe, train
+    >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50))
+    >>> for epoch in run:
+    ...     print(f"epoch {epoch.epoch}: {len(run.history)} done, {0 <= epoch.val_accuracy <= 1}")
+    epoch 1: 1 done, True
+    epoch 2: 2 done, True
+    >>> run.record["dataset"]["test_images"]
+    1000
     """
     return Run(recipe, **options)
 
@@ -567,6 +571,13 @@ def resume(folder: str | Path, **options: Any) -> Run:
     """Go on with the unfinished run in ``folder``; ``options`` are those of ``train``.
 
     Recipe and settings are those that it was started with. ``CourseError`` where there is no unfinished run.
+
+    >>> from alexnet_course import Recipe, resume, train
+    >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50), out="runs/first")
+    >>> next(iter(run)).epoch  # and now the lights go out
+    1
+    >>> [epoch.epoch for epoch in resume("runs/first")]
+    [2]
     """
     plan = read_plan(folder)
     return Run(Recipe.from_dict(plan["recipe"]), out=folder, **{**plan["options"], **options})

@@ -52,6 +52,14 @@ class Recipe:
 
     Rates are for the mean loss over a batch. ``validation_size`` is a share of the training pictures where it is below
     1, a number of pictures otherwise; ``train_size`` is a share of the rest where it is at most 1, a number otherwise.
+
+    >>> from alexnet_course import Recipe
+    >>> recipe = Recipe(model="cnn4", epochs=3)
+    >>> recipe.replace(seed=1).run_name
+    'cnn4-seed1'
+    >>> recipe.replace(epochs=0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    alexnet_course.errors.CourseError: epochs = 0 is out of range; it must be at least 1 and at most 10000; ...
     """
 
     name: str = ""  # what the run is called; the model's name where nothing is given

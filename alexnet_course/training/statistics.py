@@ -16,13 +16,16 @@ MEASURES = ("mean", "std", "zeros", "dead", "gradient", "weight")
 
 
 class LayerStatistics:
-    """Figures of every layer of ``model`` that a ReLU follows, noted after each step of its training. ::
+    """Figures of every layer of ``model`` that a ReLU follows, noted after each step of its training.
 
-        run = train(recipe)
-        with LayerStatistics(run.model) as statistics:
-            run.on_step = statistics.note
-            list(run)
-        statistics["std"]  # one row a step, one column a layer
+    >>> from alexnet_course import Recipe, train
+    >>> from alexnet_course.training import LayerStatistics
+    >>> run = train(Recipe(model="cnn4", epochs=1, batch_size=50, train_size=100, validation_size=50))
+    >>> with LayerStatistics(run.model) as statistics:
+    ...     run.on_step = statistics.note
+    ...     epochs = list(run)
+    >>> statistics["std"].shape  # one row a step, one column a layer
+    torch.Size([2, 3])
 
     The columns are called ``names``: conv1, conv2, … for convolutions, fc1, fc2, … for linear layers. The measures are
 

@@ -15,12 +15,17 @@ def carry_features(source: nn.Module, target: nn.Module) -> None:
 
     The classifiers are left alone, so the networks may have other classes and other linear layers. torchvision's
     AlexNet can be the source of an ``alexnet-owt``. Raises ``CourseError``, and copies nothing, where the layers do not
-    fit one to one. Before a run: ::
+    fit one to one. Before a run:
 
-        run = train(recipe)
-        carry_features(learned.model, run.model)
-        freeze(run.model.features)
-        list(run)
+    >>> from alexnet_course import Recipe, build_model, train
+    >>> from alexnet_course.training import carry_features, freeze
+    >>> learned = build_model("cnn4")  # and trained, say
+    >>> run = train(Recipe(model="cnn4", epochs=1, train_size=100, validation_size=50))
+    >>> carry_features(learned, run.model)
+    >>> freeze(run.model.features)
+    >>> epochs = list(run)
+    >>> bool((learned.features[0].weight == run.model.features[0].weight).all())
+    True
     """
     parts = []
     for role, model in (("source", source), ("target", target)):

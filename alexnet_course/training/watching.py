@@ -20,6 +20,11 @@ def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **o
     With ``progress`` there is a bar on standard error and, in a notebook, a figure of the learning curves that is drawn
     anew after each epoch. ``tensorboard`` writes the figures of each epoch into the folder of the run, for TensorBoard.
     ``options`` are those of ``train``.
+
+    >>> from alexnet_course import Recipe, fit
+    >>> run = fit(Recipe(model="cnn4", epochs=1, train_size=100, validation_size=50), progress=False)
+    >>> len(run.history)
+    1
     """
     if tensorboard:
         summary_writer()

