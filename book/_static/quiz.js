@@ -53,7 +53,9 @@
       question.right = found.dataset.right !== undefined;
       const sign = make("span", { ariaHidden: "true" }, question.right ? "✓ " : "✗ ");
       const word = make("strong", {}, question.right ? "Right. " : "Not right. ");
-      verdict.replaceChildren(sign, word, ...found.querySelector(".quiz-why").cloneNode(true).childNodes);
+      const why = found.querySelector(".quiz-why").cloneNode(true);
+      for (const formula of why.querySelectorAll("[tabindex]")) formula.removeAttribute("tabindex"); // no menu in a copy
+      verdict.replaceChildren(sign, word, ...why.childNodes);
       verdict.className = `quiz-verdict ${question.right ? "quiz-right" : "quiz-wrong"}`;
       onChange();
     }
