@@ -1,0 +1,389 @@
+"""The directives ``{quiz} NAME`` and ``{before-you-start}`` of the chapters.
+
+A quiz is a file ``book/quizzes/NAME.toml`` with five questions. On the page
+they stand as plain HTML that can be read without any script, the solutions
+folded away; ``_static/quiz.js`` adds what is needed to check the answers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from alexnet_course.records import NOT_MEASURED
+
+QUESTIONS = 5  # in each quiz
+FEWEST, MOST = 3, 5  # answers to choose from
+
+
+# --- The file: pure functions ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, and why it is right or wrong. Texts are inline Markdown."""
+
+    why: str
+    right: bool = False
+    text: str = ""
+    """What the reader chooses; empty where a number is asked for."""
+    number: float | None = None
+    """The number; None where there is something to choose."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, which asks to choose an answer or to give a number."""
+
+    text: str
+    answers: tuple[Answer, ...]
+    otherwise: str = ""
+    """Of a number: the explanation for every number that has no own one."""
+    unit: str = ""
+    tolerance: float = 0.0
+    """How far a number may be off."""
+    computed: dict[str, str] = field(default_factory=dict)
+    """Numbers as they are printed, and the Python expressions that the tests
+    (nobody else) evaluate to compare."""
+
+    @property
+    def wants_number(self) -> bool:
+        return self.answers[0].number is not None
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "why": (str,),
+    "otherwise": (str,),
+    "unit": (str,),
+    "right": (bool,),
+    "number": (int, float),
+    "tolerance": (int, float),
+    "computed": (dict,),
+    "answers": (list,),
+}
+QUESTION_KEYS = {"text", "answers", "computed"}
+NUMBER_KEYS = QUESTION_KEYS | {"otherwise", "unit", "tolerance"}
+
+
+def read_quiz(path: Path) -> list[Question]:
+    """The questions of a file.
+
+    Raises ExtensionError with a sentence that says what is wrong with it.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*")))
+        raise ExtensionError(
+            f"There is no quiz {path.stem!r}; write {path.name} or use one of "
+            f"{known or 'none so far'}."
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ExtensionError(f"{path.name} is not TOML: {error}.") from error
+    _check_keys(path.name, values, {"question"}, {"question"})
+    given = values["question"]
+    if not isinstance(given, list) or len(given) != QUESTIONS:
+        count = len(given) if isinstance(given, list) else 1
+        raise ExtensionError(
+            f"{path.name} has {count} questions, but a quiz has {QUESTIONS}; "
+            "each begins with [[question]]."
+        )
+    return [
+        _question(f"{path.name}, question {number}", each)
+        for number, each in enumerate(given, start=1)
+    ]
+
+
+def _question(where: str, values: dict[str, Any]) -> Question:
+    answers = values.get("answers") if isinstance(values, dict) else None
+    if not isinstance(answers, list) or not answers:
+        raise ExtensionError(
+            f"{where} has no answers; each begins with [[question.answers]]."
+        )
+    wants_number = isinstance(answers[0], dict) and "number" in answers[0]
+    kind = "number" if wants_number else "text"
+    for letter, answer in zip(ascii_lowercase, answers, strict=False):
+        here = f"{where}, answer {letter}"
+        _check_keys(here, answer, {kind, "why", "right"}, {kind, "why"})
+    allowed = NUMBER_KEYS if wants_number else QUESTION_KEYS
+    needed = {"text", "otherwise", "computed"} if wants_number else {"text"}
+    _check_keys(where, values, allowed, needed)
+    found = Question(
+        **values | {"answers": tuple(Answer(**each) for each in answers)}
+    )
+    right = sum(answer.right for answer in found.answers)
+    if right != 1:
+        raise ExtensionError(
+            f"{where} has {right or 'no'} right answers, but must have one; "
+            "mark it with `right = true`."
+        )
+    if wants_number:
+        _check_numbers(where, found)
+    elif not FEWEST <= len(answers) <= MOST:
+        raise ExtensionError(
+            f"{where} has {len(answers)} answers, but must have {FEWEST} to "
+            f"{MOST}."
+        )
+    return found
+
+
+def _check_keys(
+    where: str, values: Any, allowed: set[str], needed: set[str]
+) -> None:
+    if not isinstance(values, dict):
+        raise ExtensionError(f"{where} is {values!r}, but must be a table.")
+    for key, value in values.items():
+        if key not in allowed:
+            raise ExtensionError(
+                f"{where} has a key {key!r}, but only "
+                f"{', '.join(sorted(allowed))} can stand there."
+            )
+        kinds = KINDS.get(key, (list, dict))
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        if not isinstance(value, kinds) or wrong_bool:
+            raise ExtensionError(
+                f"{where}: {key} is {value!r}, but must be of type "
+                f"{' or '.join(each.__name__ for each in kinds)}."
+            )
+    for key in sorted(needed):
+        value = values.get(key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise ExtensionError(f"{where} has no {key}; write one.")
+
+
+def _check_numbers(where: str, question: Question) -> None:
+    """Each number is computed, and is told apart from every other one."""
+    seen: list[float] = []
+    for answer in question.answers:
+        assert answer.number is not None
+        if shown(answer.number) not in question.computed:
+            raise ExtensionError(
+                f"{where} does not say how {shown(answer.number)} is computed; "
+                "add it to `computed`."
+            )
+        for other in seen:
+            if abs(other - answer.number) <= 2 * question.tolerance:
+                raise ExtensionError(
+                    f"{where}: {shown(other)} and {shown(answer.number)} are "
+                    "within the tolerance of one another; make it smaller."
+                )
+        seen.append(answer.number)
+
+
+def shown(number: float) -> str:
+    """As the book writes numbers: 9,216 and 0.91."""
+    return f"{number:,}" if math.isfinite(number) else str(number)
+
+
+def running_time(file: Path, page: str) -> str:
+    """What ``timings.csv`` says of ``page``, as a sentence."""
+    here = colab = NOT_MEASURED
+    if file.exists():
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row["Chapter"] == f"{{doc}}`{page}`":
+                    here, colab = row["On your computer"], row["On Colab"]
+    return (
+        f"All cells together: {here} on your computer, with the doodles; "
+        f"{colab} on Colab. Reading takes longer."
+    )
+
+
+# --- The page ----------------------------------------------------------------
+
+
+class Tag(nodes.General, nodes.Element):
+    """An HTML element; in other formats only what is in it."""
+
+
+def tag(
+    kind: str, /, *children: nodes.Node, css: str = "", **attributes: str
+) -> Tag:
+    """``css`` is a class; an attribute's underscores are hyphens in HTML."""
+    named = {key.replace("_", "-"): value for key, value in attributes.items()}
+    return Tag("", *children, tag=kind, attributes=named, classes=css.split())
+
+
+def visit_html(self: Any, node: Tag) -> None:
+    given = {"class": " ".join(node["classes"])} | node["attributes"]
+    words = [f' {key}="{escape(given[key])}"' for key in given if given[key]]
+    self.body.append(f"<{node['tag']}{''.join(words)}>")
+
+
+def depart_html(self: Any, node: Tag) -> None:
+    if node["tag"] != "input":
+        self.body.append(f"</{node['tag']}>")
+
+
+def visit_other(self: Any, node: Tag) -> None:
+    pass
+
+
+def depart_latex(self: Any, node: Tag) -> None:
+    if node["tag"] in ("legend", "label", "summary", "li"):
+        self.body.append("\n\n")
+
+
+class Quiz(SphinxDirective):
+    """``{quiz} NAME``: the questions of ``quizzes/NAME.toml``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        path = Path(self.env.srcdir, "quizzes", f"{name}.toml")
+        self.env.note_dependency(str(path))
+        children: list[nodes.Node] = []
+        for number, question in enumerate(read_quiz(path), start=1):
+            place = f"quiz-{name}-{number}"
+            children += [
+                self.question(question, number, place),
+                self.solution(question, number),
+            ]
+        return [tag("div", *children, css="quiz")]
+
+    def inline(self, text: str, css: str = "quiz-text") -> nodes.inline:
+        """Markdown without blocks, in a span."""
+        found, messages = self.state.inline_text(text, self.lineno)
+        return nodes.inline("", "", *found, *messages, classes=[css])
+
+    def question(self, question: Question, number: int, place: str) -> Tag:
+        heading = nodes.strong("", f"Question {number} of {QUESTIONS}. ")
+        legend = tag("legend", heading, self.inline(question.text))
+        if question.wants_number:
+            kind = {"data_tolerance": str(question.tolerance)}
+            rows = [self.number_field(question, place)]
+        else:
+            kind = {}
+            rows = [
+                self.choice(answer, letter, place)
+                for letter, answer in letters(question)
+            ]
+        return tag("fieldset", legend, *rows, css="quiz-question", **kind)
+
+    def choice(self, answer: Answer, letter: str, place: str) -> Tag:
+        here = f"{place}-{letter}"
+        button = tag("input", type="radio", name=place, id=here, value=letter)
+        text = self.inline(answer.text)
+        label = tag("label", nodes.inline("", f"({letter}) "), text)
+        label["attributes"]["for"] = here
+        return tag("div", button, label, css="quiz-answer")
+
+    def number_field(self, question: Question, place: str) -> Tag:
+        unit = f" ({question.unit})" if question.unit else ""
+        label = tag("label", nodes.Text(f"Your answer{unit}: "))
+        label["attributes"]["for"] = place
+        entry = tag(
+            "input",
+            type="text",
+            inputmode="decimal",
+            autocomplete="off",
+            id=place,
+        )
+        return tag("div", label, entry, css="quiz-answer")
+
+    def solution(self, question: Question, number: int) -> Tag:
+        """Each answer with its explanation; the script takes them from here."""
+        rows = []
+        for letter, answer in letters(question):
+            if answer.number is None:
+                name, key = f"({letter})", {"data_answer": letter}
+            else:
+                name, key = (
+                    shown(answer.number),
+                    {"data_answer": str(answer.number)},
+                )
+            rows.append(self.explanation(name, answer.right, answer.why, key))
+        if question.otherwise:
+            why = question.otherwise
+            rows.append(self.explanation("Any other number", False, why, {}))
+        summary = tag("summary", nodes.Text(f"Solution of question {number}"))
+        return tag("details", summary, tag("ul", *rows), css="quiz-solution")
+
+    def explanation(
+        self, name: str, right: bool, why: str, key: dict[str, str]
+    ) -> Tag:
+        """A list item: "(b) is right: ..."."""
+        verdict = nodes.strong(
+            "", f"{name} is {'right' if right else 'wrong'}: "
+        )
+        mark = {"data_right": "yes"} if right else {}
+        text = self.inline(why, "quiz-why")
+        return tag("li", verdict, text, **key, **mark)
+
+
+def letters(question: Question) -> Iterable[tuple[str, Answer]]:
+    return zip(ascii_lowercase, question.answers, strict=False)
+
+
+class BeforeYouStart(SphinxDirective):
+    """``{before-you-start}``: what a page needs, gives and takes.
+
+    The option ``needs`` is inline Markdown, the body a list of what the
+    reader will be able to do. The time is that of ``timings.csv``.
+    """
+
+    has_content = True
+    option_spec = {"needs": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        needs = self.options.get("needs")
+        if not needs or not "".join(self.content).strip():
+            raise ExtensionError(
+                f"before-you-start in {self.env.docname} says not all: write "
+                ":needs: and, below it, a list of what the reader will be able "
+                "to do."
+            )
+        timings = Path(self.env.srcdir, "timings.csv")
+        self.env.note_dependency(str(timings))
+        goals = nodes.definition()
+        self.state.nested_parse(
+            StringList(self.content), self.content_offset, goals
+        )
+        wanted, messages = self.state.inline_text(needs, self.lineno)
+        time = nodes.Text(running_time(timings, self.env.docname))
+        rows = {
+            "What you need": paragraph(*wanted, *messages),
+            "What you will be able to do": goals,
+            "Time": paragraph(time),
+        }
+        items = [
+            nodes.definition_list_item("", nodes.term("", head), body)
+            for head, body in rows.items()
+        ]
+        box = nodes.admonition(classes=["before-you-start"])
+        box += [
+            nodes.title("", "Before you start"),
+            nodes.definition_list("", *items),
+        ]
+        return [box]
+
+
+def paragraph(*children: nodes.Node) -> nodes.definition:
+    return nodes.definition("", nodes.paragraph("", "", *children))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_node(
+        Tag,
+        html=(visit_html, depart_html),
+        latex=(visit_other, depart_latex),
+    )
+    app.add_directive("quiz", Quiz)
+    app.add_directive("before-you-start", BeforeYouStart)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
