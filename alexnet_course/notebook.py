@@ -1,8 +1,9 @@
-"""What chapters need of the place they run in: the profile, and numbers for the text."""
+"""What chapters need of the place they run in: the profile, numbers for the text, and a look at an answer."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,3 +31,21 @@ def glue(name: str, value: Any) -> None:
     except ImportError:
         return
     myst_glue(name, value, display=False)
+
+
+def attempt(check: Callable[[], object]) -> None:
+    """Whether what stands in an exercise's cell is an answer: prints ``right``, or ``not yet:`` and why.
+
+    ``check`` looks at the answer with assertions. An answer that is not there yet stops nothing.
+
+    >>> from alexnet_course.notebook import attempt
+    >>> attempt(lambda: 1 / 0)
+    not yet: division by zero
+    """
+    try:
+        check()
+    except Exception as error:  # whatever an unfinished answer can run into
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        print(f"not yet: {reason}")
+    else:
+        print("right")

@@ -174,16 +174,26 @@ class TestCode:
 
 class TestExercises:
     @each_chapter
-    def test_are_followed_by_a_solution_that_runs(self, name):
-        """After an exercise comes, at most, a folded text; then folded code."""
+    def test_have_a_start_that_fails_its_check_and_a_solution_that_passes(self, name):
+        """After an exercise come code to begin with, its check and, folded, perhaps a text, then code.
+
+        nbval runs all of it: the stored output of the check is that of the start, and the solution calls the check.
+        """
         all_cells = NOTEBOOKS[name]["cells"]
         for place, cell in enumerate(all_cells):
             if ":class: exercise" not in source(cell):
                 continue
-            after = [c for c in all_cells[place + 1 : place + 3] if "{dropdown} Solution" not in source(c)]
-            assert after, source(cell)
-            assert after[0]["cell_type"] == "code", source(cell)
-            assert "hide-cell" in tags(after[0]), source(cell)
+            assert "{dropdown} Solution" not in source(cell), "the solution in words comes after the check"
+            start, check, *after = all_cells[place + 1 : place + 5]
+            solution = next(c for c in after if "{dropdown} Solution" not in source(c))
+            assert [c["cell_type"] for c in (start, check, solution)] == ["code"] * 3, source(cell)
+            assert not tags(start), source(start)
+            assert tags(check) == {"hide-input"}, source(check)
+            [look] = re.findall(r"^attempt\((check_\w+)\)$", source(check), re.MULTILINE)
+            assert look in definitions(ast.parse(source(check)).body), source(check)
+            assert "".join(map(text_of, check["outputs"])).startswith("not yet: "), source(check)
+            assert "hide-cell" in tags(solution), source(solution)
+            assert re.search(rf"^{look}\(\)$", source(solution), re.MULTILINE), source(solution)
 
     def test_there_are_enough(self):
         exercises = [cell for cell in cells("02-shapes", "markdown") if ":class: exercise" in source(cell)]

@@ -7,7 +7,7 @@ import pytest
 
 import alexnet_course
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.notebook import PROFILE_VARIABLE, glue, profile
+from alexnet_course.notebook import PROFILE_VARIABLE, attempt, glue, profile
 
 
 def test_the_public_names_are_there():
@@ -49,3 +49,24 @@ def test_nearest_names_what_is_close_and_everything_where_nothing_is():
     assert nearest("zzz", ["a", "b", "c"]) == "a, b or c"
     many = [f"record-{number}" for number in range(50)]
     assert nearest("zzz", many).count("record-") == 3
+
+
+def test_attempt_says_what_is_wrong_with_an_answer_and_goes_on(capsys):
+    answer = None
+
+    def check():
+        assert answer is not None, "there is no answer\nyet"
+        assert answer + 1 == 43
+
+    attempt(check)
+    answer = "a"
+    attempt(check)
+    answer = 41
+    attempt(check)
+    answer = 42
+    attempt(check)
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first == "not yet: there is no answer"
+    assert second.startswith("not yet: can only concatenate str")
+    assert third.startswith("not yet: assert")  # pytest's words; plain Python has none, and its name stands there
+    assert fourth == "right"
