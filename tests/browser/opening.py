@@ -40,6 +40,10 @@ def watch(page: Page) -> list[str]:
         if parts.scheme not in ("data", "blob", "file") and parts.hostname != "127.0.0.1":
             complaints.append(f"asks another machine: {request.url}")
 
+    def on_failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the reader was gone before it came
+            complaints.append(f"failed: {request.url}")
+
     def on_response(response: Response) -> None:
         if response.status >= 400:
             complaints.append(f"answered {response.status}: {response.url}")
@@ -47,6 +51,6 @@ def watch(page: Page) -> list[str]:
     page.on("console", on_console)
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("request", on_request)
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+    page.on("requestfailed", on_failed)
     page.on("response", on_response)
     return complaints
