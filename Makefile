@@ -30,7 +30,9 @@ BOOK := _build/html
 CHECKED := _build/.checked
 SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
 
-.PHONY: help setup book serve test execute results lint lock clean
+PDF := _build/alexnet-course.pdf
+
+.PHONY: help setup book pdf serve test execute results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,14 +64,24 @@ $(CHECKED): $(STAMP) $(SOURCES) tests/check_html.py
 	@$(BIN)/python tests/check_html.py $(BOOK)
 	@touch $@
 
+pdf: $(PDF)  ## print the book into _build/alexnet-course.pdf (needs Chromium)
+	@echo "The book is printed: $(CURDIR)/$(PDF)"
+
+$(PDF): $(CHECKED)
+	@echo "Printing the book"
+	@$(BIN)/python book/pdf.py
+
 serve: $(CHECKED)  ## show the book at http://localhost:8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(BOOK) 8000
 
 test execute: export ALEXNET_COURSE_PROFILE := quick
 
-test: $(STAMP)  ## run the unit tests, then every chapter against its stored outputs
-	@$(BIN)/python -m pytest
+test: $(STAMP)  ## run the unit tests, every chapter against its stored outputs, and the book in a browser
+	@$(BIN)/python -m pytest --ignore tests/browser
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+	@$(MAKE) --no-print-directory book
+	@if $(BIN)/python book/pdf.py --can-print; then $(MAKE) --no-print-directory pdf; fi
+	@$(BIN)/python -m pytest -rs tests/browser
 
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
