@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
@@ -86,6 +86,11 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         return fig
     recipes = [point for point in on_front if not point.row.recipe.startswith(ABLATION)]
     names = {(p.cost, p.accuracy): p.row.recipe for p in recipes}
+    low, high = axes.get_xlim()
+    if high < 100 * low:  # powers of ten alone would be too few numbers, and all that lie between them too many
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _name_points(fig, axes, names | {(p.cost, p.accuracy): model for model, p in best.items()})
     return fig
 

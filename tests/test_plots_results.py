@@ -128,6 +128,15 @@ class TestAccuracyAgainst:
         places = axes.transData.transform([(1000, accuracy) for accuracy in (60, 80, 90, 95)])[:, 1]
         assert np.diff(places) == pytest.approx([places[1] - places[0]] * 3)
 
+    def test_costs_that_lie_close_together_have_enough_numbers(self):
+        close = [make_row(f"network-{k}.modern", 80 + k, parameters=2000 * (k + 1)) for k in range(3)]
+        for rows, wanted in ((close, {"2,000", "5,000"}), (self.ROWS, {"$\\mathdefault{10^{3}}$"})):
+            figure = plots_results.accuracy_against(rows, "parameters")
+            figure.draw_without_rendering()
+            shown = {label.get_text() for label in figure.axes[0].get_xticklabels()}
+            assert wanted <= shown
+            assert not any(label.get_text() for label in figure.axes[0].get_xticklabels(minor=True))
+
     def test_says_where_nothing_is_measured(self):
         figure = plots_results.accuracy_against([make_row("never.modern")], "parameters")
         assert written(figure.axes[0]) == ["not measured"]
