@@ -14,6 +14,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Where nothing is close all of ``known`` is offered or, of more than a dozen, the three that are least far.
     """
     known = list(known)
-    least = 0.5 if len(known) <= 12 else 0.0
-    names = get_close_matches(name, known, n=3, cutoff=least) or known
+    far = get_close_matches(name, known, n=3, cutoff=0.0) if len(known) > 12 else known
+    names = get_close_matches(name, known, n=3, cutoff=0.5) or far
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
