@@ -83,7 +83,8 @@ def find_browser() -> str | None:
 
 def build_one_page() -> None:
     """Render all chapters into ``PAGE``."""
-    command = [sys.executable, "-m", "jupyter_book", "build", "book"]
+    tool = Path(sys.executable).with_name("jupyter-book")
+    command = [str(tool), "build", "book"]
     command += ["--config", "_config.yml", "--path-output", "."]
     command += ["--builder", "singlehtml", "--quiet"]
     shutil.rmtree(PAGE.parent, ignore_errors=True)
