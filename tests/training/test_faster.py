@@ -635,14 +635,13 @@ page_faults()
 print(page_faults())
 keep_freed_memory()
 page_faults()
-print(page_faults())
+print(min(page_faults() for _ in range(5)))  # now and then one finds its place taken and is given another
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     # 64 MB are 32 pages even where the system hands out large ones of 2 MB.
     assert before >= 8 * 64 * 2**20 / max(resource.getpagesize(), 2 * 2**20)
-    # Now and then one of the eight finds its place taken and is given another.
-    assert after < before / 4
+    assert after < before / 20
 
 
 def test_memory_can_be_kept_twice_and_where_there_is_nothing_to_tell(monkeypatch):
