@@ -85,7 +85,9 @@ ONE_OF_EACH_COLOUR = """() => {
     seen.add(kind);
   }
 }"""
-# Without preload, for which axe would fetch style sheets anew, some from a wrong place.
+# What unfolds fades in, and text that is half there has too little contrast; so axe looks when that is over. Without
+# preload, for which it would fetch style sheets anew, some from a wrong place.
+SETTLED = "() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished))"
 AXE = """async () => (await axe.run({ resultTypes: ["violations"], preload: false })).violations
   .filter((violation) => ["serious", "critical"].includes(violation.impact))
   .flatMap((violation) => violation.nodes.map((node) => `${violation.id}: ${node.target} ${node.html.slice(0, 120)}`))
@@ -112,6 +114,7 @@ class Visit:
         if not self.page.evaluate("() => 'axe' in window"):
             self.page.evaluate(ONE_OF_EACH_COLOUR)
             self.page.evaluate(axe_script())
+        self.page.evaluate(SETTLED)
         return self.page.evaluate(AXE)
 
 
