@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,6 @@ def attempt(check: Callable[[], object]) -> None:
         check()
     except Exception as error:  # whatever an unfinished answer can run into
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        print(f"not yet: {reason}")
+        print(textwrap.fill(f"not yet: {reason}", 76))  # what fits on a page of the book
     else:
         print("right")

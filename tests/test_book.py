@@ -263,6 +263,13 @@ def test_every_word_of_the_glossary_is_used():
     assert [term for term in terms if term.lower() not in text] == []
 
 
+def test_every_reference_leads_to_what_it_names():
+    entries = re.split(r"^@", (BOOK / "references.bib").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [entry.splitlines()[0] for entry in entries if not re.search(r"^  (doi|url) *= \{\S+\}", entry, re.M)] == []
+    # Whoever moves a page keeps its DOI; preprints have one, too.
+    assert [entry.splitlines()[0] for entry in entries if re.search(r"arxiv\.org|^  eprint", entry, re.M)] == []
+
+
 def test_every_reference_is_cited():
     keys = re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
     texts = [source(cell) for name in CHAPTERS for cell in cells(name, "markdown")]

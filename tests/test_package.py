@@ -70,3 +70,13 @@ def test_attempt_says_what_is_wrong_with_an_answer_and_goes_on(capsys):
     assert second.startswith("not yet: can only concatenate str")
     assert third.startswith("not yet: assert")  # pytest's words; plain Python has none, and its name stands there
     assert fourth == "right"
+
+
+def test_attempt_fits_on_a_page_of_the_book(capsys):
+    def check():
+        raise AssertionError("too " + "very " * 30 + "long")
+
+    attempt(check)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) < 80
