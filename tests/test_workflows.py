@@ -147,13 +147,29 @@ class TestVersions:
         assert f"tag v{PROJECT['version']}" in bad.stdout
 
 
-@pytest.fixture(scope="module")
-def colab() -> ModuleType:
-    """The script that the workflow runs in Colab's image."""
-    spec = importlib.util.spec_from_file_location("colab", GITHUB / "colab.py")
+def script(name: str) -> ModuleType:
+    """A script that the workflows run."""
+    spec = importlib.util.spec_from_file_location(name, GITHUB / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_readme_of_the_index_leads_into_the_repository():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    new = script("readme").for_the_index(text, "v1.2.3", REPOSITORY)
+    links = re.findall(r"(!?)\[[^]]*\]\((\S+?)\)", new)
+    assert len(links) > 10
+    assert [link for _, link in links if not link.startswith("https://")] == []
+    assert ("!", f"{REPOSITORY}/raw/v1.2.3/book/alexnet.png") in links
+    files = [link for _, link in links if "/v1.2.3/" in link]
+    assert [link for link in files if not (ROOT / link.split("/v1.2.3/")[1]).exists()] == []
+    assert script("readme").for_the_index(new, "v1.2.3", REPOSITORY) == new
+
+
+@pytest.fixture(scope="module")
+def colab() -> ModuleType:
+    return script("colab")
 
 
 class TestColab:
