@@ -16,7 +16,9 @@ LINK = re.compile(r"(!?)(\[[^]]*\])\((?![a-z]+:|#)([^)]+)\)")  # an image, or a 
 
 def for_the_index(text: str, tag: str, repository: str) -> str:
     """``text`` with the address of each file at ``tag``: GitHub's page of it, or for an image the file itself."""
-    return LINK.sub(lambda link: f"{link[1]}{link[2]}({repository}/{'raw' if link[1] else 'blob'}/{tag}/{link[3]})", text)
+    return LINK.sub(
+        lambda link: f"{link[1]}{link[2]}({repository}/{'raw' if link[1] else 'blob'}/{tag}/{link[3]})", text
+    )
 
 
 if __name__ == "__main__":
