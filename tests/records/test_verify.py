@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from alexnet_course.cli import main
+from alexnet_course.data import load_dataset
 from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER, load_records, predictions
-from alexnet_course.records.predictions import LABELS, digest, labels_of, load_predictions, save_predictions
+from alexnet_course.records.predictions import (
+    LABELS,
+    digest,
+    labels_of,
+    load_predictions,
+    save_predictions,
+    stored_labels,
+)
 from alexnet_course.records.verify import verify, verify_record
 from alexnet_course.training.evaluation import wilson_interval
 
@@ -188,8 +196,10 @@ def test_every_committed_record_fits(monkeypatch):
     assert verify(FOLDER) == []
 
 
-def test_the_kept_labels_are_a_thousand_of_each_class_of_cifar_10(monkeypatch):
+def test_the_kept_labels_are_those_of_the_test_pictures_of_cifar_10_and_of_doodles(monkeypatch):
     monkeypatch.setattr(predictions, "LABELS", LABELS)
-    (path,) = LABELS.iterdir()
-    assert KNOWN_FINGERPRINTS[path.stem] == "cifar10"
-    assert np.bincount(load_predictions(path)).tolist() == [1000] * 10
+    doodles = load_dataset("doodles", "test")
+    (cifar10,) = (path.stem for path in LABELS.iterdir() if path.stem != doodles.fingerprint)
+    assert KNOWN_FINGERPRINTS[cifar10] == "cifar10"
+    assert np.bincount(stored_labels(cifar10)).tolist() == [1000] * 10
+    assert stored_labels(doodles.fingerprint).tolist() == labels_of(doodles).tolist()
