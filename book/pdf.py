@@ -33,7 +33,8 @@ NUMBER = f'<div style="{SMALL}center"><span class="pageNumber"></span></div>'
 # and chapters are headings below the front page's. Each chapter's names get the
 # chapter's number, its headings go up by one; links to references, which carry
 # the name of a file, lead to the place itself. A listing with longer lines than
-# the 94 that there is room for is set smaller, down to a readable size.
+# the 94 that there is room for is set smaller, down to a readable size; a short
+# one stays on one page.
 MAKE_ONE = """async () => {
   const references = Object.fromEntries(
     [...document.querySelectorAll("div.citation")].map((e) => [e.id, e]));
@@ -70,6 +71,8 @@ MAKE_ONE = """async () => {
     const lines = pre.textContent.split("\\n").map((line) => line.length);
     const longest = Math.min(Math.max(...lines), 140);
     if (longest > 94) pre.style.fontSize = `${(8 * 94) / longest}pt`;
+    if (lines.length < 10)
+      pre.style.setProperty("break-inside", "avoid", "important");
   }
   await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => image.decode()));

@@ -86,4 +86,4 @@ def test_results_lie_on_their_side_with_heads_on_each_page(pdf, texts):
 def test_explorer_is_on_one_page(texts):
     (text,) = [text for text in texts if "To scale: height and depth" in text]
     assert "In all" in text
-    assert "Receptive field and jump in pixels" in text
+    assert "jump in pixels of the input" in text
