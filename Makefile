@@ -32,7 +32,7 @@ SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.p
 
 PDF := _build/alexnet-course.pdf
 
-.PHONY: help setup book pdf serve test execute results lint lock clean
+.PHONY: help setup book pdf serve test execute formulas results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ test: $(STAMP)  ## run the unit tests, every chapter against its stored outputs,
 
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
+
+formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromium)
+	@$(BIN)/python book/formulas.py
 
 results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
 	@$(BIN)/alexnet-course results --write README.md

@@ -32,7 +32,9 @@ NUMBER = f'<div style="{SMALL}center"><span class="pageNumber"></span></div>'
 # On one page, places of different chapters have the same name ("exercises"),
 # and chapters are headings below the front page's. Each chapter's names get the
 # chapter's number, its headings go up by one; links to references, which carry
-# the name of a file, lead to the place itself.
+# the name of a file, lead to the place itself. A listing with longer lines than
+# the 94 that there is room for is set smaller, down to a readable size; a short
+# one stays on one page.
 MAKE_ONE = """async () => {
   const references = Object.fromEntries(
     [...document.querySelectorAll("div.citation")].map((e) => [e.id, e]));
@@ -65,6 +67,13 @@ MAKE_ONE = """async () => {
   }
   for (const details of document.querySelectorAll("details"))
     details.open = true;
+  for (const pre of document.querySelectorAll("article pre")) {
+    const lines = pre.textContent.split("\\n").map((line) => line.length);
+    const longest = Math.min(Math.max(...lines), 140);
+    if (longest > 94) pre.style.fontSize = `${(8 * 94) / longest}pt`;
+    if (lines.length < 10)
+      pre.style.setProperty("break-inside", "avoid", "important");
+  }
   await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => image.decode()));
   await document.fonts.ready;
@@ -105,6 +114,7 @@ def print_to(pdf: Path, browser: str) -> None:
         page.pdf(
             path=pdf,
             format="A4",
+            prefer_css_page_size=True,  # a wide table lies on its side
             outline=True,
             tagged=True,
             print_background=True,
@@ -131,7 +141,7 @@ def name_outline(pdf: Path, headings: list[str]) -> None:
     from pypdf import PdfWriter
     from pypdf.generic import NameObject, TextStringObject
 
-    writer = PdfWriter(clone_from=pdf)
+    writer = PdfWriter(pdf, incremental=True)  # keeps what is compressed
     entries = []
 
     def walk(entry: Any) -> None:

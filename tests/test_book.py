@@ -3,6 +3,7 @@
 import ast
 import base64
 import csv
+import io
 import json
 import re
 import tomllib
@@ -14,6 +15,7 @@ import check_html
 import pytest
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
+from PIL import Image
 
 import alexnet_course
 from alexnet_course.records import load_records
@@ -127,7 +129,10 @@ class TestFigures:
             assert pictures <= {"image/png"}, source(cell)
             assert not any("widget" in mime or "javascript" in mime for mime in mimes), source(cell)
             if pictures:
-                assert base64.b64decode("".join(output["data"]["image/png"])).startswith(b"\x89PNG")
+                png = base64.b64decode("".join(output["data"]["image/png"]))
+                assert png.startswith(b"\x89PNG")
+                with Image.open(io.BytesIO(png)) as picture:
+                    assert picture.mode != "RGBA", "run `make execute`, which stores smaller pictures"
                 shown = cell["metadata"]["mystnb"]
                 assert len(shown["figure"]["caption"]) > 20, source(cell)
                 assert shown["figure"]["name"].startswith("fig-"), source(cell)

@@ -149,7 +149,7 @@ class TestMakefile:
         _, make, _ = machine
         done = make()
         assert done.returncode == 0
-        for target in ("setup", "book", "serve", "test", "execute", "lint", "lock", "clean"):
+        for target in ("setup", "book", "serve", "test", "execute", "formulas", "lint", "lock", "clean"):
             assert re.search(rf"^make {target} +\w", done.stdout, re.MULTILINE), target
 
     def test_without_a_python_that_will_do_says_so_in_one_sentence(self, machine):

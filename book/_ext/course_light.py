@@ -1,18 +1,23 @@
 """What a page of the book does without, so that it is read sooner.
 
 The theme sends four times as much as a page of this book needs: every icon of
-Font Awesome as a script (the style sheet has them already, as a font), the
-index of the search on pages that do not search, MathJax with its menu. The
-pages are changed after they were written; where the theme no longer has what
-is taken out here, the build fails and says so.
+Font Awesome, as a script and as fonts, the index of the search on pages that do
+not search, MathJax for formulas that can be set beforehand, and pictures as
+PNG, which without any loss are half as large as WebP. The pages are changed
+after they were written; where the theme no longer has what is taken out here,
+the build fails and says so.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
@@ -20,6 +25,13 @@ from sphinx.errors import ExtensionError
 
 # MathJax's parts are named in _config.yml; this is what loads them.
 MATHJAX = "mathjax/startup.js"
+# Its work, done once (formulas.py) and stored.
+STORED = Path(__file__).parents[1] / "formulas.json"
+FORMULA = re.compile(
+    r'(<(?:span|div) class="math [^>]*>(?:\s*<span class="eqno">.*?</span>)?)'
+    r"\s*(\\\(.*?\\\)|\\\[.*?\\\])",
+    re.DOTALL,
+)
 
 SCRIPT = r'\s*<script[^>]*\bsrc="(?:[./]*|[^"]*/){}(?:\?[^"]*)?"[^>]*></script>'
 ICONS = SCRIPT.format(r"_static/scripts/fontawesome\.js")
@@ -38,6 +50,19 @@ LIST = (
     '<div class="citation-list">',
 )
 PICTURE = re.compile(r'<img (?=[^>]*\bsrc="(_images/[^"]+)")([^>]*)>')
+PNG = re.compile(r'"(_images/[^"]+)\.png"')
+
+THEME = "styles/pydata-sphinx-theme.css"
+FONTS = "vendor/fontawesome/webfonts"
+# Where the theme names an icon, and where its style sheet says which sign of
+# the font that is.
+ICON = re.compile(r"\bfa-[\w-]+")
+SIGN = re.compile(
+    r"((?:\.fa-[\w-]+:before,)*\.fa-[\w-]+:before)"
+    r'\{content:"(?:\\[^"]+|.)"\}'
+)
+NUMBER = re.compile(r'"\\([0-9a-f]{2,5})"')
+FONT = re.compile(r"(fa-(?:solid-900|brands-400|regular-400))\.woff2")
 
 
 def lighter(page: str, name: str) -> str:
@@ -73,16 +98,95 @@ def pictures_when_seen(page: str, folder: Path) -> str:
     return PICTURE.sub(with_size, page)
 
 
+def with_formulas(page: str, stored: dict[str, str]) -> str:
+    """``page`` with its formulas set, and without MathJax.
+
+    ``stored`` is what MathJax made of each. Where it lacks one, for it is new,
+    the page is left to MathJax.
+    """
+    formulas = {html.unescape(found[1]) for found in FORMULA.findall(page)}
+    if not formulas or not formulas <= stored.keys():
+        return page
+    page = FORMULA.sub(
+        lambda found: found[1] + stored[html.unescape(found[2])], page
+    )
+    page = re.sub(r"\s*<script>window\.MathJax = .*?</script>", "", page)
+    sheet = '<link rel="stylesheet" href="_static/formulas.css" />'
+    return re.sub(SCRIPT.format(MATHJAX), f"\n    {sheet}", page)
+
+
+def pictures_as_webp(page: str, folder: Path) -> str:
+    """``page`` with its PNG pictures as WebP, which shows the same pixels."""
+
+    def smaller(found: re.Match[str]) -> str:
+        with Image.open(folder / f"{found[1]}.png") as picture:
+            picture.save(folder / f"{found[1]}.webp", lossless=True, method=1)
+        return f'"{found[1]}.webp"'
+
+    return PNG.sub(smaller, page)
+
+
+def fewer_icons(folder: Path) -> None:
+    """Leave in the fonts of Font Awesome only what the pages show.
+
+    ``folder`` is the folder of the book, where pages are already written.
+    """
+    static = folder / "_static"
+    sheet = (static / THEME).read_text(encoding="utf-8")
+    if FONT.search(sheet) is None:
+        return  # done before
+    shows = [*folder.glob("*.html"), *static.glob("*.js")]
+    shows += (static / "scripts").glob("*theme.js")
+    used = set(ICON.findall("".join(map(Path.read_text, shows))))
+
+    def kept(found: re.Match[str]) -> str:
+        names = set(ICON.findall(found[1]))
+        return found.group() if names & used else ""
+
+    sheet, count = SIGN.subn(kept, sheet)
+    if count < 1000:
+        raise ExtensionError(
+            f"{THEME} names {count} icons, and not 1000 or more, as when "
+            "course_light.py was written to take out those that no page shows."
+        )
+    (static / THEME).write_text(
+        FONT.sub(r"\1.woff", sheet).replace(
+            '.woff) format("woff2")', '.woff) format("woff")'
+        ),
+        encoding="utf-8",
+    )
+    signs = {
+        int(number, 16)
+        for path in static.rglob("*.css")
+        for number in NUMBER.findall(path.read_text(encoding="utf-8"))
+    }
+    for path in sorted((static / FONTS).glob("*.ttf")):
+        font = TTFont(path, recalcTimestamp=False)
+        subsetter = Subsetter(Options(layout_features=[], drop_tables=["FFTM"]))
+        subsetter.populate(unicodes=signs)
+        subsetter.subset(font)
+        font.flavor = "woff"
+        font.save(path.with_suffix(".woff"))
+
+
 def lighten(app: Sphinx, error: Exception | None) -> None:
     """Change what was written; a page changed before is left as it is."""
     if error is not None or app.builder.name != "html":
         return
     folder = Path(app.outdir)
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    (folder / "_static" / "formulas.css").write_text(
+        "\n".join(stored["styles"]) + "\n", encoding="utf-8"
+    )
     for path in sorted(folder.glob("*.html")):
         page = path.read_text(encoding="utf-8")
         if re.search(ICONS, page):
-            page = pictures_when_seen(lighter(page, path.stem), folder)
+            page = lighter(page, path.stem)
+            page = with_formulas(page, stored["formulas"])
+            page = pictures_as_webp(page, folder)
+            page = pictures_when_seen(page, folder)
             path.write_text(page, encoding="utf-8")
+    fewer_icons(folder)
 
 
 def only_where_there_is_mathematics(

@@ -7,7 +7,6 @@ references) is looked at by ``tests/check_html.py``.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 from collections.abc import Iterator
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PAGES = sorted(path.name for path in BOOK.glob("*.html"))
-HEAVIEST = 1_500_000  # bytes
+HEAVIEST = 1_500_000  # bytes, with nothing compressed on the way
 LONGEST = 1.0  # seconds until a page can be read
-COMPRESSED = {".css", ".html", ".js", ".json", ".svg", ".ttf"}  # by a web server, such as that of GitHub Pages
 DEEP = "receptive field"  # what is searched for, and where it is explained
 EXPLAINED = "02-shapes.html"
 # What Chromium says of an excerpt that it may not read.
@@ -134,12 +132,6 @@ def visit(request: pytest.FixtureRequest, book: Path, browser: Browser, address:
     page.context.close()
 
 
-def weight(files: list[Path]) -> tuple[int, int]:
-    """Bytes of ``files`` as a server that compresses text sends them, and as they are."""
-    sent = [gzip.compress(file.read_bytes(), 6) if file.suffix in COMPRESSED else file.read_bytes() for file in files]
-    return sum(map(len, sent)), sum(file.stat().st_size for file in files)
-
-
 def load_per_core() -> float:
     """How many programs share a core of this machine, on the average of the last minute; at least one."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -161,15 +153,17 @@ class TestPage:
 
     def test_weighs_little(self, visit, book):
         """Its pictures included, which are loaded only as the reader comes to them."""
-        sent, unpacked = weight([book / name for name in visit.asked_for if (book / name).is_file()])
-        print(f"{visit.name}: {sent / 1e6:.2f} MB as sent, {unpacked / 1e6:.2f} MB unpacked")
-        assert sent <= HEAVIEST
+        sizes = {name: (book / name).stat().st_size for name in visit.asked_for if (book / name).is_file()}
+        print(f"{visit.name}: {sum(sizes.values()) / 1e6:.2f} MB")
+        assert sum(sizes.values()) <= HEAVIEST, sorted(sizes, key=sizes.__getitem__)[-8:]
 
     def test_sets_its_mathematics(self, visit):
         count = visit.page.locator("article .math").count()
         assert visit.page.locator("article mjx-container").count() == count
         assert visit.page.locator("mjx-merror, [data-mjx-error]").count() == 0
         assert visit.page.evaluate(UNSET) == []
+        scripts = [name for name in visit.asked_for if "mathjax" in name and name.endswith(".js")]
+        assert scripts == [], "a formula of this page is not stored: `make formulas`"
 
     def test_unfolds_what_is_folded(self, visit):
         assert all(is_open and shows for is_open, shows in visit.page.evaluate(UNFOLD))

@@ -53,7 +53,7 @@ def test_every_page_has_its_number_and_something_else(pdf, texts):
 
 def test_holds_every_figure(pdf):
     shown = sum(pictures(page) for page in pdf.pages)
-    figures = {name for page in BOOK.glob("*.html") for name in re.findall(r"_images/[^\"]+\.png", page.read_text())}
+    figures = {name for page in BOOK.glob("*.html") for name in re.findall(r"_images/[^\"]+\.webp", page.read_text())}
     assert shown >= len(figures) > 20
 
 
@@ -65,3 +65,25 @@ def test_shows_what_is_folded_in_the_book(texts):
         for source in folded:
             first = "".join(source).strip().splitlines()[0]
             assert re.sub(r"\s", "", first) in everything, f"{path.name}: {first}"
+
+
+def test_nothing_is_printed_while_it_fades_in(page):
+    """As solutions once were, too faint to be read."""
+    page.goto("01-paper.html")
+    page.emulate_media(media="print")
+    page.evaluate("() => { for (const details of document.querySelectorAll('details')) details.open = true; }")
+    assert page.evaluate("() => document.getAnimations().length") == 0
+
+
+def test_results_lie_on_their_side_with_heads_on_each_page(pdf, texts):
+    wide = [text for page, text in zip(pdf.pages, texts, strict=True) if page.mediabox.width > page.mediabox.height]
+    assert wide
+    for text in wide:
+        assert "recipe" in text
+        assert "parameters" in text
+
+
+def test_explorer_is_on_one_page(texts):
+    (text,) = [text for text in texts if "To scale: height and depth" in text]
+    assert "In all" in text
+    assert "jump in pixels of the input" in text
