@@ -3,7 +3,7 @@
 The theme sends four times as much as a page of this book needs: every icon of
 Font Awesome, as a script and as fonts, the index of the search on pages that do
 not search, MathJax for formulas that can be set beforehand, and pictures as
-PNG, which without any loss are half as large as WebP. The pages are changed
+PNG, for the same pixels as WebP take half the bytes. The pages are changed
 after they were written; where the theme no longer has what is taken out here,
 the build fails and says so.
 """
