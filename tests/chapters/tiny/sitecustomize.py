@@ -59,7 +59,7 @@ def tiny_run(run: loop.Run, recipe: Recipe, *, device: str = "auto", **options: 
     if device == "cpu":
         real_run(run, recipe, device=device, **options)
         return
-    narrow = NARROW.get(recipe.model, {}) | recipe.model_options
+    narrow = dict(recipe.model_options) | NARROW.get(recipe.model, {})
     recipe = recipe.replace(epochs=min(recipe.epochs, EPOCHS), model_options=narrow)
     with mock.patch.object(loop, "BatchLoader", few_batches):
         real_run(run, recipe, device=device, **options)
@@ -85,7 +85,7 @@ def unplug() -> None:
 
 
 predictions.LABELS = Path(os.environ["ALEXNET_COURSE_TINY_LABELS"])
-KNOWN_FINGERPRINTS |= {path.stem: "cifar10" for path in predictions.LABELS.glob("*.npy")}
+KNOWN_FINGERPRINTS.update((path.stem, "cifar10") for path in predictions.LABELS.glob("*.npy"))
 sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
 loop.Run.__init__ = tiny_run
