@@ -1,0 +1,92 @@
+"""Tiny budgets for a chapter's full profile, and made-up pictures in place of CIFAR.
+
+Python imports a module of this name by itself when it starts. test_full_profile.py puts this folder on the path of a
+chapter's kernel, so it is at work there and in every ``alexnet-course …`` that the chapter calls.
+
+- ``cifar10`` and ``cifar100`` have their 50,000 training pictures, so that sizes, splits and subsets are checked as in
+  earnest; of test pictures, all of which every run looks at, there are only some.
+- A run has a few epochs of a few small batches. Its recipe keeps everything but the epochs and, of the one network
+  that a chapter trains dozens of times, the width.
+- A run that asks for the CPU is left alone: it is as small in the full profile as in the quick one.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from alexnet_course import training
+from alexnet_course.data import Dataset, sources
+from alexnet_course.data.batches import BatchLoader
+from alexnet_course.data.doodles import CLASSES
+from alexnet_course.data.folder import KNOWN_FINGERPRINTS
+from alexnet_course.errors import CourseError
+from alexnet_course.records import predictions
+from alexnet_course.training import Recipe, loop
+
+COUNTS = {"train": 50_000, "test": 200}
+EPOCHS = 5
+BATCHES, BATCH_SIZE = 4, 16
+RANGE_TEST_STEPS = 20
+NARROW = {"vgg-style-bn": {"width": 0.125, "hidden": 64}}
+
+real_run = loop.Run.__init__
+real_range_test = training.lr_range_test
+
+
+@cache
+def made_up(spec: str, split: str) -> Dataset:
+    """Pictures of coarse squares in colours that depend on the class, with noise: a network learns them in seconds."""
+    classes = tuple(f"kind {n}" for n in range(100)) if spec == "cifar100" else CLASSES
+    draw = torch.Generator().manual_seed(len(classes))
+    squares = torch.randint(196, (len(classes), 3, 4, 4), dtype=torch.uint8, generator=draw)
+    draw.manual_seed(COUNTS[split])
+    images = torch.randint(60, (COUNTS[split], 3, 32, 32), dtype=torch.uint8, generator=draw)
+    labels = torch.arange(len(images)) % len(classes)
+    for label, pattern in enumerate(squares.repeat_interleave(8, 2).repeat_interleave(8, 3)):
+        images[labels == label] += pattern
+    dataset = Dataset(images, labels, classes, spec)
+    if spec == "cifar10":  # as the package knows the published ones, so that a run on these can be verified
+        KNOWN_FINGERPRINTS[dataset.fingerprint] = spec
+        predictions.save_predictions(predictions.LABELS / f"{dataset.fingerprint}.npy", predictions.labels_of(dataset))
+    return dataset
+
+
+def tiny_run(run: loop.Run, recipe: Recipe, *, device: str = "auto", **options: Any) -> None:
+    if device == "cpu":
+        real_run(run, recipe, device=device, **options)
+        return
+    narrow = dict(recipe.model_options) | NARROW.get(recipe.model, {})
+    recipe = recipe.replace(epochs=min(recipe.epochs, EPOCHS), model_options=narrow)
+    with mock.patch.object(loop, "BatchLoader", few_batches):
+        real_run(run, recipe, device=device, **options)
+
+
+def few_batches(dataset: Dataset, batch_size: int, *, indices: torch.Tensor, **options: Any) -> BatchLoader:
+    """Of the training or validation pictures, some that are spread over all of them."""
+    some = torch.linspace(0, len(indices) - 1, min(len(indices), BATCHES * BATCH_SIZE)).long()
+    return BatchLoader(dataset, min(batch_size, BATCH_SIZE), indices=indices[some], **options)
+
+
+def tiny_range_test(recipe: Recipe, *, steps: int, **options: Any) -> list[tuple[float, float]]:
+    return real_range_test(recipe, steps=min(steps, RANGE_TEST_STEPS), **options)
+
+
+def unplug() -> None:
+    """From now on, what has not been downloaded before cannot be had."""
+
+    def no_network(*_: object) -> Dataset:
+        raise CourseError("There is no network in this test.")
+
+    sources.load_cifar = sources.load_cifar10_1 = no_network
+
+
+predictions.LABELS = Path(os.environ["ALEXNET_COURSE_TINY_LABELS"])
+KNOWN_FINGERPRINTS.update((path.stem, "cifar10") for path in predictions.LABELS.glob("*.npy"))
+sources.load_cifar = lambda spec, split, root: made_up(spec, split)
+sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
+loop.Run.__init__ = tiny_run
+training.lr_range_test = tiny_range_test
