@@ -80,7 +80,7 @@ def test_pictures_as_webp_show_the_same(tmp_path):
 class TestIcons:
     @pytest.fixture
     def folder(self, tmp_path) -> Path:
-        """A page that shows one of 1200 icons, and a style sheet that has a sign of its own."""
+        """A page that shows one of 1200 icons, and a style sheet that has two signs of its own, a number and the sign."""
         fonts = tmp_path / "_static" / course_light.FONTS
         sheet = tmp_path / "_static" / course_light.THEME
         fonts.mkdir(parents=True)
@@ -91,7 +91,7 @@ class TestIcons:
             f'.fa-i{number}:before,.fa-also{number}:before{{content:"\\{number:x}"}}' for number in range(33, 1233)
         )
         source = f'src:url(../{course_light.FONTS}/fa-solid-900.woff2) format("woff2")'
-        sheet.write_text(f'@font-face{{{source}}}{icons}.list:before{{content:"\\2022"}}')
+        sheet.write_text(f'@font-face{{{source}}}{icons}.list:before{{content:"\\2022"}}:root{{--own:"\uf6c5"}}')
         (tmp_path / "page.html").write_text('<i class="fas fa-also66"></i>')
         return tmp_path
 
@@ -102,7 +102,7 @@ class TestIcons:
         assert sheet.count(":before") == 3
         assert 'fa-solid-900.woff) format("woff")' in sheet
         with TTFont(folder / "_static" / course_light.FONTS / "fa-solid-900.woff") as font:
-            assert set(font.getBestCmap()) == {0x42, 0x2022}
+            assert set(font.getBestCmap()) == {0x42, 0x2022, 0xF6C5}
 
     def test_say_so_when_the_theme_has_changed(self, folder):
         sheet = folder / "_static" / course_light.THEME

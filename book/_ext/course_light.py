@@ -62,6 +62,7 @@ SIGN = re.compile(
     r'\{content:"(?:\\[^"]+|.)"\}'
 )
 NUMBER = re.compile(r'"\\([0-9a-f]{2,5})"')
+PRIVATE = re.compile(r"[\ue000-\uf8ff]")  # the signs themselves
 FONT = re.compile(r"(fa-(?:solid-900|brands-400|regular-400))\.woff2")
 
 
@@ -155,11 +156,9 @@ def fewer_icons(folder: Path) -> None:
         ),
         encoding="utf-8",
     )
-    signs = {
-        int(number, 16)
-        for path in static.rglob("*.css")
-        for number in NUMBER.findall(path.read_text(encoding="utf-8"))
-    }
+    sheets = "".join(map(Path.read_text, static.rglob("*.css")))
+    signs = {int(number, 16) for number in NUMBER.findall(sheets)}
+    signs |= {ord(sign) for sign in PRIVATE.findall(sheets)}
     for path in sorted((static / FONTS).glob("*.ttf")):
         font = TTFont(path, recalcTimestamp=False)
         subsetter = Subsetter(Options(layout_features=[], drop_tables=["FFTM"]))
