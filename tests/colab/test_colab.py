@@ -57,7 +57,9 @@ def uv(*arguments: object, text: str = "") -> str:
     program = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if program is None:
         pytest.skip("tests of Colab: uv is not installed; `make setup` installs it")
-    done = subprocess.run([program, *map(str, arguments)], input=text, capture_output=True, text=True, check=False)
+    # Outside of the checkout, whose pyproject.toml tells uv to take the newest of some packages whatever is asked for.
+    outside = tempfile.gettempdir()
+    done = subprocess.run([program, *map(str, arguments)], cwd=outside, input=text, capture_output=True, text=True)
     if re.search(r"Failed to fetch|Network connectivity is disabled", done.stderr):
         pytest.skip("tests of Colab: the package registry cannot be reached")
     assert done.returncode == 0, done.stderr
