@@ -76,9 +76,11 @@ serve: $(CHECKED)  ## show the book at http://localhost:8000
 
 test execute: export ALEXNET_COURSE_PROFILE := quick
 
-test: $(STAMP)  ## run the unit tests, every chapter against its stored outputs, and the book in a browser
-	@$(BIN)/python -m pytest --ignore tests/browser
+test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
+	@$(BIN)/python -m pytest --ignore tests/browser --ignore tests/colab
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+	@echo "Running the chapters with other versions, as on Colab (the first time, PyTorch is a large download)"
+	@$(BIN)/python -m pytest -rs tests/colab
 	@$(MAKE) --no-print-directory book
 	@if $(BIN)/python book/pdf.py --can-print; then $(MAKE) --no-print-directory pdf; fi
 	@$(BIN)/python -m pytest -rs tests/browser

@@ -1,19 +1,19 @@
-"""What a reader does on Colab: install the course as a chapter's first cell does, then run every chapter.
+"""What a reader does on Colab: run the first cell of a chapter, which installs the course, then run every chapter.
 
-Runs in Colab's image (.github/workflows/colab.yml) or in any other environment with Jupyter; prints a report in
-Markdown and exits with 1 where something is wrong. By hand, from outside the checkout, whose package is not meant:
+Runs in Colab's image (.github/workflows/colab.yml) or in any other environment with Jupyter (tests/colab); prints a
+report in Markdown and exits with 1 where something is wrong. By hand, from outside the checkout, whose package is not
+meant:
 
     python3 /path/to/checkout/.github/colab.py [--package /path/to/checkout]
 """
 
 import argparse
+import json
 import re
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,35 @@ BOOK = Path(__file__).resolve().parents[1] / "book"
 COLABS_OWN = ("torch", "torchvision", "numpy", "pandas", "matplotlib")
 CELL_SECONDS = 1200
 
+# What makes a kernel one of Colab's.
+ON_COLAB = 'import sys, types\nsys.modules.setdefault("google.colab", types.ModuleType("google.colab"))'
+# Colab has imported some packages before a reader's first cell. A package that was installed again has another version,
+# another place, or files that are not the same (number and time).
+LOOK = f"""
+import json, os, time
+from importlib import import_module, metadata
 
-def versions() -> dict[str, str]:
-    """The installed versions, read from the disk, so that an installation in another process counts."""
-    return {name: metadata.version(name) for name in COLABS_OWN}
+def look():
+    found = {{}}
+    for name in {COLABS_OWN!r}:
+        file = import_module(name).__file__
+        found[name] = [metadata.version(name), file, os.stat(file).st_ino, os.stat(file).st_mtime_ns]
+    print(json.dumps({{"clock": time.time(), "packages": found}}))
+
+look()
+"""
+COURSE = "import json, alexnet_course, d2l\nprint(json.dumps([alexnet_course.__file__, d2l.__file__]))"
 
 
-def install_commands(chapter: Path, package: str | None) -> list[list[str]]:
-    """The commands of the chapter's first code cell; ``package`` replaces the release of the course in them."""
+def first_cell(chapter: Path, package: str | None) -> str:
+    """The chapter's first code cell, which installs the course; ``package`` replaces the release in it."""
     notebook = nbformat.read(chapter, as_version=4)
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    lines = [line.strip().removeprefix("%") for line in first.source.splitlines() if "%pip" in line]
-    commands = [[sys.executable, "-m", *shlex.split(line)] for line in lines]
-    if package:
-        commands = [[package if "git+" in word else word for word in command] for command in commands]
-    return commands
+    source = next(cell for cell in notebook.cells if cell.cell_type == "code").source
+    return re.sub(r'"alexnet-course @ [^"]*"', lambda _: json.dumps(package), source) if package else source
 
 
-def run_chapter(chapter: Path, folder: str) -> str:
-    """Runs the chapter in ``folder``, without the commands of its first cell; returns the error, or nothing."""
-    notebook: Any = nbformat.read(chapter, as_version=4)
-    next(cell for cell in notebook.cells if cell.cell_type == "code").source = "import sys"
+def execute(notebook: Any, folder: str) -> str:
+    """Runs the notebook in a new kernel in ``folder``; returns the error, or nothing."""
     resources = {"metadata": {"path": folder}}
     client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources)
     try:
@@ -54,36 +62,74 @@ def run_chapter(chapter: Path, folder: str) -> str:
     return ""
 
 
+def written(cells: list[Any], stream: str) -> list[str]:
+    """What each cell wrote to ``stdout`` or to ``stderr``, which notebooks show in red; without those that did not."""
+    outputs = [[output.text for output in cell.outputs if output.get("name") == stream] for cell in cells]
+    return ["".join(texts) for texts in outputs if texts]
+
+
+def install(first: str) -> dict[str, Any]:
+    """Runs the first cell in a kernel of Colab's, and imports the course in the same kernel."""
+    sources = [f"{ON_COLAB}\n{LOOK}", first, "look()", COURSE]
+    notebook: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    with tempfile.TemporaryDirectory() as folder:
+        error = execute(notebook, folder)
+    if error:
+        return {"error": "\n".join([*written(notebook.cells, "stdout"), error])}
+    before, after, course = (json.loads(notebook.cells[place].outputs[0].text) for place in (0, 2, 3))
+    return {
+        "error": "",
+        "seconds": after["clock"] - before["clock"],
+        "before": before["packages"],
+        "after": after["packages"],
+        "course": course,
+    }
+
+
+def run_chapter(chapter: Path) -> dict[str, Any]:
+    """Runs the chapter in a kernel of Colab's, with what is installed."""
+    notebook: Any = nbformat.read(chapter, as_version=4)
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    codes[0].source = ON_COLAB
+    for cell in codes:
+        cell.outputs = []
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        error = execute(notebook, folder)
+    return {"error": error, "seconds": time.perf_counter() - start, "red": written(codes, "stderr")}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", metavar="PATH", help="install this instead of the release")
+    parser.add_argument("--chapters", nargs="*", metavar="NAME", help="run these instead of all")
+    parser.add_argument("--jobs", type=int, default=1, help="run so many chapters at a time")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what was found as JSON as well")
     options = parser.parse_args()
     chapters = sorted(BOOK.glob("*.ipynb"))
-    before = versions()
     print("## The course on Colab\n")
-    start = time.perf_counter()
-    for command in install_commands(chapters[0], options.package):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"`{shlex.join(command[1:])}` failed:\n\n```\n{done.stdout}{done.stderr}```")
-            return 1
-    print(f"Installed in {time.perf_counter() - start:.0f} s.\n")
-    after, failed = versions(), False
-    for name in COLABS_OWN:
-        changed = after[name] != before[name]
-        failed |= changed
-        print(f"- {name} {before[name]}" + (f" **became {after[name]}**" if changed else ""))
-    print()
-    for chapter in chapters:
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            error = run_chapter(chapter, folder)
-        failed |= bool(error)
-        print(
-            f"- {chapter.stem}: {'**failed**' if error else 'ran'} in {time.perf_counter() - start:.0f} s", flush=True
-        )
-        if error:
-            print(f"\n```\n{error}\n```\n")
+    installed = install(first_cell(chapters[0], options.package))
+    report = {"install": installed, "chapters": {}}
+    failed = bool(installed["error"])
+    if failed:
+        print(f"The first cell failed:\n\n```\n{installed['error']}\n```")
+    else:
+        print(f"Installed in {installed['seconds']:.0f} s.\n")
+        for name, before in installed["before"].items():
+            after = installed["after"][name]
+            failed |= after != before
+            print(f"- {name} {before[0]}" + ("" if after == before else f" **was replaced by {after[0]}**"))
+        print(flush=True)
+        wanted = [chapter for chapter in chapters if options.chapters is None or chapter.stem in options.chapters]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for chapter, found in zip(wanted, pool.map(run_chapter, wanted), strict=True):
+                report["chapters"][chapter.stem] = found
+                failed |= bool(found["error"])
+                print(f"- {chapter.stem}: {'**failed**' if found['error'] else 'ran'} in {found['seconds']:.0f} s")
+                for text in filter(None, [found["error"], *found["red"]]):
+                    print(f"\n```\n{text.strip()}\n```\n", flush=True)
+    if options.report:
+        options.report.write_text(json.dumps(report), encoding="utf-8")
     return int(failed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +13,22 @@ import torch
 from alexnet_course.errors import CourseError
 
 PROFILE_VARIABLE = "ALEXNET_COURSE_PROFILE"
+NO_GPU = """\
+This runtime has no GPU, so the cells use little drawings and take seconds.
+For CIFAR-10: Runtime → Change runtime type → T4 GPU, then Runtime → Run all."""
 
 
 def profile() -> str:
     """``quick`` (doodles, seconds a cell) or ``full`` (CIFAR-10).
 
     ``full`` is the default where there is a GPU; the environment variable ``ALEXNET_COURSE_PROFILE`` overrides it.
+    On Colab, where a GPU is there for the asking, it says where to ask.
     """
-    wanted = os.environ.get(PROFILE_VARIABLE) or ("full" if torch.cuda.is_available() else "quick")
+    wanted = os.environ.get(PROFILE_VARIABLE)
+    if not wanted:
+        wanted = "full" if torch.cuda.is_available() else "quick"
+        if wanted == "quick" and "google.colab" in sys.modules:
+            print(NO_GPU)
     if wanted not in ("quick", "full"):
         raise CourseError(f"{PROFILE_VARIABLE} = {wanted!r} is not a profile; set it to quick or full.")
     return wanted

@@ -151,7 +151,10 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["train", "cnn4", "--device", "gpu"], "device = 'gpu' is not a device"),
         (["train", "cnn4", "--checkpoint-steps", "often"], "argument --checkpoint-steps: invalid int value: 'often'"),
         (["resume"], "the following arguments are required: RUN; see alexnet-course resume --help"),
-        (["resume", "nowhere"], "'nowhere' holds no run, so there is nothing to resume"),
+        (
+            ["resume", "nowhere"],
+            "There is no folder 'nowhere', so there is nothing to resume; give the folder of the run",
+        ),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
     ],
 )

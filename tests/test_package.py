@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -37,6 +38,21 @@ def test_profile(monkeypatch):
     assert profile() == "full"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert profile() == "quick"
+
+
+@pytest.mark.parametrize("wanted", ["", "quick"])
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("on_colab", [True, False])
+def test_on_colab_it_is_said_where_a_gpu_is_switched_on(monkeypatch, capsys, wanted, gpu, on_colab):
+    """Where nobody has asked for the quick profile and there is no GPU."""
+    monkeypatch.setenv(PROFILE_VARIABLE, wanted)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    if on_colab:
+        monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    assert profile() == ("full" if gpu and not wanted else "quick")
+    printed = capsys.readouterr()
+    assert ("Change runtime type → T4 GPU" in printed.out) == (on_colab and not gpu and not wanted)
+    assert printed.err == ""
 
 
 def test_glue_does_nothing_where_the_book_is_not_installed(monkeypatch):

@@ -175,25 +175,30 @@ def colab() -> ModuleType:
 class TestColab:
     def test_installs_what_the_first_cell_of_a_chapter_installs(self, colab):
         chapter = ROOT / "book" / "01-paper.ipynb"
-        course = f"alexnet-course @ git+{REPOSITORY}@v{PROJECT['version']}"
-        pip = [sys.executable, "-m", "pip", "install", "-q"]
-        assert colab.install_commands(chapter, None) == [[*pip, course], [*pip, "--no-deps", "d2l"]]
-        assert colab.install_commands(chapter, "/course") == [[*pip, "/course"], [*pip, "--no-deps", "d2l"]]
+        release = f'"alexnet-course @ git+{REPOSITORY}@v{PROJECT["version"]}"'
+        cell = colab.first_cell(chapter, None)
+        assert cell.count(release) == 1
+        assert colab.first_cell(chapter, "/course") == cell.replace(release, '"/course"')
 
-    def test_runs_a_chapter_without_its_first_cell_and_tells_what_failed(self, colab, tmp_path):
-        chapter = nbformat.v4.new_notebook()
-        chapter.cells = [
-            nbformat.v4.new_code_cell("raise SystemError('installs')"),
-            nbformat.v4.new_code_cell("open('made', 'w').write(sys.executable)"),
-            nbformat.v4.new_code_cell("1 / 0"),
+    def test_runs_a_chapter_without_its_first_cell_and_tells_what_failed_and_what_was_red(self, colab, tmp_path):
+        sources = [
+            "raise SystemError('installs')",
+            "assert 'google.colab' in sys.modules; print('nothing bad')",
+            "print('a warning', file=sys.stderr)",
+            "1 / 0",
         ]
+        chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         nbformat.write(chapter, tmp_path / "chapter.ipynb")
-        error = colab.run_chapter(tmp_path / "chapter.ipynb", str(tmp_path))
-        assert "ZeroDivisionError" in error
-        assert (tmp_path / "made").exists()
+        found = colab.run_chapter(tmp_path / "chapter.ipynb")
+        assert "ZeroDivisionError" in found["error"]
+        assert found["red"] == ["a warning\n"]
 
-    def test_watches_what_colab_brings(self, colab):
-        assert set(colab.versions()) == {"torch", "torchvision", "numpy", "pandas", "matplotlib"}
+    def test_sees_what_was_replaced(self, colab):
+        found = colab.install("import os, pandas; pandas.__file__ = os.__file__")
+        assert found["error"] == ""
+        replaced = {name for name, package in found["before"].items() if found["after"][name] != package}
+        assert replaced == {"pandas"}
+        assert set(found["before"]) == {"torch", "torchvision", "numpy", "pandas", "matplotlib"}
 
 
 class TestIssueForms:

@@ -9,10 +9,13 @@ import socket
 import ssl
 import sys
 import tarfile
+import time
 import urllib.error
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,20 +35,24 @@ CIFAR10_1_FILES = {
 }
 
 _TIMEOUT = 30.0  # seconds without an answer
+PAUSES = (2.0, 10.0)  # seconds before a download is tried again
+
+T = TypeVar("T")
 
 
 def load_cifar(spec: str, split: str, root: Path) -> Dataset:
     """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test pictures, downloaded into ``root`` once.
 
-    torchvision checks the MD5 of the archive and, each time, of every file taken from it. Raises ``CourseError``
-    without a network, without space, and for an archive that is not the published one.
+    torchvision checks the MD5 of the archive and, each time, of every file taken from it. A download that failed for a
+    reason that may pass is tried again. Raises ``CourseError`` without a network, without space, and for an archive
+    that is not the published one.
     """
     import torchvision  # here, so that importing the package does not take its seconds
 
     source = getattr(torchvision.datasets, TORCHVISION[spec])
     # Older torchvisions print their progress; standard output is for results.
-    with _download_errors(spec, source.url, root), contextlib.redirect_stdout(sys.stderr):
-        published = source(root, train=split == "train", download=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        published = _download(lambda: source(root, train=split == "train", download=True), spec, source.url, root)
     return _dataset(published.data, published.targets, tuple(published.classes), spec)
 
 
@@ -55,15 +62,19 @@ def load_cifar10_1(root: Path) -> Dataset:
     The two files are downloaded into ``root`` once and their SHA-256 checked each time; a pickle in them is never
     opened. Raises ``CourseError`` without a network, without space, and for files that are not the published ones.
     """
-    arrays = []
-    for name, sha256 in CIFAR10_1_FILES.items():
-        file, url = root / name, CIFAR10_1_URL + name
-        with _download_errors(CIFAR10_1, url, root):
-            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-                root.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(url, str(file), hash_prefix=sha256)
-            arrays.append(np.load(file, allow_pickle=False))
-    return _dataset(arrays[0], arrays[1], CLASSES, CIFAR10_1)
+
+    def get(name: str, sha256: str) -> np.ndarray:
+        file = root / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+            root.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(CIFAR10_1_URL + name, str(file), hash_prefix=sha256)
+        return np.load(file, allow_pickle=False)
+
+    images, labels = (
+        _download(partial(get, name, sha256), CIFAR10_1, CIFAR10_1_URL + name, root)
+        for name, sha256 in CIFAR10_1_FILES.items()
+    )
+    return _dataset(images, labels, CLASSES, CIFAR10_1)
 
 
 def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[str, ...], name: str) -> Dataset:
@@ -72,24 +83,33 @@ def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[
     return Dataset(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, name)
 
 
-@contextlib.contextmanager
-def _download_errors(spec: str, url: str, root: Path) -> Iterator[None]:
-    """Turns what goes wrong in a download, and in reading what was downloaded, into one sentence."""
+def _download(get: Callable[[], T], spec: str, url: str, root: Path) -> T:
+    """``get()``, again after each of ``PAUSES`` where what went wrong may pass; what does not, as one sentence."""
     offline = (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
     damaged = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)  # neither torch nor torchvision sets one, so a dead line would hang for ever
+    tries = 0
     try:
-        yield
+        while True:
+            tries += 1
+            try:
+                return get()
+            except Exception as error:
+                if tries > len(PAUSES) or not _may_pass(error):
+                    raise
+                time.sleep(PAUSES[tries - 1])
     except (*offline, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
         raise CourseError(
-            f"{spec!r} could not be downloaded from {url} ({getattr(error, 'reason', None) or error}); connect to the "
-            "network and try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs none."
+            f"{spec!r} could not be downloaded from {url} in {_tries(tries)} ({reason}); connect to the network and "
+            "try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs none."
         ) from error
     except (RuntimeError, ValueError, KeyError, *damaged) as error:
         raise CourseError(
-            f"What came from {url} for {spec!r} is not the published file, or only a part of it, and was not used; try "
-            "again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs no network."
+            f"What came from {url} for {spec!r} is not the published file, or only a part of it, and was not used "
+            f"({_tries(tries)}); try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which "
+            "needs no network."
         ) from error
     except OSError as error:
         raise CourseError(
@@ -98,3 +118,19 @@ def _download_errors(spec: str, url: str, root: Path) -> Iterator[None]:
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same download may work a little later: after a busy server, a broken line, a part of a file."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code in (408, 429)  # too slow, too many requests
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return False
+    # RuntimeError: torch's and torchvision's for a wrong checksum.
+    passing = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, http.client.HTTPException, RuntimeError)
+    return isinstance(reason, passing)
+
+
+def _tries(count: int) -> str:
+    return "one try" if count == 1 else f"{count} tries"

@@ -7,10 +7,12 @@ whole, and after that as well, in case the disk loses what it has taken.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
@@ -27,21 +29,26 @@ from alexnet_course.training.record import RECORD
 FORMAT = "alexnet-course/checkpoint-1"
 PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
 KEPT = 2  # checkpoints
+DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 
 class RunFolder:
-    """The folder ``path`` of one run, held by this process until ``release``. A file, a folder with other things in it
-    and one that another process holds raise ``CourseError``."""
+    """The folder ``path`` of one run, held by this process until ``release``. A file, a folder with other things in it,
+    one that another process holds and one on a drive that is not mounted raise ``CourseError``."""
 
     _held: ClassVar[WeakValueDictionary[Path, RunFolder]] = WeakValueDictionary()  # by this process
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.existed = path.exists()
-        if self.existed and not path.is_dir():
-            raise CourseError(f"{str(path)!r} is a file; give a folder for the run.")
-        # After a crash before the first checkpoint there may be nothing but a lock and an unfinished file.
-        names = {file.name for file in path.iterdir() if file.suffix != UNFINISHED} if self.existed else set()
+        check_mounted(path)
+        try:
+            self.existed = path.exists()
+            if self.existed and not path.is_dir():
+                raise CourseError(f"{str(path)!r} is a file; give a folder for the run.")
+            # After a crash before the first checkpoint there may be nothing but a lock and an unfinished file.
+            names = {file.name for file in path.iterdir() if file.suffix != UNFINISHED} if self.existed else set()
+        except OSError as error:  # a network drive that has gone, say
+            raise unreadable(path, error) from None
         if names - {LOCK} and not names & {PLAN, RECORD}:
             raise CourseError(f"{str(path)!r} already holds files, which a new run would mix with; give a new folder.")
         self._lock: FileLock | None = None
@@ -86,14 +93,25 @@ class RunFolder:
         self._lock.release()
         self._lock = None
         self._held.pop(self.path.resolve(), None)
-        if (self.path / RECORD).exists() or not (self.path / PLAN).exists():
-            (self.path / LOCK).unlink(missing_ok=True)
-        if not self.existed and not any(self.path.iterdir()):
-            self.path.rmdir()
+        with suppress(OSError):  # where the drive has gone, there is nothing to clear away
+            if (self.path / RECORD).exists() or not (self.path / PLAN).exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+            if not self.existed and not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def check_held(self) -> None:
         if self._lock is None:
             raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+
+    @property
+    def gone(self) -> bool:
+        """Whether the folder is no longer there, as after a drive that was taken away."""
+        return not os.path.isdir(self.path)  # which takes every error for a no
+
+    @property
+    def remedy(self) -> str:
+        """What helps where something could not be written; the beginning of a sentence's end."""
+        return "mount its drive again" if self.gone else "free some space"
 
     @property
     def finished(self) -> bool:
@@ -112,6 +130,8 @@ class RunFolder:
     def save(self, state: dict[str, Any], step: int) -> None:
         """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
         self.check_held()
+        if self.gone:
+            raise FileNotFoundError("the folder is gone")
         newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
         try:
             with whole_file(newest) as part:
@@ -144,14 +164,33 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
 
+def check_mounted(folder: Path) -> None:
+    """``CourseError`` for a folder on Google Drive without the drive: made on Colab's own disk, where it would go away
+    with the runtime, it would also stand in the way of the drive."""
+    if folder.absolute().is_relative_to(DRIVE) and not DRIVE.is_mount():
+        raise CourseError(f"{str(folder)!r} is on Google Drive, which is not mounted; run from google.colab import "
+                          f"drive; drive.mount({str(DRIVE)!r}) first.")  # fmt: skip
+
+
+def unreadable(path: Path, error: OSError) -> CourseError:
+    return CourseError(f"{str(path)!r} cannot be read ({error.strerror}); mount its drive again, or give a folder that "
+                       "you may read.")  # fmt: skip
+
+
 def read_plan(folder: str | Path) -> dict[str, Any]:
     """What the run in ``folder`` was started with; ``CourseError`` where there is no unfinished run."""
+    check_mounted(Path(folder))
     path = Path(folder) / PLAN
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not Path(folder).exists():
+            raise CourseError(f"There is no folder {str(folder)!r}, so there is nothing to resume; give the folder of "
+                              "the run, and mount its drive where it is on one.") from None  # fmt: skip
         state = "holds a finished run" if (Path(folder) / RECORD).exists() else "holds no run"
         raise CourseError(f"{str(folder)!r} {state}, so there is nothing to resume.") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except ValueError as error:
         raise CourseError(f"{str(path)!r} is not readable as JSON ({error}); train again in a new folder.") from None
     return plan

@@ -350,7 +350,7 @@ class Run(Iterator[EpochResult]):
         except OSError as error:
             raise TrainingStopped(
                 f"The run is finished, with a test accuracy of {test.accuracy:.2%}, but it could not be written to "
-                f"{self.out} ({error}); free some space and resume it."
+                f"{self.out} ({error}); {self.folder.remedy} and resume it."
             ) from None
 
     def evaluate(self, dataset: Dataset, on_batch: Callable[[], object] | None = None) -> Evaluation:
@@ -468,7 +468,7 @@ class Run(Iterator[EpochResult]):
             self.folder.save(self._state(), self.steps_done)
         except OSError as error:
             warnings.warn(f"The checkpoint of step {self.steps_done} could not be saved in {self.out} ({error}); "
-                          "training goes on, so free some space before it ends.", stacklevel=4)  # fmt: skip
+                          f"training goes on, so {self.folder.remedy} before it ends.", stacklevel=4)  # fmt: skip
         self._saved_at = time.perf_counter()
         self.wall_seconds += self._saved_at - clock
 

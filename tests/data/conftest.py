@@ -6,12 +6,21 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from trees import Pictures, write_tree
 
 from alexnet_course.errors import CourseError
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds for which a download waited before it was tried again; in tests they take no time."""
+    waited: list[float] = []
+    monkeypatch.setattr("alexnet_course.data.cifar.time", SimpleNamespace(sleep=waited.append))
+    return waited
 
 
 @pytest.fixture

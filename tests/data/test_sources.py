@@ -3,9 +3,14 @@ import io
 import pickle
 import resource
 import socket
+import ssl
+import struct
 import tarfile
+import time
+import urllib.error
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -124,28 +129,6 @@ def test_archive_that_is_not_the_published_one(
     assert len(load_dataset("cifar10", root=tmp_path / "kept")) == 40  # trying again helps, as the sentence says
 
 
-def test_line_that_breaks_in_the_middle(
-    pictures: Pictures, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    archive = publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch).read_bytes()
-
-    class Breaks(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(archive)))
-            self.end_headers()
-            self.wfile.write(archive[:1000])
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Breaks) as httpd:
-        Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-        monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{httpd.server_port}/c.tar.gz")
-        assert "only a part of it" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
-        httpd.shutdown()
-
-
 def test_labels_and_pictures_of_different_lengths(
     pictures: Pictures, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
@@ -187,6 +170,7 @@ def test_no_network(
     spec: str,
     trouble: Callable[..., None],
     server: Server,
+    pauses: list[float],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refused: Callable[..., str],
@@ -194,6 +178,8 @@ def test_no_network(
     trouble(monkeypatch, server)
     sentence = refused(load_dataset, spec, root=tmp_path / "kept")
     assert f"{spec!r} could not be downloaded" in sentence
+    assert pauses == ([] if trouble is unreachable else list(cifar.PAUSES))  # a file that is missing stays so
+    assert f" in {'one try' if trouble is unreachable else '3 tries'} (" in sentence
     assert "folder:PATH" in sentence
     assert "doodles" in sentence
     assert socket.getdefaulttimeout() is None
@@ -203,6 +189,7 @@ def test_no_network(
 def test_full_disk(
     spec: str,
     server: Server,
+    pauses: list[float],
     pictures: Pictures,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -217,6 +204,117 @@ def test_full_disk(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{spec!r} could not be kept in {str(tmp_path / 'kept')!r}" in sentence
+    assert pauses == []
+
+
+# --- A network that fails for a while --------------------------------------------------------------------------------
+
+
+class Flaky(SimpleHTTPRequestHandler):
+    """Serves a folder, but answers as ``trouble`` says as long as ``times`` lasts."""
+
+    trouble = ""
+    times = 0
+
+    def do_GET(self) -> None:
+        redirected = self.headers.get("Method") == "HEAD"  # torchvision looks for that before it downloads
+        Flaky.times -= not redirected
+        if Flaky.times < 0 or redirected:
+            super().do_GET()
+        elif Flaky.trouble.isdigit():
+            self.send_error(int(Flaky.trouble))
+        elif Flaky.trouble == "a part":
+            content = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+        elif Flaky.trouble == "a reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+        else:
+            time.sleep(1.0)  # longer than the test lets the reader wait
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def flaky(server: Server, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], None]]:
+    """Serves both data sets from a server that fails in a way for a number of times."""
+
+    def start(trouble: str, times: int) -> None:
+        monkeypatch.setattr(Flaky, "trouble", trouble)
+        monkeypatch.setattr(Flaky, "times", times)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Flaky, directory=str(server[0]))) as httpd:
+        httpd.handle_error = lambda *_: None
+        Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{httpd.server_port}/"
+        publish((server[0], address), pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
+        publish_cifar10_1((server[0], address), pictures, monkeypatch)
+        yield start
+        httpd.shutdown()
+
+
+each_spec = pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
+
+
+@each_spec
+@pytest.mark.parametrize("trouble", ["500", "503", "429", "a part", "a reset", "no answer"])
+def test_trouble_that_passes_is_waited_for(
+    spec: str,
+    trouble: str,
+    flaky: Callable[[str, int], None],
+    pauses: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cifar, "_TIMEOUT", 0.2)
+    flaky(trouble, len(cifar.PAUSES))
+    assert len(load_dataset(spec, root=tmp_path / "kept")) > 0
+    assert pauses == list(cifar.PAUSES)
+
+
+@each_spec
+@pytest.mark.parametrize(
+    ("trouble", "tries", "says"),
+    [
+        ("503", "3 tries", "Service Unavailable"),
+        ("a part", "3 tries", "only a part of it"),
+        ("404", "one try", "Not Found"),
+        ("403", "one try", "Forbidden"),
+    ],
+)
+def test_trouble_that_stays_is_told_with_the_number_of_tries(
+    spec: str,
+    trouble: str,
+    tries: str,
+    says: str,
+    flaky: Callable[[str, int], None],
+    pauses: list[float],
+    tmp_path: Path,
+    refused: Callable[..., str],
+) -> None:
+    flaky(trouble, 1000)
+    sentence = refused(load_dataset, spec, root=tmp_path / "kept")
+    assert tries in sentence
+    assert says in sentence
+    assert len(pauses) == (0 if tries == "one try" else 2)
+    assert 1000 - Flaky.times == len(pauses) + 1
+    assert torchvision.datasets.CIFAR10.url in sentence or cifar.CIFAR10_1_URL in sentence
+
+
+def test_a_certificate_that_is_not_trusted_stays_so(
+    pauses: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    def urlopen(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+
+    monkeypatch.setattr("torch.hub.urlopen", urlopen)
+    assert "in one try (certificate verify failed)" in refused(load_dataset, "cifar10.1", root=tmp_path / "kept")
+    assert pauses == []
 
 
 # --- CIFAR-10.1 ------------------------------------------------------------------------------------------------------

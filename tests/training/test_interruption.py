@@ -6,6 +6,7 @@ The long form of the first test is ``python -m benchmarks.kill``.
 import os
 import pickle
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,7 @@ from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import UNFINISHED
 from alexnet_course.training import Recipe, Run, TrainingStopped, fit, resume, train
+from alexnet_course.training import checkpoint as checkpoint_module
 from alexnet_course.training.checkpoint import FORMAT, read_checkpoint
 from benchmarks.kill import (
     Trainer,
@@ -41,6 +44,7 @@ from benchmarks.kill import (
     without_times,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = {"crop": 4, "flip": True, "cutout": 8, "colour_pca": 0.1, "label_smoothing": 0.1}
 
 
@@ -491,6 +495,104 @@ def test_no_damage_goes_unnoticed(tmp_path):
     assert refused > len(whole) / 3  # every file that ends early, and more
 
 
+# --- A drive that comes and goes -------------------------------------------------------------------------------------
+
+# A runtime of Colab's: its drive is there only after ``mount``. What follows are the lines that the book gives.
+RUNTIME = """
+import sys, types
+from pathlib import Path
+from alexnet_course import Recipe
+from alexnet_course.training import checkpoint
+
+checkpoint.DRIVE = Path({mount!r})
+mounted = []
+Path.is_mount = lambda path: str(path) in mounted
+colab, drive = types.ModuleType("google.colab"), types.ModuleType("google.colab.drive")
+colab.drive, drive.mount = drive, mounted.append
+sys.modules |= {{"google": types.ModuleType("google"), "google.colab": colab, "google.colab.drive": drive}}
+recipe = Recipe(**{recipe!r})
+"""
+SHORT = {"model": "cnn4", "epochs": 12, "train_size": 128, "validation_size": 64, "batch_size": 32, "precision": "fp32"}
+
+
+def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    chapter = nbformat.read(ROOT / "book" / "trainer.ipynb", as_version=4)
+    (text,) = (cell.source for cell in chapter.cells if cell.id == "trainer-drive")
+    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    mount = tmp_path / "content" / "drive"
+    assert str(checkpoint_module.DRIVE) in lines
+    lines = lines.replace(str(checkpoint_module.DRIVE), str(mount))
+    command = [sys.executable, "-c", RUNTIME.format(mount=str(mount), recipe=SHORT) + lines]
+    (mount / "MyDrive").mkdir(parents=True)
+    out = mount / "MyDrive" / "my-run"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while len(list(out.glob("*.pt"))) < 2:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        process.kill()
+    truncate(max(out.glob("*.pt")))  # the upload was not over
+    assert not (out / "record.json").exists()
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "is damaged" in again.stderr
+    fit(Recipe(**SHORT), out=tmp_path / "alone", device="cpu", progress=False)
+    assert same_end(out, tmp_path / "alone")
+
+
+def test_a_drive_that_is_not_mounted(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "DRIVE", tmp_path / "drive")
+    out = tmp_path / "drive" / "MyDrive" / "run"
+    for start in (lambda: train(recipe(), out=out, **tiny), lambda: resume(out, **tiny)):
+        with pytest.raises(CourseError) as refused:
+            start()
+        assert str(refused.value) == (
+            f"{str(out)!r} is on Google Drive, which is not mounted; run from google.colab import drive; "
+            f"drive.mount({str(tmp_path / 'drive')!r}) first."
+        )
+    assert not (tmp_path / "drive").exists()  # a folder in its place would stand in the way of the drive
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "drive")
+    finish(train(recipe(epochs=1), out=out, **tiny))
+    assert "record.json" in names(out)
+
+
+def test_a_drive_whose_connection_is_lost(tiny, tmp_path, monkeypatch):
+    def lost(*_: object, **__: object) -> None:
+        raise OSError(107, os.strerror(107))
+
+    train(recipe(), out=tmp_path / "run", **tiny).close()
+    for function, start in (
+        ("iterdir", lambda: train(recipe(), out=tmp_path / "run", **tiny)),
+        ("read_text", lambda: resume(tmp_path / "run", **tiny)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, function, lost)
+            with pytest.raises(CourseError, match=r"cannot be read \(Transport endpoint .*; mount its drive again, or"):
+                start()
+
+
+def test_a_folder_that_vanishes_costs_checkpoints_and_not_the_run(tiny, tmp_path):
+    out, away = tmp_path / "run", tmp_path / "away"
+    alone = fit(recipe(), progress=False, **tiny)
+    run = train(recipe(), out=out, **tiny)
+    next(run)
+    out.rename(away)
+    message = (
+        "^The checkpoint of step 12 .*the folder is gone.; training goes on, so mount its drive again before it ends"
+    )
+    with pytest.warns(UserWarning, match=message):
+        next(run)
+    with pytest.warns(UserWarning, match="step 18"), pytest.raises(TrainingStopped) as stopped:
+        next(run)
+    assert str(stopped.value).startswith("The run is finished, with a test accuracy of ")
+    assert str(stopped.value).endswith("; mount its drive again and resume it.")
+    assert not out.exists()  # nothing was written where the drive had been
+    away.rename(out)
+    assert alike(finish(resume(out, **tiny)), alone)
+
+
 # --- One folder, one run ---------------------------------------------------------------------------------------------
 
 
@@ -593,10 +695,16 @@ def test_changed_pictures_are_refused(data, tmp_path, finished, split, field):
 def test_where_there_is_nothing_to_resume(data, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     run = finish(train(recipe(epochs=1), out=tmp_path / "run", **data))
-    for out, state in ((tmp_path / "none", "no run"), (tmp_path / "empty", "no run"), (run.out, "a finished run")):
+    none, empty = tmp_path / "none", tmp_path / "empty"
+    for out, state in (
+        (none, f"There is no folder {str(none)!r}"),
+        (empty, f"{str(empty)!r} holds no run"),
+        (run.out, f"{str(run.out)!r} holds a finished run"),
+    ):
         before = sorted(tmp_path.rglob("*"))
         assert main(["resume", str(out)]) == 2
-        sentence = f"alexnet-course: {str(out)!r} holds {state}, so there is nothing to resume.\n"
+        advice = "; give the folder of the run, and mount its drive where it is on one" if out == none else ""
+        sentence = f"alexnet-course: {state}, so there is nothing to resume{advice}.\n"
         assert capsys.readouterr() == ("", sentence)
         assert sorted(tmp_path.rglob("*")) == before
 
