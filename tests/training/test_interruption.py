@@ -512,11 +512,12 @@ colab.drive, drive.mount = drive, mounted.append
 sys.modules |= {{"google": types.ModuleType("google"), "google.colab": colab, "google.colab.drive": drive}}
 recipe = Recipe(**{recipe!r})
 """
-SHORT = {"model": "cnn4", "epochs": 12, "train_size": 128, "validation_size": 64, "batch_size": 32, "precision": "fp32"}
+SHORT = {"model": "lenet5", "epochs": 12, "train_size": 128, "validation_size": 64, "batch_size": 32}
 
 
 def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the steps are so small that a second thread is in the way
     chapter = nbformat.read(ROOT / "book" / "trainer.ipynb", as_version=4)
     (text,) = (cell.source for cell in chapter.cells if cell.id == "trainer-drive")
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -538,8 +539,8 @@ def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "is damaged" in again.stderr
-    fit(Recipe(**SHORT), out=tmp_path / "alone", device="cpu", progress=False)
-    assert same_end(out, tmp_path / "alone")
+    subprocess.run([*command[:-1], command[-1].replace(out.name, "alone")], stderr=subprocess.DEVNULL, check=True)
+    assert same_end(out, out.with_name("alone"))
 
 
 def test_a_drive_that_is_not_mounted(tiny, tmp_path, monkeypatch):
