@@ -80,7 +80,7 @@ def test_pictures_as_webp_show_the_same(tmp_path):
 class TestIcons:
     @pytest.fixture
     def folder(self, tmp_path) -> Path:
-        """A page that shows one of 1200 icons, and a style sheet that has two signs of its own, a number and the sign."""
+        """A page that shows one of 1200 icons, and a style sheet with two signs of its own, in two ways."""
         fonts = tmp_path / "_static" / course_light.FONTS
         sheet = tmp_path / "_static" / course_light.THEME
         fonts.mkdir(parents=True)
