@@ -122,6 +122,14 @@ def test_cells_are_counted_by_how_they_are_tested(status, tmp_path):
     assert "measured on A, 2 cores." in text
 
 
+def test_most_cells_of_the_book_are_compared(status):
+    """What only has to run cannot be wrong."""
+    counts = [status.count_cells(path) for path in BOOK.glob("*.ipynb")]
+    compared, run_only = sum(cells.strict for cells in counts), sum(cells.executed for cells in counts)
+    assert run_only > 0
+    assert compared / (compared + run_only) >= 0.7
+
+
 def test_versions_are_those_that_are_installed(status, monkeypatch):
     heads, rows = status.versions()
     found = dict(rows)
