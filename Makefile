@@ -78,7 +78,8 @@ test execute: export ALEXNET_COURSE_PROFILE := quick
 
 test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
 	@$(BIN)/python -m pytest --ignore tests/browser --ignore tests/colab
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+	  --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
 	@echo "Running the chapters with other versions, as on Colab (the first time, PyTorch is a large download)"
 	@$(BIN)/python -m pytest -rs tests/colab
 	@$(MAKE) --no-print-directory book

@@ -84,8 +84,11 @@ def unplug() -> None:
     sources.load_cifar = sources.load_cifar10_1 = no_network
 
 
+published = {path.name for path in predictions.LABELS.glob("*.npy")}
 predictions.LABELS = Path(os.environ["ALEXNET_COURSE_TINY_LABELS"])
-KNOWN_FINGERPRINTS.update((path.stem, "cifar10") for path in predictions.LABELS.glob("*.npy"))
+for path in predictions.LABELS.glob("*.npy"):  # what another process of the chapter has made up
+    if path.name not in published:
+        KNOWN_FINGERPRINTS[path.stem] = "cifar10"
 sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
 loop.Run.__init__ = tiny_run
