@@ -74,6 +74,12 @@ STICKING_OUT = """(width) => [...document.querySelectorAll("article *")].filter(
       return false;
   return true;
 }).slice(0, 5).map((element) => element.outerHTML.slice(0, 100))"""
+# Formulas that go on where nobody sees it: under their number, or in a box that scrolls.
+CUT_FORMULAS = """() => [...document.querySelectorAll("article div.math")].filter((formula) => {
+  const edge = (formula.querySelector(".eqno") ?? formula).getBoundingClientRect();
+  const end = formula.querySelector(".eqno") ? edge.left : edge.right;
+  return formula.querySelector("mjx-math").getBoundingClientRect().right > end + 1;
+}).map((formula) => formula.id || formula.textContent.slice(0, 60))"""
 # A listing colours thousands of words in some twenty ways; axe takes its time for each, so one of each way is left.
 ONE_OF_EACH_COLOUR = """() => {
   const seen = new Set();
@@ -175,6 +181,7 @@ class TestPage:
         width, height = NARROW
         visit.page.set_viewport_size({"width": width, "height": height})
         assert visit.page.evaluate(WIDTH) <= width, visit.page.evaluate(STICKING_OUT, width)
+        assert visit.page.evaluate(CUT_FORMULAS) == []
 
     def test_is_open_to_everyone_in_the_dark_on_a_phone(self, visit):
         """Light and wide, dark and narrow: colours come with the mode and the layout with the width."""
