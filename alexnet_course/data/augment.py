@@ -52,7 +52,7 @@ def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Gen
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Set a square of ``size``×``size`` pixels to zero in every picture, its centre anywhere in the picture.
+    """Set a square of ``size × size`` pixels to zero in every picture, its centre anywhere in the picture.
 
     ``images`` is N×C×H×W, normalised, so that zero is the mean colour. Source: DeVries & Taylor 2017; after the paper.
     """

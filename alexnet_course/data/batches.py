@@ -18,7 +18,7 @@ class BatchLoader:
 
     Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
-    constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size``×``size`` where
+    constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size × size`` where
     that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way). With ``training`` the
     order is shuffled and a short last batch is left out, so that all steps of an epoch count alike; without, every
     picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it too.

@@ -239,6 +239,14 @@ def test_search_leads_to_the_chapter(page):
     assert page.locator("article .highlighted").count() > 0
 
 
+def test_magnifying_glass_is_beside_the_words(page):
+    page.goto("search.html")
+    field = page.locator(".bd-search:visible")
+    glass, words = field.locator("i").bounding_box(), field.locator("input").bounding_box()
+    assert 0 < glass["width"] < words["width"]
+    assert glass["x"] + glass["width"] <= words["x"]
+
+
 def test_reads_from_a_folder_without_any_network(browser, address, book):
     page = open_page(browser, address)
     complaints = watch(page)
