@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "_build" / "singlehtml" / "index.html"
 PDF = ROOT / "_build" / "alexnet-course.pdf"
-VARIABLE = "ALEXNET_COURSE_BROWSER"  # as in tests/browser/conftest.py
+VARIABLE = "ALEXNET_COURSE_BROWSER"  # where one is that is not on the path
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 300_000  # milliseconds, for a slow machine
 SMALL = (

@@ -7,8 +7,7 @@ alone; a page that asks for anything elsewhere fails its test, as does one with 
 
 from __future__ import annotations
 
-import os
-import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -22,8 +21,8 @@ from opening import BOOK, open_page, watch
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-VARIABLE = "ALEXNET_COURSE_BROWSER"  # where the browser is, if it is not on the path
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book"))
+import pdf  # which looks for the same browser
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -51,9 +50,10 @@ def address(book: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium that finds no other machine."""
-    place = os.environ.get(VARIABLE) or next(filter(None, map(shutil.which, NAMES)), None)
+    place = pdf.find_browser()
     if place is None:
-        pytest.skip(f"browser tests: found no {', '.join(NAMES)}; install one or set {VARIABLE} to where one is")
+        names = ", ".join(pdf.NAMES)
+        pytest.skip(f"browser tests: found no {names}; install one or set {pdf.VARIABLE} to where one is")
     playwright = pytest.importorskip("playwright.sync_api", reason="browser tests: playwright is not installed")
     with playwright.sync_playwright() as driver:
         nowhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"

@@ -7,7 +7,6 @@ references) is looked at by ``tests/check_html.py``.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from machine import load_per_core
 from opening import BOOK, NARROW, open_page, watch
 
 from alexnet_course.records.page import results_page
@@ -136,11 +136,6 @@ def visit(request: pytest.FixtureRequest, book: Path, browser: Browser, address:
     visit.page.evaluate(MATH_IS_SET)
     yield visit
     page.context.close()
-
-
-def load_per_core() -> float:
-    """How many programs share a core of this machine, on the average of the last minute; at least one."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class TestPage:

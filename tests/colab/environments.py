@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from machine import load_per_core
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,11 +52,6 @@ LEAKS = {"ALEXNET_COURSE_PROFILE", "JUPYTER_PATH", "MPLBACKEND", "PYTHONHOME", "
 
 class NoColab(Exception):
     """Why there are no such environments."""
-
-
-def load_per_core() -> float:
-    """How many programs share a core of this machine, on the average of the last minute; at least one."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def uv(*arguments: object, text: str = "") -> str:
