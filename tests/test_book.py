@@ -158,6 +158,15 @@ class TestCode:
         assert source(first) == INSTALL_CELL
         assert "hide-cell" in tags(first)
 
+    @each_chapter
+    def test_what_a_cell_prints_is_no_wider_than_its_code(self, name):
+        """But for what a terminal shows, and for torchinfo's table, which is quoted to the letter."""
+        for cell in cells(name, "code"):
+            if source(cell).startswith("!") or "print(summary(" in source(cell):
+                continue
+            printed = "".join("".join(output.get("text", "")) for output in cell["outputs"])
+            assert [line for line in printed.splitlines() if len(line) > 80] == [], source(cell)
+
     def test_no_two_chapters_share_a_cell(self):
         seen = Counter(
             source(cell).strip()
