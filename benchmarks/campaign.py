@@ -36,7 +36,7 @@ from alexnet_course.training import Recipe, TrainingStopped, choose_device, trai
 from alexnet_course.training.checkpoint import refuse_changes
 from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
 
-SEEDS = {"full": 3, "cpu": 1}
+SEEDS = {"long": 3, "evening": 3}
 NEW = "cifar10.1"
 SAVED_EVERY = 60.0  # seconds; an epoch on a fast GPU is over before its checkpoint would be written
 
@@ -58,7 +58,7 @@ def plan(budget: str, seeds: int) -> list[Recipe]:
     """
     theirs = [name for name in list_recipes() if ".published" in name]
     ours = [name for name in list_recipes() if name not in theirs]
-    first = [load_recipe(name, budget) for name in ours] + ablations(budget) + [load_recipe(n, budget) for n in theirs]
+    first = [load_recipe(name, budget) for name in ours] + ablations() + [load_recipe(n) for n in theirs]
     first.sort(key=lambda recipe: recipe.dataset != "cifar10")  # stable: what the table needs stays in front
     return [recipe.replace(seed=seed) for seed in range(seeds) for recipe in first]
 
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         device = choose_device(options.device)
-        budget = options.budget or ("cpu" if device.type == "cpu" else "full")
+        budget = options.budget
         places = dict(parse_place(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
             raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
@@ -259,7 +259,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="as in 'vgg*'")
     parser.add_argument("--list", action="store_true", help="name the runs and what is recorded, and make none")
     parser.add_argument("--minutes", type=float, default=1e6, metavar="M", help="stop after so long, to go on later")
-    parser.add_argument("--budget", choices=list(SEEDS), help="full or cpu (default: by the device)")
+    parser.add_argument("--budget", choices=list(SEEDS), default="evening", help="evening or long (default: evening)")
     parser.add_argument("--seeds", type=int, metavar="N", help="of each recipe (default: 3 in full, 1 on a CPU)")
     parser.add_argument("--device", default="auto", metavar="D")
     parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch, where several campaigns share a machine")

@@ -28,16 +28,16 @@ def list_recipes() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml") if path != ABLATIONS)
 
 
-def load_recipe(name: str, budget: str = "full") -> Recipe:
+def load_recipe(name: str, budget: str = "long") -> Recipe:
     """A recipe by its name, by that of an ablation, by the path of a TOML file, or by the name of a network.
 
-    With ``budget="cpu"`` it is shortened, as its file says, to what a machine without a GPU does in minutes. A
+    With ``budget="evening"`` it is shortened, as its file says, to a number of epochs that all networks share. A
     network's default recipe is ``<network>.modern`` where the package has one, and ``Recipe(model=name)`` otherwise.
     Raises ``CourseError`` with the nearest names where there is nothing of that name.
 
     >>> from alexnet_course import load_recipe
-    >>> load_recipe("alexnet-cifar-3x3", "cpu").run_name
-    'alexnet-cifar-3x3.modern-cpu-seed0'
+    >>> load_recipe("alexnet-cifar-3x3", "evening").run_name
+    'alexnet-cifar-3x3.modern-evening-seed0'
     """
     if name.endswith(".toml"):
         return Recipe.from_toml(name, budget)
@@ -47,21 +47,21 @@ def load_recipe(name: str, budget: str = "full") -> Recipe:
             return Recipe.from_toml(FOLDER / f"{candidate}.toml", budget)
     if name in MODELS:
         return Recipe(model=name, budget=budget)
-    more = {recipe.name: recipe for recipe in ablations(budget)}
+    more = {recipe.name: recipe for recipe in ablations()}
     if name in more:
         return more[name]
     raise CourseError(f"{name!r} is neither a recipe nor a network nor a TOML file; "
                       f"nearest: {nearest(name, [*known, *MODELS, *more])}.")  # fmt: skip
 
 
-def ablations(budget: str = "full") -> list[Recipe]:
+def ablations() -> list[Recipe]:
     """The recipes of ``ablations.toml``, ``ablation.GROUP.VARIANT``: for each group its base, then its variants."""
     recipes = []
     for group, table in tomllib.loads(ABLATIONS.read_text(encoding="utf-8")).items():
-        base = merged(table["base"], table["cpu"]) if budget == "cpu" else table["base"]
+        base = table["base"]
         for variant, changes in {"base": {}, **table["variants"]}.items():
             values = merged(base, changes)
-            recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": budget}))
+            recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": "ablation"}))
     return recipes
 
 

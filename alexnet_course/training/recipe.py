@@ -16,13 +16,18 @@ from alexnet_course.data.augment import Augmentation
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import INITIALISATIONS, MODELS
 
+# long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
+# size, so that rows compare. ablation: a reduced network on part of the pictures, one thing changed. cpu: records of
+# an earlier plan, a different shortening for every recipe; none is made any more.
+BUDGETS = ("long", "evening", "ablation", "cpu")
+
 CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "step", "plateau", "one-cycle"),
     "decay": ("all", "weights"),
     "init": INITIALISATIONS,
     "precision": ("auto", "bf16", "fp16", "fp32"),
-    "budget": ("full", "cpu"),
+    "budget": BUDGETS,
 }
 
 # (smallest, largest, is the smallest itself allowed). What lies outside is a slip of the keyboard, not an experiment.
@@ -91,7 +96,7 @@ class Recipe:
     seed: int = 0
     validation_size: float = 0.1
     train_size: float = 1.0
-    budget: str = "full"  # cpu: shortened to what a machine without a GPU does in minutes; a label for the record
+    budget: str = "long"  # of BUDGETS; a label for the record
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -145,8 +150,10 @@ class Recipe:
 
     @property
     def run_name(self) -> str:
-        """What a run of this recipe is called: the recipe's name, ``-cpu`` where it is shortened, and the seed."""
-        return f"{self.name}{'' if self.budget == 'full' else '-' + self.budget}-seed{self.seed}"
+        """What a run of this recipe is called: the recipe's name, ``-evening`` where it has that budget, and the
+        seed."""
+        budget = f"-{self.budget}" if self.budget in ("evening", "cpu") else ""
+        return f"{self.name}{budget}-seed{self.seed}"
 
     @property
     def fingerprint(self) -> str:
@@ -172,10 +179,10 @@ class Recipe:
         return cls(**values)
 
     @classmethod
-    def from_toml(cls, path: str | Path, budget: str = "full") -> Recipe:
+    def from_toml(cls, path: str | Path, budget: str = "long") -> Recipe:
         """Read a recipe from a TOML file; the file's name is the recipe's, unless it sets ``name``.
 
-        A table ``[cpu]`` in the file says what is different where there is no GPU, with ``budget="cpu"``.
+        A table ``[evening]`` in the file says what is different with ``budget="evening"``.
         """
         path = Path(path)
         try:
@@ -186,13 +193,13 @@ class Recipe:
             raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
         if "budget" in values:
             raise CourseError(f"{path.name}: budget = {values['budget']!r} is not for the file to say; put what is "
-                              "different without a GPU into a table [cpu].")  # fmt: skip
-        shortened = values.pop("cpu", None)
-        if budget == "cpu":
-            if not isinstance(shortened, dict):
-                raise CourseError(f"{path.name} has no table [cpu], which says what a run without a GPU leaves out; "
-                                  "add one, or use the budget 'full'.")  # fmt: skip
-            values |= shortened
+                              "different in an evening into a table [evening].")  # fmt: skip
+        evening = values.pop("evening", None)
+        if budget == "evening":
+            if not isinstance(evening, dict):
+                raise CourseError(f"{path.name} has no table [evening], which says what a run of that budget leaves "
+                                  "out; add one, or use the budget 'long'.")  # fmt: skip
+            values |= evening
         try:
             return cls.from_dict({"name": path.stem, **values, "budget": budget})
         except CourseError as error:
