@@ -20,6 +20,7 @@ PUBLISHED_PARAMETERS = {
     "alexnet-cifar-3x3": 57_023_306,
     "alexnet-d2l": 46_787_978,
     "alexnet-lrn": 58_322_314,
+    "alexnet-cifar-5x5-v1": 24_740_234,
     "alexnet-cifar-5x5": 57_026_378,
     "alexnet-cifar-5x5-lrn": 58_294_666,
     "alexnet-2012": 60_965_224,
@@ -110,6 +111,25 @@ def test_s4_table_row_by_row():
     assert ours == published.splitlines()
 
 
+def test_s3_first_version_layer_by_layer():
+    """Against S3's network.py, branch v1, whose α is PyTorch's: the paper's, divided by 5."""
+    rows = layer_table(model := hollow("alexnet-cifar-5x5-v1"), (3, 32, 32))
+    block = ["Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d"]
+    hidden = ["Linear", "ReLU", "Dropout"]
+    kinds = [*block, *block, *["Conv2d", "ReLU"] * 2, *block, *hidden, *hidden, "Linear"]
+    assert [row.kind for row in rows] == kinds
+    maps = [row.output_shape for row in rows if row.kind in ("Conv2d", "MaxPool2d", "Linear")]
+    assert maps == [
+        *[(96, 28, 28), (96, 13, 13), (256, 13, 13), (256, 6, 6)],
+        *[(384, 6, 6), (384, 6, 6), (256, 6, 6), (256, 2, 2)],
+        *[(4096,), (4096,), (10,)],
+    ]
+    assert model.classifier[0].in_features == 1024
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.LocalResponseNorm)]
+    assert {(norm.size, norm.alpha, norm.beta, norm.k) for norm in norms} == {(5, 1e-4, 0.75, 2)}
+    assert count(hollow("alexnet-cifar-5x5-v1", 256)) == 25_748_096  # outputs that S3 gave it for CIFAR-100
+
+
 def test_owt_is_torchvisions():
     ours = build_model("alexnet-owt", 1000).eval()
     with torch.device("meta"):
@@ -135,6 +155,7 @@ def test_2012_has_two_groups_where_the_paper_has():
     [
         ("alexnet-owt", ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]),
         ("alexnet-2012", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
+        ("alexnet-cifar-5x5-v1", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
         ("vgg-style", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
     ],
 )
@@ -196,6 +217,12 @@ def test_wrong_arguments(arguments, words):
             (1, 3, 32, 32),
             "alexnet-lrn cannot take a picture of 32×32: it vanishes at features.7 (MaxPool2d 3/2), where only 2×2 of "
             "it is left; the smallest that works is 227×227 and the largest 258×258.",
+        ),
+        (
+            "alexnet-cifar-5x5-v1",
+            (1, 3, 36, 40),
+            "alexnet-cifar-5x5-v1 cannot take a picture of 36×40: it reaches classifier.0 (Linear) as 256×3×3 = 2,304 "
+            "values, where 1,024 are expected; the smallest that works is 27×27 and the largest 34×34.",
         ),
         (
             "alexnet-owt",

@@ -20,13 +20,15 @@ ALEXNETS = {  # channels of the convolutions and side of the first one's kernel,
     "alexnet-cifar-3x3": ((64, 192, 384, 256, 256), 3),
     "alexnet-cifar-5x5": ((64, 192, 384, 256, 256), 5),
     "alexnet-cifar-5x5-lrn": ((96, 256, 384, 384, 256), 5),
+    "alexnet-cifar-5x5-v1": ((96, 256, 384, 384, 256), 5),
     "alexnet-lrn": ((96, 256, 384, 384, 256), 11),
     "alexnet-2012": ((96, 256, 384, 384, 256), 11),
     "alexnet-owt": ((64, 192, 384, 256, 256), 11),
 }
 POOLED = ["alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "alexnet-owt"]  # to any side of the map
-FIXED = ["alexnet-lrn", "alexnet-2012"]
-WITH_LRN = {"alexnet-cifar-5x5-lrn", "alexnet-lrn", "alexnet-2012"}
+FIXED = {"alexnet-lrn": 6, "alexnet-2012": 6, "alexnet-cifar-5x5-v1": 2}  # the side of their last map
+S3_WITH_LRN = {"alexnet-cifar-5x5-lrn", "alexnet-cifar-5x5-v1"}
+WITH_LRN = {*S3_WITH_LRN, "alexnet-lrn", "alexnet-2012"}
 VGGS = {"vgg-style": (2, 2, 2, 2, 2), "vgg-style-bn": (2, 2, 2, 3, 3)}
 
 # Where the weights are, by the names that they had before there were any options: those of torchvision and of d2l.
@@ -39,8 +41,9 @@ PLACES = {
         "features 0 1 3 4 7 8 10 11 14 15 17 18 21 22 24 25 27 28 31 32 34 35 37 38",
         "classifier 0 3 6",
     ),
-    "alexnet-cifar-5x5": ("features 0 3 6 8 10", "classifier 1 4 6"),
+    "alexnet-cifar-5x5": ("features 0 3 6 8 10", "classifier 0 3 6"),
     "alexnet-cifar-5x5-lrn": ("features 0 4 8 10 12", "classifier 0 3 6"),
+    "alexnet-cifar-5x5-v1": ("features 0 4 8 10 12", "classifier 0 3 6"),
     "alexnet-2012": ("features 0 4 8 10 12", "classifier 0 3 6"),
     "alexnet-owt": ("features 0 3 6 8 10", "classifier 1 4 6"),
     "lenet5": ("features 0 3 6", "classifier 0 2"),
@@ -74,13 +77,14 @@ def head(inputs, hidden, classes):
     return hidden * (inputs + 1) + hidden * (hidden + 1) + classes * (hidden + 1)
 
 
-def alexnet_parameters(name, channels, hidden=4096, side=6, batch_norm=False, classes=10):
+def alexnet_parameters(name, channels, hidden=4096, side=None, batch_norm=False, classes=10):
     """From the drawing in the paper, without a network."""
     one, two, three, four, five = channels
     groups = 2 if name == "alexnet-2012" else 1
     convolutions = [(3, one, ALEXNETS[name][1]), (one, two, 5, groups), (two, three, 3), (three, four, 3, groups),
                     (four, five, 3, groups)]  # fmt: skip
     norms = 2 * sum(channels) if batch_norm else 0
+    side = side or FIXED.get(name, 6)
     return sum(convolution(*layer) for layer in convolutions) + norms + head(five * side**2, hidden, classes)
 
 
@@ -216,7 +220,9 @@ def test_poolings_overlap_or_not(name):
         model = hollow(name, overlap=overlap)
         pools = [layer for layer in model.features if isinstance(layer, nn.MaxPool2d)]
         assert [(pool.kernel_size, pool.stride) for pool in pools] == [(window, 2)] * 3
-        assert count(model) == alexnet_parameters(name, ALEXNETS[name][0])  # a pooling has no weights
+        # A pooling has no weights, but of S3's 28×28 three of 2×2 leave more: 14, 7, 3 in place of 13, 6, 2.
+        side = 3 if name == "alexnet-cifar-5x5-v1" and not overlap else None
+        assert count(model) == alexnet_parameters(name, ALEXNETS[name][0], side=side)
         assert logits_of(model, name).shape == (2, 10)
 
 
@@ -264,15 +270,15 @@ def test_without_batch_norm_there_is_none(name):
 
 
 @pytest.mark.parametrize("name", ALEXNETS)
-def test_response_norm_is_where_the_paper_has_it_and_can_be_left_out(name):
-    """Section 3.3: behind the ReLU of the first and the second convolution, in front of the pooling."""
+def test_response_norm_is_where_it_was_published_and_can_be_left_out(name):
+    """Section 3.3: behind the ReLU of convolutions 1 and 2, in front of the pooling. S3: of convolution 5 too."""
+    behind = [1, 2, 5] if name in S3_WITH_LRN else [1, 2]
     for lrn in (True, False):
         model = hollow(name, lrn=lrn)
         found = kinds(model.features)
         places = [place for place, kind in enumerate(found) if kind == "LocalResponseNorm"]
-        assert len(places) == (2 if lrn else 0)
-        for number, place in enumerate(places, start=1):
-            assert found[:place].count("Conv2d") == number
+        assert [found[:place].count("Conv2d") for place in places] == (behind if lrn else [])
+        for place in places:
             assert (found[place - 1], found[place + 1]) == ("ReLU", "MaxPool2d")
         assert count(model) == alexnet_parameters(name, ALEXNETS[name][0])
     assert ("LocalResponseNorm" in kinds(hollow(name))) == (name in WITH_LRN)
@@ -368,6 +374,7 @@ def test_he_takes_a_layer_without_bias():
         ("alexnet-cifar-3x3", {"map_side": 2.5}, "map_side is 2.5"),
         ("alexnet-lrn", {"map_side": 3}, "map_side is 3, but this network has no adaptive pool"),
         ("alexnet-2012", {"map_side": 7}, "leave map_side at 6"),
+        ("alexnet-cifar-5x5-v1", {"map_side": 6}, "leave map_side at 2"),
         ("alexnet-lrn", {"batch_norm": 1}, "batch_norm is 1, but must be True or False"),
         ("vgg-style", {"batch_norm": "yes"}, "batch_norm is 'yes', but must be True or False"),
         ("cnn4", {"overlap": 0}, "overlap is 0, but must be True or False"),
