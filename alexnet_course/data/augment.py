@@ -20,14 +20,14 @@ class Augmentation:
 
     ``crop``: pixels of zero padding on each side before a crop back to size; ``flip``: mirror left to right with
     probability 1/2; ``cutout``: side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the
-    paper's colour shift (section 4.1, where it is 0.1); ``autoaugment``: the policy searched for CIFAR-10.
+    paper's colour shift (section 4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``.
     """
 
     crop: int = 0
     flip: bool = False
     cutout: int = 0
     colour_pca: float = 0.0
-    autoaugment: bool = False
+    autoaugment: str = ""
 
 
 def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None) -> Tensor:
@@ -107,16 +107,17 @@ def colour_pca(
     return images + (draws @ basis.T).to(images.dtype)[:, :, None, None]
 
 
-def autoaugment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """torchvision's AutoAugment with the policy for CIFAR-10, drawn for each picture by itself.
+def autoaugment(images: Tensor, generator: torch.Generator | None = None, policy: str = "cifar10") -> Tensor:
+    """torchvision's AutoAugment, drawn for each image by itself.
 
-    ``images`` is uint8 N×3×H×W, and so is the result. One picture after the other: slow, but theirs. Source: Cubuk et
-    al. 2019, as S0 used it.
+    ``images`` is uint8 N×3×H×W, and so is the result. ``policy`` is ``"cifar10"`` or ``"imagenet"``: what the changes
+    were searched for. One image after the other: slow, but theirs. Source: Cubuk et al. 2019; S0 used torchvision's
+    default, which is ImageNet's.
     """
     from torchvision.transforms import AutoAugmentPolicy, v2  # here, because importing torchvision takes a second
 
-    policy = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
+    change = v2.AutoAugment(AutoAugmentPolicy(policy))
     seed = int(torch.randint(2**62, (1,), device=images.device, generator=generator))
     with torch.random.fork_rng(devices=[]):  # it draws from torch's global generator, which belongs to dropout
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU's as well
-        return torch.stack([policy(image) for image in images])
+        return torch.stack([change(image) for image in images])

@@ -102,7 +102,7 @@ class BatchLoader:
         """uint8 pictures → what the network sees."""
         change, generator = self.augmentation, self.generator
         if change.autoaugment:
-            images = autoaugment(images, generator)
+            images = autoaugment(images, generator, change.autoaugment)
         if change.crop or change.flip:
             images = crop_and_flip(images, change.crop, change.flip, generator)
         pixels = images.to(memory_format=torch.channels_last).float() / 255

@@ -12,20 +12,21 @@ from typing import Any
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import MODELS
-from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.recipe import Recipe, check_budget
 
 FOLDER = Path(__file__).parent
 ABLATIONS = FOLDER / "ablations.toml"
 
 
-def list_recipes() -> list[str]:
-    """The names of the recipes that come with the package, but for the ablations.
+def list_recipes(budget: str = "long") -> list[str]:
+    """The names of the recipes that come with the package and have this budget, but for the ablations.
 
     >>> from alexnet_course import list_recipes
     >>> "alexnet-cifar-3x3.modern" in list_recipes()
     True
     """
-    return sorted(path.stem for path in FOLDER.glob("*.toml") if path != ABLATIONS)
+    paths = [path for path in FOLDER.glob("*.toml") if path != ABLATIONS]
+    return sorted(path.stem for path in paths if budget == "long" or budget in tomllib.loads(path.read_text("utf-8")))
 
 
 def load_recipe(name: str, budget: str = "long") -> Recipe:
@@ -39,6 +40,7 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
     >>> load_recipe("alexnet-cifar-3x3", "evening").run_name
     'alexnet-cifar-3x3.modern-evening-seed0'
     """
+    check_budget(budget)
     if name.endswith(".toml"):
         return Recipe.from_toml(name, budget)
     known = list_recipes()

@@ -33,7 +33,9 @@ def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
                           f"{recipe.budget!r} and {recipe.seed}; restore it, or make the run again.")  # fmt: skip
     dataset = record["dataset"]
     options = tuple(sorted(recipe.model_options.items()))
-    parameters = _parameters(MODELS[recipe.model], options, len(dataset["classes"]), len(dataset["mean"]))
+    parameters = _parameters(
+        MODELS[recipe.model], options, recipe.outputs or len(dataset["classes"]), len(dataset["mean"])
+    )
     if record["parameters"] != parameters:
         raise CourseError(f"{origin} is of a {recipe.model} with {record['parameters']:,} parameters, but its recipe "
                           f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
@@ -48,8 +50,8 @@ def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
 
 @cache
 def _known(budget: str) -> dict[str, Recipe]:
-    """The package's recipes by name."""
-    return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes()), *ablations(budget)]}
+    """The package's recipes with this budget, by name."""
+    return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes(budget)), *ablations()]}
 
 
 @cache

@@ -17,6 +17,7 @@ from alexnet_course.records.predictions import Predictions, digest, labels_of, l
 from alexnet_course.training.evaluation import wilson_interval
 from alexnet_course.training.recipe import Recipe
 from alexnet_course.training.record import PREDICTIONS, RECORD
+from alexnet_course.training.schedule import epochs_without_progress
 
 CLOSE = 1e-9  # figures of fractions that were computed in another order
 
@@ -102,7 +103,11 @@ def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
     else:
         for name, share in shares.items():
             yield from _differ(f"per_class_accuracy of {name}", record["per_class_accuracy"][name], share)
-    if [entry["epoch"] for entry in history] != list(range(1, recipe["epochs"] + 1)):
+    accuracies = [entry["val_accuracy"] for entry in history]
+    stopped = 0 < recipe.get("stop_after", 0) <= epochs_without_progress(accuracies)
+    if [entry["epoch"] for entry in history] != list(range(1, len(history) + 1)):
+        yield "history does not count its epochs from 1."
+    if len(history) > recipe["epochs"] or (len(history) < recipe["epochs"] and not stopped):
         yield f"history has not one entry for each of the recipe's {recipe['epochs']} epochs."
     yield from _differ("val_accuracy", record["val_accuracy"], history[-1]["val_accuracy"])
     for entry in history:

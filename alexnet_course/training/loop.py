@@ -38,7 +38,7 @@ from alexnet_course.training.precision import (
     resolve_precision,
     use_deterministic_kernels,
 )
-from alexnet_course.training.recipe import Recipe
+from alexnet_course.training.recipe import NORMALISATIONS, Recipe
 from alexnet_course.training.record import (
     PREDICTIONS,
     environment,
@@ -47,7 +47,7 @@ from alexnet_course.training.record import (
     save_record,
     save_weights,
 )
-from alexnet_course.training.schedule import make_optimiser, make_schedule
+from alexnet_course.training.schedule import epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.training.signals import StopWish
 
 EVALUATION_BATCH = 500  # halved where the memory does not suffice
@@ -142,12 +142,17 @@ class Run(Iterator[EpochResult]):
         if recipe.train_size != 1:
             wanted = picture_count("train_size", recipe.train_size, len(fitting))
             _, fitting = self.train_set.split_indices(wanted, recipe.seed, among=fitting)
-        self.mean, self.std = self.train_set.channel_statistics(fitting)  # of the training pictures alone
+        self.mean, self.std = self._normalisation(fitting)
+        classes = len(self.train_set.classes)
+        outputs = recipe.outputs or classes
+        if outputs < classes:
+            raise CourseError(f"outputs = {outputs} is too few for {classes} classes; leave outputs out, or give at "
+                              f"least {classes}.")  # fmt: skip
 
         torch.manual_seed(recipe.seed)  # the first weights and dropout
         self.model = build_model(
             recipe.model,
-            num_classes=len(self.train_set.classes),
+            num_classes=outputs,
             in_channels=self.train_set.images.shape[1],
             init=recipe.init,
             **recipe.model_options,
@@ -177,7 +182,7 @@ class Run(Iterator[EpochResult]):
         self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
         # What the network cannot take is refused before the first epoch.
         picture = self.val_loader.prepare(on_device.images[:1])
-        check_logits(self.model, picture, len(self.train_set.classes), recipe.model)
+        check_logits(self.model, picture, outputs, recipe.model)
 
         self.optimiser = make_optimiser(self.model, recipe, self.device)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
@@ -193,9 +198,21 @@ class Run(Iterator[EpochResult]):
         self.epoch = 1  # the one under way
         self.history: list[dict[str, Any]] = []
         self.record: dict[str, Any] = {}
+        self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
         self.wall_seconds = 0.0
         self.environments = [environment(self.device, self.precision, self.options)]  # now: the code may yet change
         self._begin_epoch()
+
+    def _normalisation(self, fitting: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel: of the pictures to train on alone, or the recipe's constants."""
+        name, channels = self.recipe.normalisation, self.train_set.images.shape[1]
+        if name == "dataset":
+            return self.train_set.channel_statistics(fitting)
+        mean, std = NORMALISATIONS[name]
+        if channels != len(mean):
+            raise CourseError(f"normalisation = {name!r} has constants for RGB, but the pictures have {channels} "
+                              "channels; set normalisation = 'dataset'.")  # fmt: skip
+        return mean, std
 
     def _begin_epoch(self) -> None:
         """Clear the figures of the epoch that is over."""
@@ -227,7 +244,7 @@ class Run(Iterator[EpochResult]):
 
     def _train(self) -> Iterator[EpochResult]:
         try:
-            while self.epoch <= self.recipe.epochs:
+            while not self.over:
                 if self.folder is not None:
                     self.folder.check_held()
                 self._heed_stop_wish()
@@ -236,7 +253,7 @@ class Run(Iterator[EpochResult]):
                                       "example its classifier.")  # fmt: skip
                 self._train_epoch()
                 result = self._end_epoch()
-                if self.epoch > self.recipe.epochs:
+                if self.over:
                     self._finish()
                 yield result
             if not self.record:  # the process before this one stopped between its last epoch and its record
@@ -310,7 +327,7 @@ class Run(Iterator[EpochResult]):
             raise TrainingStopped(f"The gradients overflow fp16 in epoch {self.epoch} even when they are scaled by "
                                   f"{SMALLEST_SCALE:g}; train with precision = 'fp32'{self._kept()}.")  # fmt: skip
         if isinstance(self.every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.every_epoch.step(validation.accuracy)
+            self._step_plateau(self.every_epoch, validation.accuracy)
         elif self.every_epoch is not None:
             self.every_epoch.step()
         images_seen = self.train_loader.images_per_epoch
@@ -328,9 +345,24 @@ class Run(Iterator[EpochResult]):
         self.wall_seconds += result.seconds
         self.epoch += 1
         self._begin_epoch()
-        if self.epoch > self.recipe.epochs or time.perf_counter() - self._saved_at >= self.checkpoint_seconds:
+        if self.over or time.perf_counter() - self._saved_at >= self.checkpoint_seconds:
             self._save()
         return result
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or ``stop_after`` ends the run before."""
+        without = epochs_without_progress([entry["val_accuracy"] for entry in self.history])
+        return self.epoch > self.recipe.epochs or 0 < self.recipe.stop_after <= without
+
+    def _step_plateau(self, schedule: torch.optim.lr_scheduler.ReduceLROnPlateau, accuracy: float) -> None:
+        """Let the rate fall where it is time and, with ``restore_best``, go back to the best weights as it does."""
+        if self.recipe.restore_best and all(accuracy > entry["val_accuracy"] for entry in self.history):
+            self._best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        before = self.optimiser.param_groups[0]["lr"]
+        schedule.step(accuracy)
+        if self.recipe.restore_best and self.optimiser.param_groups[0]["lr"] < before:
+            self.model.load_state_dict(self._best)
 
     def _finish(self) -> None:
         """Look at the test pictures, once, and write weights and record."""
@@ -432,6 +464,7 @@ class Run(Iterator[EpochResult]):
             "rates": self._rates,
             "correct": self._correct,
             "history": self.history,
+            "best": self._best,
             "seconds": (self.wall_seconds, self._train_seconds),
         }
 
@@ -446,6 +479,7 @@ class Run(Iterator[EpochResult]):
         set_random_state(state["random"], self.device)
         self.train_loader.resume(state["loader"])
         self.epoch, self.history = state["epoch"], state["history"]
+        self._best = {name: tensor.to(self.device) for name, tensor in state.get("best", {}).items()}
         self._losses = list(state["losses"].to(self.device))
         self._finite = [torch.isfinite(loss) for loss in self._losses]
         self._rates, self._correct = state["rates"], state["correct"].to(self.device)

@@ -20,6 +20,15 @@ from alexnet_course.models import INITIALISATIONS, MODELS
 # size, so that rows compare. ablation: a reduced network on part of the pictures, one thing changed. cpu: records of
 # an earlier plan, a different shortening for every recipe; none is made any more.
 BUDGETS = ("long", "evening", "ablation", "cpu")
+LOADABLE = BUDGETS[:2]
+
+# Mean and standard deviation of each channel on the 0..1 scale. The default, dataset, computes them from the training
+# images. imagenet: those that torchvision's weights were trained with.
+NORMALISATIONS = {
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 
 CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
@@ -28,6 +37,8 @@ CHOICES = {
     "init": INITIALISATIONS,
     "precision": ("auto", "bf16", "fp16", "fp32"),
     "budget": BUDGETS,
+    "normalisation": ("dataset", *NORMALISATIONS),
+    "autoaugment_policy": ("cifar10", "imagenet"),
 }
 
 # (smallest, largest, is the smallest itself allowed). What lies outside is a slip of the keyboard, not an experiment.
@@ -39,6 +50,9 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "warmup": (0, 1, True),
     "lr_factor": (0, 1, False),
     "patience": (0, 10_000, True),
+    "max_drops": (0, 100, True),
+    "stop_after": (0, 10_000, True),
+    "outputs": (0, 65_536, True),
     "momentum": (0, 0.9999, True),
     "weight_decay": (0, 1, True),
     "label_smoothing": (0, 0.9999, True),
@@ -71,6 +85,9 @@ class Recipe:
     model: str = "alexnet-cifar-3x3"  # a name of list_models()
     model_options: Mapping[str, Any] = field(default_factory=dict)  # overrides of build_model, e.g. dropout
     dataset: str = "doodles"  # a spec of load_dataset
+    outputs: int = (
+        0  # logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes
+    )
     input_size: int = 0  # side in pixels that pictures are resized to; 0: what the network was made for
     epochs: int = 10
     batch_size: int = 128
@@ -80,7 +97,10 @@ class Recipe:
     warmup: float = 0.25  # one-cycle: share of all steps in which the rate rises
     lr_steps: tuple[int, ...] = ()  # step: the epochs after which the rate is multiplied by lr_factor
     lr_factor: float = 0.1  # step, plateau (the paper divided by 10, section 5)
-    patience: int = 3  # plateau: epochs without a better validation accuracy before the rate falls
+    patience: int = 3  # plateau: epochs without a better validation accuracy; one more, and the rate falls
+    max_drops: int = 0  # plateau: how many times the rate may fall; 0: any number of times
+    restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
+    stop_after: int = 0  # end the run after so many epochs without a better validation accuracy; 0: never
     momentum: float = 0.9  # sgd only
     weight_decay: float = 5e-4
     decay: str = "all"  # what weight_decay applies to: all, or weights, that is neither biases nor batch norm
@@ -89,7 +109,9 @@ class Recipe:
     flip: bool = True
     cutout: int = 0  # side of the blanked square in pixels
     colour_pca: float = 0.0  # standard deviation of the colour shift; the paper's is 0.1
-    autoaugment: bool = False  # the policy that was searched for CIFAR-10
+    normalisation: str = "dataset"  # constants of the training images, or those of NORMALISATIONS
+    autoaugment: bool = False
+    autoaugment_policy: str = "cifar10"  # the policy searched for CIFAR-10, or torchvision's default, ImageNet's
     augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
     init: str = "default"  # PyTorch's, the paper's, or He's
     precision: str = "auto"
@@ -120,6 +142,14 @@ class Recipe:
         elif self.lr_steps:
             raise CourseError(f"lr_steps = {list(self.lr_steps)} has no effect with schedule = {self.schedule!r}; "
                               "set schedule = 'step' or leave lr_steps out.")  # fmt: skip
+        if self.schedule != "plateau":
+            for key, value in (("max_drops", self.max_drops), ("restore_best", self.restore_best)):
+                if value:
+                    raise CourseError(f"{key} = {value!r} has no effect with schedule = {self.schedule!r}; set "
+                                      f"schedule = 'plateau' or leave {key} out.")  # fmt: skip
+        if self.autoaugment_policy != "cifar10" and not self.autoaugment:
+            raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
+                              "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
                               f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
@@ -140,7 +170,7 @@ class Recipe:
             flip=self.flip,
             cutout=self.cutout,
             colour_pca=self.colour_pca,
-            autoaugment=self.autoaugment,
+            autoaugment=self.autoaugment_policy if self.autoaugment else "",
         )
 
     @property
@@ -194,6 +224,7 @@ class Recipe:
         if "budget" in values:
             raise CourseError(f"{path.name}: budget = {values['budget']!r} is not for the file to say; put what is "
                               "different in an evening into a table [evening].")  # fmt: skip
+        check_budget(budget)
         evening = values.pop("evening", None)
         if budget == "evening":
             if not isinstance(evening, dict):
@@ -204,6 +235,12 @@ class Recipe:
             return cls.from_dict({"name": path.stem, **values, "budget": budget})
         except CourseError as error:
             raise CourseError(f"{path.name}: {error}") from None
+
+
+def check_budget(budget: str) -> None:
+    """``CourseError`` for a budget that no recipe can be loaded with."""
+    if budget not in LOADABLE:
+        raise CourseError(f"budget = {budget!r} is not a choice; nearest: {nearest(budget, LOADABLE)}.")
 
 
 def _default(spec: dataclasses.Field[Any]) -> Any:

@@ -151,7 +151,7 @@ def load_run(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     recipe, dataset = record["recipe"], record["dataset"]
     model = build_model(
         recipe["model"],
-        num_classes=len(dataset["classes"]),
+        num_classes=recipe.get("outputs") or len(dataset["classes"]),
         in_channels=len(dataset["mean"]),
         **recipe["model_options"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ def make_schedule(
     if recipe.schedule == "step":
         return None, schedules.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
     if recipe.schedule == "plateau":
-        return None, schedules.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience)
+        lowest = recipe.lr * recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
+        return None, schedules.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
     return None, None
 
 
@@ -58,3 +60,13 @@ def one_cycle(step: int, total: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
+
+
+def epochs_without_progress(accuracies: Sequence[float]) -> int:
+    """How many epochs have gone by since the best validation accuracy, the first where several are the best.
+
+    >>> from alexnet_course.training.schedule import epochs_without_progress
+    >>> epochs_without_progress([0.5, 0.7, 0.6, 0.7])
+    2
+    """
+    return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0

@@ -134,14 +134,16 @@ def test_autoaugment_leaves_torch_s_generators_to_others(own, monkeypatch):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_autoaugment_is_the_policy_for_cifar10():
-    """And not the one for ImageNet, which is torchvision's default."""
+@pytest.mark.parametrize("policy", ["cifar10", "imagenet"])
+def test_autoaugment_is_torchvision_s_policy_of_that_name(policy):
     from torchvision.transforms import AutoAugmentPolicy, v2
 
     images = smooth(6)
     seed = int(torch.randint(2**62, (1,), generator=generator(9)))
-    policy = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
+    theirs = v2.AutoAugment({"cifar10": AutoAugmentPolicy.CIFAR10, "imagenet": AutoAugmentPolicy.IMAGENET}[policy])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        expected = torch.stack([policy(image) for image in images])
-    assert torch.equal(autoaugment(images, generator(9)), expected)
+        expected = torch.stack([theirs(image) for image in images])
+    assert torch.equal(autoaugment(images, generator(9), policy), expected)
+    other = "imagenet" if policy == "cifar10" else "cifar10"
+    assert not torch.equal(autoaugment(images, generator(9), other), expected)

@@ -56,7 +56,7 @@ def test_a_batch_larger_than_the_data_set_is_the_whole_data_set():
     assert [len(labels) for _, labels in loader] == [6]
 
 
-EVERYTHING = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1, autoaugment=True)
+EVERYTHING = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1, autoaugment="cifar10")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -95,7 +95,7 @@ def test_augmented_without_training_every_picture_comes_once_and_in_order():
 def test_each_augmentation_is_applied(key):
     """Alone, in training and without."""
     data = noisy(12)
-    change = Augmentation(**{key: {"flip": True, "autoaugment": True, "colour_pca": 1.0}.get(key, 3)})
+    change = Augmentation(**{key: {"flip": True, "autoaugment": "cifar10", "colour_pca": 1.0}.get(key, 3)})
     for training in (False, True):
         kept = BatchLoader(data, 12, mean=MEAN, std=STD)
         changed = BatchLoader(data, 12, mean=MEAN, std=STD, training=training, augmentation=change)

@@ -252,6 +252,15 @@ def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, op
     assert alike(finish(resumed), fit(plan, progress=False, **tiny))
 
 
+def test_a_run_that_goes_back_to_its_best_weights_goes_on_with_them(tiny, tmp_path):
+    plan = recipe(schedule="plateau", patience=0, max_drops=2, restore_best=True, lr=0.3, epochs=6, **EVERYTHING)
+    alone = fit(plan, progress=False, **tiny)
+    assert len({entry["lr"] for entry in alone.history}) == 3  # it did go back, twice
+    for step in range(8, alone.steps, 9):
+        stop_at(step, plan, out=tmp_path / str(step), checkpoint_steps=2, **tiny)
+        assert alike(finish(resume(tmp_path / str(step), **tiny)), alone), step
+
+
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_two_groups_of_weights_and_a_part_of_the_pictures_go_on_inside_an_epoch(tiny, tmp_path, optimiser):
     plan = recipe(optimiser=optimiser, decay="weights", weight_decay=0.1, train_size=64, autoaugment=True, crop=4)

@@ -1,3 +1,4 @@
+import dataclasses
 import random
 import re
 from itertools import pairwise
@@ -14,10 +15,12 @@ from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.records import check_record
+from alexnet_course.records.verify import verify
 from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, loop, train, wilson_interval
 from alexnet_course.training.checkpoint import RunFolder, random_state, set_random_state
 from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.loop import picture_count
+from alexnet_course.training.record import load_run
 from alexnet_course.training.schedule import make_optimiser, make_schedule, one_cycle
 
 CPU = torch.device("cpu")
@@ -101,6 +104,74 @@ def test_normalisation_comes_from_the_training_pictures_without_the_held_out_one
     for loader, part in ((run.train_loader, fitting), (run.val_loader, validation)):
         assert torch.equal(loader.images[loader.indices], part.images)
         assert torch.equal(loader.labels[loader.indices], part.labels)
+
+
+@pytest.mark.parametrize(("name", "mean", "std"), [("half", 0.5, 0.5), ("imagenet", 0.485, 0.229), ("none", 0.0, 1.0)])
+def test_normalisation_with_fixed_constants(data, name, mean, std):
+    run = train(small(normalisation=name), **data)
+    assert (run.mean[0], run.std[0]) == (mean, std)
+    images = run.val_loader.prepare(data["train_set"].images[:2])
+    expected = (data["train_set"].images[:2, 0].float() / 255 - mean) / std
+    assert torch.allclose(images[:, 0], expected)
+    next(run)
+    assert evaluate(run.model, data["test_set"], mean=run.mean, std=run.std).loss == run.evaluate(data["test_set"]).loss
+
+
+def test_fixed_constants_are_for_rgb(data):
+    grey = {key: Dataset(part.images[:, :1], part.labels, part.classes, "grey")
+            for key, part in data.items() if key != "device"}  # fmt: skip
+    with pytest.raises(
+        CourseError, match=r"^normalisation = 'half' has constants for RGB, but .* have 1 channels; set"
+    ):
+        train(small(normalisation="half"), **grey, device="cpu")
+
+
+def test_more_outputs_than_classes_as_s3_had_them(data, tmp_path):
+    run = fit(small(outputs=5, epochs=4), progress=False, out=tmp_path / "run", **data)
+    assert run.record["parameters"] == sum(w.numel() for w in build_model("cnn4", 5).parameters())
+    assert len(run.record["confusion_matrix"]) == 2
+    assert run.record["test_accuracy"] > 0.9
+    assert verify(tmp_path / "run") == []
+    model, _ = load_run(tmp_path / "run")
+    assert same_weights(model, run.model)
+    with pytest.raises(
+        CourseError, match=r"^outputs = 1 is too few for 2 classes; leave outputs out, or give at least"
+    ):
+        train(small(outputs=1), **data)
+
+
+def accuracies(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    """Let the validations of a run come out as these, and its test as the last."""
+    left = list(values)
+
+    def instead(*arguments: object) -> object:
+        found = evaluate_batches(*arguments)
+        return dataclasses.replace(found, accuracy=left.pop(0) if len(left) > 1 else left[0])
+
+    monkeypatch.setattr(loop, "evaluate_batches", instead)
+
+
+def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
+    accuracies(monkeypatch, 0.5, 0.6, 0.6, 0.55, 0.7)
+    run = fit(small(epochs=9, stop_after=2), progress=False, out=tmp_path / "run", **data)
+    assert [entry["val_accuracy"] for entry in run.history] == [0.5, 0.6, 0.6, 0.55]
+    assert run.over
+    assert len(run.record["history"]) == 4
+    again = train(small(epochs=9, stop_after=2), out=tmp_path / "run", **data)  # finished, so there is nothing to do
+    assert list(again) == []
+    assert again.record == run.record
+
+
+def test_a_plateau_goes_back_to_the_best_weights(data, monkeypatch):
+    plan = small(epochs=5, schedule="plateau", patience=0, max_drops=1, restore_best=True)
+    accuracies(monkeypatch, 0.5, 0.6, 0.4, 0.3, 0.2)
+    run = train(plan, **data)
+    weights = []
+    for _ in run:
+        weights.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
+    same = [all(torch.equal(weights[1][name], later[name]) for name in later) for later in weights]
+    assert same == [False, True, True, False, False]  # after epoch 3 it falls, and the weights are those of epoch 2
+    assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.05, 0.005, 0.005])
 
 
 def test_a_training_figure_is_the_mean_over_all_pictures_of_the_epoch(data):
@@ -210,6 +281,8 @@ def test_schedules():
     assert step == pytest.approx([0.1, 0.05, 0.05, 0.025])
     plateau = rates(6, 1, schedule="plateau", patience=1)  # the accuracy never rises
     assert plateau == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    twice = rates(9, 1, schedule="plateau", patience=1, max_drops=2)
+    assert twice == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.001])
     cycle = rates(4, 5, schedule="one-cycle", warmup=0.25)
     assert max(cycle) == cycle[4] == pytest.approx(0.1)
     assert cycle[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
