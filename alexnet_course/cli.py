@@ -135,7 +135,7 @@ def make_parser() -> Parser:
     )
     sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
     sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
-    sub.add_argument("--budget", default="long", metavar="B", help="long, or evening: the recipe's 20 or 30 epochs")
+    sub.add_argument("--budget", default="long", metavar="B", help="long, or evening: the recipe's table of that name")
     sub.add_argument("--epochs", type=int, metavar="N")
     sub.add_argument("--batch-size", type=int, metavar="N")
     sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")

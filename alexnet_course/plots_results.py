@@ -1,7 +1,7 @@
 """The figures of the chapter of results; they follow the rules of `plots`.
 
 They take rows of `results_table`, records or plain numbers, return a matplotlib `Figure`, and say where nothing is
-measured. Short runs on a CPU have other markers than full ones and are never on one line with them.
+measured. Runs of different budgets have different markers and are never on one line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from alexnet_course.errors import CourseError
 from alexnet_course.plots import BLUE, GREEN, GREY, LIGHT, ORANGE, PINK, WIDTH
 from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records.curves import TOLERANCE, Curve, difference, drops
 from alexnet_course.records.results import ABLATION, Row
 
 COSTS = {
@@ -27,7 +28,14 @@ COSTS = {
     "mult_adds": "mult-adds for one picture",
     "train_seconds": "seconds of one training run",
 }
-BUDGETS = {"full": ("full run", "o", "-"), "cpu": ("short run", "^", "--")}  # name, marker, line of the front
+# Marker, line of the front and colour of a budget, the longest first.
+BUDGETS = {
+    "long": ("o", "-", BLUE),
+    "evening": ("^", "--", ORANGE),
+    "cpu": ("v", "-.", PINK),
+    "ablation": ("D", ":", GREY),
+}
+EXPECTED = ("long", "evening")  # budgets that a figure names where nothing of them is measured
 MOST = 4  # series in one figure, to be told apart
 STYLES = (("o", BLUE), ("s", ORANGE), ("D", GREEN), ("^", PINK))
 
@@ -53,9 +61,9 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     axes.set_yticks([20, 50, 70, 80, 90, 95, 98, 99])
     axes.grid(axis="y")
     axes.margins(x=0.12, y=0.12)
-    best: dict[str, _Point] = {}  # of each network, a full run wherever there is one
+    best: dict[str, _Point] = {}  # of each network, at the longest budget that it has
     on_front: list[_Point] = []
-    for budget, (label, marker, line) in BUDGETS.items():
+    for budget, (marker, line, _) in BUDGETS.items():
         points = [
             _Point(getattr(row, "seconds" if what == "train_seconds" else what), row.test, row)
             for row in rows
@@ -69,7 +77,9 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         on_front += front
         rising = sorted(points, key=lambda point: (not point.row.recipe.startswith(ABLATION), point.accuracy))
         best = {point.row.model: point for point in rising} | best
-        axes.plot([], [], marker, color=BLUE, label=label if points else f"{label}: {NOT_MEASURED}")
+        if points or budget in EXPECTED:
+            colour = GREY if budget == "ablation" else BLUE
+            axes.plot([], [], marker, color=colour, label=budget if points else f"{budget}: {NOT_MEASURED}")
     for cost, accuracy, row in best.values():
         if row.published and what != "train_seconds":
             theirs = row.published.accuracy
@@ -162,34 +172,30 @@ def _overlap(first: Bbox, second: Bbox) -> float:
     return float(max(width, 0) * max(height, 0))
 
 
-def learning_curves_of(
-    published: Mapping[str, Sequence[Mapping[str, Any]]], modern: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> Figure:
-    """Draw the validation accuracy of every epoch, one panel a network, one line a run.
+def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+    """Draw the validation accuracy of every epoch, one panel a network, one line a run; a panel names the budgets.
 
     Args:
-        published, modern: network -> the records of its published and of its modern recipe; none where nothing is
-            measured. Each record's own budget says whether its line is that of a short run.
+        kinds: kind of recipe, such as modern -> network -> the records of that recipe; none where nothing is measured.
+            At most four kinds; a network need not be in all of them.
     """
-    networks = list(dict.fromkeys([*published, *modern]))
+    _at_most_four("learning_curves_of", kinds)
+    networks = list(dict.fromkeys(network for runs in kinds.values() for network in runs))
     rows = -(-len(networks) // 2)
     fig, grid = plt.subplots(rows, 2, figsize=(WIDTH, 1.95 * rows + 0.4), sharey=True, squeeze=False)
     for axes in grid.flat[len(networks) :]:
         axes.axis("off")
     for axes, network in zip(grid.flat, networks, strict=False):
         notes = []
-        for label, runs, colour, marker in (
-            ("published", published.get(network, ()), ORANGE, "s"),
-            ("modern", modern.get(network, ()), BLUE, "o"),
-        ):
+        for (kind, by_network), (marker, colour) in zip(kinds.items(), STYLES, strict=False):
+            if network not in by_network:
+                continue
+            runs = by_network[network]
             for record in runs:
                 epochs = [entry["epoch"] for entry in record["history"]]
                 values = [100 * entry["val_accuracy"] for entry in record["history"]]
                 axes.plot(epochs, values, color=colour, marker=marker, markersize=4, markevery=0.1, linewidth=1.5)
-            if not runs:
-                notes.append(f"{label}: {NOT_MEASURED}")
-            elif runs[0]["budget"] != "full":
-                notes.append(f"{label}: {BUDGETS[runs[0]['budget']][0]}")
+            notes.append(f"{kind}: {runs[0]['budget'] if runs else NOT_MEASURED}")
         axes.annotate(
             "\n".join(notes), (0.97, 0.42), xycoords="axes fraction", ha="right", va="center", fontsize=9, color=GREY
         )
@@ -199,10 +205,10 @@ def learning_curves_of(
     fig.supxlabel("epoch", fontsize=11)
     fig.supylabel("validation accuracy (%)", fontsize=11)
     handles = [
-        plt.Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{label} recipe")
-        for label, colour, marker in (("published", ORANGE, "s"), ("modern", BLUE, "o"))
+        plt.Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{kind} recipe")
+        for kind, (marker, colour) in zip(kinds, STYLES, strict=False)
     ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=2)
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(kinds) or 1)
     return fig
 
 
@@ -352,13 +358,14 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
             axes.errorbar(0, place - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
                           linewidth=1.5)  # fmt: skip
             seeds = [100 * record["test_accuracy"] - row.test for record in row.records]
-            marker, colour = BUDGETS[row.budget][1], BLUE if row.budget == "full" else ORANGE
+            marker, _, colour = BUDGETS[row.budget]
             axes.plot(seeds, [place + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
         axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9,
                       color=GREY if row.test is None else "black", annotation_clip=False)  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":", zorder=0)
-    for budget, colour in (("full", BLUE), ("cpu", ORANGE)):
-        axes.plot([], [], BUDGETS[budget][1], color=colour, label=f"a seed, {BUDGETS[budget][0]}")
+    for budget, (marker, _, colour) in BUDGETS.items():
+        if any(row.budget == budget and row.records for row in rows):
+            axes.plot([], [], marker, color=colour, label=f"a seed, {budget}")
     axes.plot([], [], color="black", linewidth=1.5, label="95 % interval of the mean")
     names = [row.recipe.removeprefix(ABLATION).replace(".", "\n", 1) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
@@ -373,3 +380,60 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
 def _at_most_four(function: str, series: Mapping[str, Any]) -> None:
     if len(series) > MOST:
         raise CourseError(f"{function} got {len(series)} labels; give at most {MOST}, to be told apart.")
+
+
+def plot_reproduction(records: Sequence[Mapping[str, Any]], curve: Curve) -> Figure:
+    """Draw our runs of a recipe over the published one, and below it how far they are from it after the same epoch.
+
+    The grey band below is what counts as reproduced, were it the best epoch. Dotted lines and ticks are where a
+    learning rate was divided: the published one where it is known, and ours.
+
+    Args:
+        records: of the curve's recipe and of one budget, one a seed; none where nothing is measured.
+        curve: of `published_curve`.
+    """
+    budgets = {record["budget"] for record in records}
+    if len(budgets) > 1:
+        raise CourseError(f"plot_reproduction got runs of the budgets {', '.join(sorted(budgets))}; give those of one.")
+    fig, (above, below) = plt.subplots(2, figsize=(WIDTH, 5.0), sharex=True, height_ratios=(2.2, 1))
+    theirs = [100 * accuracy for accuracy in curve.val_accuracy]
+    above.plot(curve.epochs, theirs, color=GREY, linewidth=3, label="published")
+    label = f"ours: {NOT_MEASURED}"
+    if records:
+        seeds = ", ".join(str(record["seed"]) for record in records)
+        label = f"ours, {budgets.pop()}: seed{'s' * (len(records) > 1)} {seeds}"
+    marker, _, colour = BUDGETS[records[0]["budget"]] if records else BUDGETS["long"]
+    style = {"color": colour, "marker": marker, "markersize": 4, "markevery": 0.1, "linewidth": 1.2}
+    above.plot([], [], label=label, **style)
+    ticks = []
+    for record in records:
+        ours = {entry["epoch"]: 100 * entry["val_accuracy"] for entry in record["history"]}
+        above.plot(list(ours), list(ours.values()), **style)
+        found = difference(record, curve)
+        below.plot([at.epoch for at in found.epochs], [at.points for at in found.epochs], **style)
+        rates = [entry["lr"] for entry in record["history"]]
+        ticks += [(epoch, ours[epoch]) for epoch in drops(list(ours), rates)]
+    for epoch in curve.drops:
+        for axes in (above, below):
+            axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
+    if curve.drops:
+        above.plot([], [], color=GREY, linewidth=1, linestyle=":", label="published rate divided")
+    if ticks:
+        bars = {"markersize": 18, "markeredgewidth": 2}
+        above.plot(*zip(*ticks, strict=True), "|", color=colour, label="our rate divided", **bars)
+    below.axhspan(-TOLERANCE, TOLERANCE, color=LIGHT, zorder=0)
+    below.axhline(0, color=GREY, linewidth=1.2)
+    low, high = below.get_ylim()
+    below.set_ylim(min(low, -2 * TOLERANCE), max(high, 2 * TOLERANCE))  # more than the band
+    if not records:
+        below.annotate(NOT_MEASURED, (0.5, 0.82), xycoords="axes fraction", ha="center", color=GREY)
+    above.set_title(curve.recipe, fontsize=10)
+    above.set_ylabel("validation accuracy (%)")
+    below.set(xlabel="epoch", ylabel="ours − theirs\n(points)")
+    below.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    for axes in (above, below):
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig

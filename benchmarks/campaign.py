@@ -2,10 +2,11 @@
 
     python -m benchmarks.campaign --data cifar10=folder:data/cifar10 --minutes 120
 
-With a GPU each recipe is run in full with three seeds, without one as its table ``[cpu]`` says, with one seed. What is
-recorded is skipped, what was interrupted goes on, and several of these commands side by side share the work. A run
-whose pictures are not there, or that cannot go on, is named and left out; the others are made. With
-``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is tried on the new pictures as well, at its end.
+Our recipes are run for an evening, as their tables ``[evening]`` say; with ``--budget long`` they are also run for as
+long as they ask for, after everything else. What is recorded is skipped, what was interrupted goes on, and several of
+these commands side by side share the work. A run whose pictures are not there, or that cannot go on, is named and left
+out; the others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is tried on the new
+pictures as well, at its end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import sys
 import time
 import traceback
@@ -32,12 +34,15 @@ from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
 from alexnet_course.records.predictions import load_predictions, save_predictions
+from alexnet_course.records.results import CLASSES, PUBLISHED, costs
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
 from alexnet_course.training.checkpoint import refuse_changes
+from alexnet_course.training.precision import device_name
 from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
 
-SEEDS = {"long": 3, "evening": 3}
+SEEDS = 3
 NEW = "cifar10.1"
+IMAGES = 50_000  # to train on, in CIFAR-10 as in CIFAR-100
 SAVED_EVERY = 60.0  # seconds; an epoch on a fast GPU is over before its checkpoint would be written
 
 
@@ -51,16 +56,29 @@ class Outcome:
 
 
 def plan(budget: str, seeds: int) -> list[Recipe]:
-    """Every run of the campaign, the most valuable first.
+    """Every run of the campaign, the most valuable first; with the budget ``long`` there are more at the end.
 
-    One seed of everything comes before the second of anything. Our recipe for each network of the five write-ups is
-    worth most; the ablations explain it; the write-ups' own settings come last, because their figures are published.
+    On CIFAR-10, our recipes in an evening, then the write-ups' own, which have no such table, then ours with the other
+    seeds; the ablations; CIFAR-100. Then what takes long and tells little more: the write-ups' recipes with the other
+    seeds and, with the budget ``long``, our recipes for as long as they ask for, and the plain ones.
     """
-    theirs = [name for name in list_recipes() if ".published" in name]
-    ours = [name for name in list_recipes() if name not in theirs]
-    first = [load_recipe(name, budget) for name in ours] + ablations() + [load_recipe(n) for n in theirs]
-    first.sort(key=lambda recipe: recipe.dataset != "cifar10")  # stable: what the table needs stays in front
-    return [recipe.replace(seed=seed) for seed in range(seeds) for recipe in first]
+    ours = [load_recipe(name, "evening") for name in list_recipes("evening")]
+    others = [load_recipe(name) for name in list_recipes() if name not in list_recipes("evening")]
+    theirs = [recipe for recipe in others if PUBLISHED in recipe.name]
+    plain = [recipe for recipe in others if recipe not in theirs]
+
+    def on(recipes: list[Recipe], dataset: str, few: range) -> list[Recipe]:
+        return [recipe.replace(seed=seed) for seed in few for recipe in recipes if recipe.dataset == dataset]
+
+    first, other = range(1), range(1, seeds)
+    runs = on(ours, "cifar10", first) + on(theirs, "cifar10", first) + on(ours, "cifar10", other)
+    runs += on(ablations(), "cifar10", range(seeds))
+    runs += on(ours, "cifar100", range(seeds)) + on(theirs, "cifar100", first)
+    runs += on(theirs, "cifar10", other) + on(theirs, "cifar100", other)
+    if budget == "long":
+        extra = [load_recipe(recipe.name) for recipe in ours] + plain
+        runs += on(extra, "cifar10", range(seeds)) + on(extra, "cifar100", range(seeds))
+    return runs
 
 
 def is_recorded(recipe: Recipe, records: Path) -> bool:
@@ -75,6 +93,33 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
     check_record(record, path.name)
     same = Recipe.from_dict(record["recipe"]) == recipe  # a key that is newer than the record has its default
     return same and path.with_suffix(".npy").exists()
+
+
+def work(recipe: Recipe) -> float:
+    """Multiply-adds of the forward passes over the training pictures, to which the time of a run is proportional."""
+    held = recipe.validation_size if recipe.validation_size >= 1 else IMAGES * recipe.validation_size
+    images = recipe.train_size if recipe.train_size > 1 else (IMAGES - held) * recipe.train_size
+    return costs(recipe, CLASSES.get(recipe.dataset, 10))[1] * recipe.epochs * images
+
+
+def rates(records: Path, device: str) -> dict[str, float]:
+    """Multiply-adds a second of the recorded runs on ``device``, by network: of several the one in the middle."""
+    found: dict[str, list[float]] = {}
+    for path in records.glob("*-seed*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        check_record(record, path.name)
+        recipe = Recipe.from_dict(record["recipe"])
+        if record["environment"]["device"] == device and recipe.dataset in ("cifar10", "cifar100"):
+            done = work(recipe) * len(record["history"]) / recipe.epochs  # less than all where it stopped early
+            found.setdefault(recipe.model, []).append(done / record["wall_seconds"])
+    return {model: statistics.median(those) for model, those in found.items()}
+
+
+def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
+    """Hours of a run, at the rate of its network or, where there is none, of the others; None without any rate."""
+    if not known:
+        return None
+    return work(recipe) / known.get(recipe.model, statistics.median(known.values())) / 3600
 
 
 class Pictures:
@@ -201,13 +246,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         device = choose_device(options.device)
-        budget = options.budget
         places = dict(parse_place(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
             raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
         if options.threads:
             torch.set_num_threads(options.threads)
-        recipes = plan(budget, options.seeds or SEEDS[budget])
+        recipes = plan(options.budget, options.seeds or SEEDS)
         for name in places:
             known = sorted({NEW, *(recipe.dataset for recipe in recipes)})
             if name not in known:
@@ -216,10 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not recipes:
             raise CourseError(f"No run of the campaign is called {' or '.join(options.only)}; --list names them all.")
         if options.list:
-            for recipe in recipes:
-                state = "recorded" if is_recorded(recipe, options.records) else "to do"
-                print(f"{state:8}  {recipe.run_name}")
-            sys.stdout.flush()
+            print_list(recipes, options.records, device_name(device))
             return 0
         outcomes = []
         for outcome in campaign(
@@ -246,6 +287,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
+    """What is recorded and what is to do, and how long that takes where runs on this machine are recorded."""
+    known, left = rates(records, device), 0.0
+    for recipe in recipes:
+        done = is_recorded(recipe, records)
+        hours = None if done else estimate(recipe, known)
+        left += hours or 0
+        about = "" if hours is None else f"  {hours:.1f} h"
+        print(f"{'recorded' if done else 'to do':8}  {recipe.run_name}{about}")
+    if left:
+        print(f"about {left:.1f} hours are left on {device}; runs that stop early take less")
+    sys.stdout.flush()
+
+
 def parse_place(text: str) -> tuple[str, str]:
     name, equals, spec = text.partition("=")
     if not equals or not name or not spec:
@@ -254,13 +309,14 @@ def parse_place(text: str) -> tuple[str, str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    budgets = "long: at the end, our recipes for as long as they ask for, too (default: evening)"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign", description="Make the course's records.")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=SPEC", help="cifar10=folder:data/cifar10")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="as in 'vgg*'")
     parser.add_argument("--list", action="store_true", help="name the runs and what is recorded, and make none")
     parser.add_argument("--minutes", type=float, default=1e6, metavar="M", help="stop after so long, to go on later")
-    parser.add_argument("--budget", choices=list(SEEDS), default="evening", help="evening or long (default: evening)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="of each recipe (default: 3 in full, 1 on a CPU)")
+    parser.add_argument("--budget", choices=["evening", "long"], default="evening", help=budgets)
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"of each recipe (default: {SEEDS})")
     parser.add_argument("--device", default="auto", metavar="D")
     parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch, where several campaigns share a machine")
     parser.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")

@@ -1,7 +1,7 @@
 """Put the weights of finished runs into the package, small networks only, and write the model cards of all there are.
 
 python -m benchmarks.campaign --only 'vgg-style-bn.small*' --keep-weights --data cifar10=folder:data/cifar10
-python -m benchmarks.weights runs/campaign/vgg-style-bn.small-cpu-seed0
+python -m benchmarks.weights runs/campaign/vgg-style-bn.small-evening-seed0
 """
 
 import sys

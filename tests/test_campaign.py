@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +20,11 @@ from torch import nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
-from alexnet_course.recipes import ABLATIONS, ablations, merged
+from alexnet_course.recipes import ABLATIONS, ablations, list_recipes, merged
 from alexnet_course.records import check_record, load_records
 from alexnet_course.training import Recipe, Run, TrainingStopped
 from benchmarks import campaign as module
-from benchmarks.campaign import Outcome, Pictures, campaign, is_recorded, main, plan
+from benchmarks.campaign import Outcome, Pictures, campaign, estimate, is_recorded, main, plan, work
 
 FOREVER = float("inf")
 
@@ -43,7 +44,7 @@ SETS = {"train": coloured(60, seed=1), "test": coloured(20, seed=2)}
 def tiny(name: str, **changes: object) -> Recipe:
     """Two epochs of 4 steps."""
     values = {"model": "cnn4", "dataset": "cifar10", "epochs": 2, "batch_size": 12, "validation_size": 12}
-    return Recipe(name=name, precision="fp32", budget="cpu", **{**values, **changes})
+    return Recipe(name=name, precision="fp32", budget="evening", **{**values, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -102,30 +103,50 @@ def names(folder: Path) -> list[str]:
 # --- The plan --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("budget", ["full", "cpu"])
-def test_every_run_of_the_plan_has_a_name_of_its_own_and_is_of_the_budget(budget):
+@pytest.mark.parametrize("budget", ["evening", "long"])
+def test_every_run_of_the_plan_has_a_name_of_its_own_and_every_seed(budget):
     runs = plan(budget, 3)
     assert max(Counter(recipe.run_name for recipe in runs).values()) == 1
-    assert {recipe.budget for recipe in runs} == {budget}
     assert Counter(recipe.seed for recipe in runs) == dict.fromkeys(range(3), len(runs) // 3)
 
 
-@pytest.mark.parametrize("budget", ["full", "cpu"])
-def test_the_plan_begins_with_what_is_worth_most(budget):
-    runs = plan(budget, 2)
-    assert [recipe.seed for recipe in runs] == sorted(recipe.seed for recipe in runs)  # one of all before two of any
-    first = [recipe for recipe in runs if recipe.seed == 0]
-    assert [recipe.replace(seed=1) for recipe in first] == [recipe for recipe in runs if recipe.seed == 1]
+def kind(recipe: Recipe) -> str:
+    """What the plan is ordered by, apart from the seed."""
+    if recipe.name.startswith("ablation."):
+        return "ablation"
+    word = re.search(r"\.(modern|best|small|published|plain)", recipe.name)[1]
+    what = {"published": "theirs", "plain": "extra"}.get(word, "ours")
+    if recipe.budget == "long" and what == "ours":
+        return "extra"
+    return f"{what} on 100" if recipe.dataset == "cifar100" else what
 
-    def worth(recipe: Recipe) -> tuple[bool, int]:
-        kinds = (re.search(r"\.(modern|best|small)$", recipe.name), recipe.name.startswith("ablation."),
-                 ".published" in recipe.name)  # fmt: skip
-        assert sum(map(bool, kinds)) == 1
-        return recipe.dataset != "cifar10", [bool(kind) for kind in kinds].index(True)
 
-    assert [worth(recipe) for recipe in first] == sorted(worth(recipe) for recipe in first)
-    assert Counter(worth(recipe) for recipe in first)[False, 0] == 9  # the table, the best, the small one
-    assert Counter(recipe.dataset for recipe in first)["cifar100"] == 3
+@pytest.mark.parametrize("budget", ["evening", "long"])
+def test_the_plan_is_in_the_order_of_what_its_runs_are_worth(budget):
+    runs = plan(budget, 3)
+    assert [name for name, _ in groupby((kind(run), run.seed) for run in runs)] == [
+        *[("ours", 0), ("theirs", 0), ("ours", 1), ("ours", 2)],
+        *[("ablation", 0), ("ablation", 1), ("ablation", 2)],
+        *[("ours on 100", 0), ("ours on 100", 1), ("ours on 100", 2), ("theirs on 100", 0)],
+        *[("theirs", 1), ("theirs", 2), ("theirs on 100", 1), ("theirs on 100", 2)],
+        *([("extra", seed) for _ in ("cifar10", "cifar100") for seed in range(3)] if budget == "long" else []),
+    ]
+    first = [run for run in runs if run.seed == 0]
+    assert {(kind(run), run.budget) for run in first if kind(run) != "extra"} == {
+        ("ours", "evening"), ("ours on 100", "evening"), ("theirs", "long"), ("theirs on 100", "long"),
+        ("ablation", "ablation"),
+    }  # fmt: skip
+    assert {run.model for run in first if kind(run) == "ours"} == {run.model for run in first} - {"cnn4"}
+    if budget == "long":
+        assert runs[: len(plan("evening", 3))] == plan("evening", 3)
+        evening = {run.name for run in first if run.budget == "evening"}
+        assert {run.name for run in first if kind(run) == "extra"} == evening | {
+            f"{name}.plain" for name in ("alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn")
+        }
+
+
+def test_no_recipe_of_the_package_is_forgotten():
+    assert {run.name for run in plan("long", 1)} == {*list_recipes(), *(recipe.name for recipe in ablations())}
 
 
 def test_options_of_the_model_are_merged_one_by_one_and_everything_else_is_replaced():
@@ -138,15 +159,14 @@ def test_options_of_the_model_are_merged_one_by_one_and_everything_else_is_repla
     assert (values["lr"], values["model_options"]) == (1.0, {"width": 0.5, "hidden": 7})  # which others share
 
 
-@pytest.mark.parametrize("budget", ["full", "cpu"])
-def test_an_ablation_is_its_base_with_what_it_names_changed(budget):
+def test_an_ablation_is_its_base_with_what_it_names_changed():
     tables = tomllib.loads(ABLATIONS.read_text(encoding="utf-8"))
-    recipes = {recipe.name: recipe for recipe in ablations(budget)}
+    recipes = {recipe.name: recipe for recipe in ablations()}
+    assert {recipe.budget for recipe in recipes.values()} == {"ablation"}
     assert set(recipes) == {f"ablation.{g}.{v}" for g, table in tables.items() for v in ["base", *table["variants"]]}
     for group, table in tables.items():
         base = recipes[f"ablation.{group}.base"].as_dict()
-        written = {**table["base"], **(table["cpu"] if budget == "cpu" else {})}
-        assert {key: base[key] for key in written} == written
+        assert {key: base[key] for key in table["base"]} == table["base"]
         for variant, changes in table["variants"].items():
             values = recipes[f"ablation.{group}.{variant}"].as_dict()
             for key, value in changes.items():
@@ -159,23 +179,10 @@ def test_an_ablation_is_its_base_with_what_it_names_changed(budget):
             assert values != {**base, "name": values["name"]}, f"{variant} changes nothing"
 
 
-def test_what_is_left_out_without_a_gpu_is_left_out_only_there():
-    full, short = ({recipe.name: recipe for recipe in ablations(budget)} for budget in ("full", "cpu"))
-    assert set(full) == set(short)
-    for name, recipe in full.items():
-        assert short[name].epochs < recipe.epochs or short[name].train_size != 1
-        assert recipe.train_size == 1
-        assert not {"width"} & set(recipe.model_options)
-    assert short["ablation.alexnet.hidden-256"].model_options == {"width": 0.5, "hidden": 256}
-    assert short["ablation.alexnet.batch-norm"].model_options == {"width": 0.5, "hidden": 1024, "batch_norm": True}
-    assert full["ablation.alexnet.batch-norm"].model_options == {"batch_norm": True}
-
-
-@pytest.mark.parametrize("budget", ["full", "cpu"])
-def test_every_network_of_the_ablations_can_be_built_and_takes_its_pictures(budget):
+def test_every_network_of_the_ablations_can_be_built_and_takes_its_pictures():
     from alexnet_course.models import build_model
 
-    for recipe in ablations(budget):
+    for recipe in ablations():
         with torch.device("meta"):
             model = build_model(recipe.model, **recipe.model_options).eval()
             side = recipe.picture_size
@@ -188,10 +195,10 @@ def test_every_network_of_the_ablations_can_be_built_and_takes_its_pictures(budg
 def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tmp_path, steps):
     recipes = tiny("a"), tiny("b", seed=1)
     outcomes = go(*recipes)
-    assert [outcome.name for outcome in outcomes] == ["a-cpu-seed0", "b-cpu-seed1"]
+    assert [outcome.name for outcome in outcomes] == ["a-evening-seed0", "b-evening-seed1"]
     assert all(outcome.recorded for outcome in outcomes)
     assert names(tmp_path / "records") == [
-        "a-cpu-seed0.json", "a-cpu-seed0.npy", "b-cpu-seed1.json", "b-cpu-seed1.npy"]  # fmt: skip
+        "a-evening-seed0.json", "a-evening-seed0.npy", "b-evening-seed1.json", "b-evening-seed1.npy"]  # fmt: skip
     for recipe, outcome, record in zip(recipes, outcomes, load_records(tmp_path / "records"), strict=True):
         assert record["recipe"] == recipe.as_dict()
         accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
@@ -208,7 +215,7 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
 
 def test_weights_are_kept_where_they_are_asked_for(go, tmp_path):
     go(tiny("a"), keep_weights=True)
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json", "weights.safetensors"]
+    assert names(tmp_path / "runs" / "a-evening-seed0") == ["predictions.npy", "record.json", "weights.safetensors"]
 
 
 def test_a_run_of_a_changed_recipe_does_not_count(go, tmp_path):
@@ -217,7 +224,7 @@ def test_a_run_of_a_changed_recipe_does_not_count(go, tmp_path):
     assert is_recorded(tiny("a"), records)
     assert not is_recorded(tiny("a", lr=0.01), records)
     assert not is_recorded(tiny("a", seed=1), records)
-    assert not is_recorded(tiny("a").replace(budget="full"), records)
+    assert not is_recorded(tiny("a").replace(budget="long"), records)
     assert not is_recorded(tiny("a"), tmp_path / "nowhere")
 
 
@@ -225,35 +232,35 @@ def test_a_run_of_a_changed_recipe_does_not_count(go, tmp_path):
 def test_a_changed_recipe_is_not_given_the_record_of_the_old_one(go, tmp_path, keep_weights):
     """Whose run may still lie in the folder; both are kept, and the way out is named."""
     go(tiny("a"), keep_weights=keep_weights)
-    before = (tmp_path / "records" / "a-cpu-seed0.json").read_bytes()
+    before = (tmp_path / "records" / "a-evening-seed0.json").read_bytes()
     (outcome,) = go(tiny("a", lr=0.01))
     assert not outcome.recorded
-    assert re.match(r"left: .*'.*a-cpu-seed0'.*lr was 0\.02 and is 0\.01", outcome.result)
-    assert (tmp_path / "records" / "a-cpu-seed0.json").read_bytes() == before
-    for path in (tmp_path / "runs" / "a-cpu-seed0").iterdir():
+    assert re.match(r"left: .*'.*a-evening-seed0'.*lr was 0\.02 and is 0\.01", outcome.result)
+    assert (tmp_path / "records" / "a-evening-seed0.json").read_bytes() == before
+    for path in (tmp_path / "runs" / "a-evening-seed0").iterdir():
         path.unlink()
-    (tmp_path / "runs" / "a-cpu-seed0").rmdir()
+    (tmp_path / "runs" / "a-evening-seed0").rmdir()
     assert go(tiny("a", lr=0.01))[0].recorded
     assert load_records(tmp_path / "records")[0]["recipe"]["lr"] == 0.01
 
 
 def test_a_run_whose_predictions_are_gone_is_made_again(tmp_path, go):
     [outcome] = go(tiny("a"))
-    predictions = (tmp_path / "records" / "a-cpu-seed0.npy").read_bytes()
-    (tmp_path / "records" / "a-cpu-seed0.npy").unlink()
-    (tmp_path / "runs" / "a-cpu-seed0" / "predictions.npy").unlink()
+    predictions = (tmp_path / "records" / "a-evening-seed0.npy").read_bytes()
+    (tmp_path / "records" / "a-evening-seed0.npy").unlink()
+    (tmp_path / "runs" / "a-evening-seed0" / "predictions.npy").unlink()
     [left] = go(tiny("a"))  # the folder of the run has lost them as well
     assert not left.recorded
     assert "predictions.npy" in left.result
-    for path in (tmp_path / "runs" / "a-cpu-seed0").iterdir():
+    for path in (tmp_path / "runs" / "a-evening-seed0").iterdir():
         path.unlink()
     assert go(tiny("a")) == [outcome]
-    assert (tmp_path / "records" / "a-cpu-seed0.npy").read_bytes() == predictions
+    assert (tmp_path / "records" / "a-evening-seed0.npy").read_bytes() == predictions
 
 
 def test_a_file_that_is_no_record_is_not_taken_for_one(tmp_path):
-    (tmp_path / "a-cpu-seed0.json").write_text('{"recipe": {}}')
-    with pytest.raises(CourseError, match=r"^a-cpu-seed0\.json is not a record of this course"):
+    (tmp_path / "a-evening-seed0.json").write_text('{"recipe": {}}')
+    with pytest.raises(CourseError, match=r"^a-evening-seed0\.json is not a record of this course"):
         is_recorded(tiny("a"), tmp_path)
 
 
@@ -267,29 +274,29 @@ def test_a_record_is_written_whole(go, tmp_path, monkeypatch):
         with whole_file(path) as part:
             part.write_text(text)
             assert part != path
-            assert names(tmp_path / "records") == [part.name, "a-cpu-seed0.npy"]
+            assert names(tmp_path / "records") == [part.name, "a-evening-seed0.npy"]
         written.append(path)
 
     monkeypatch.setattr(module, "write_text", noted)
     go(tiny("a"))
-    assert written == [tmp_path / "records" / "a-cpu-seed0.json"]
+    assert written == [tmp_path / "records" / "a-evening-seed0.json"]
 
 
 @pytest.mark.parametrize("weights", [True, False])
 def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, steps, weights):
     """The campaign died between the end of the run and the copy, or after it and before the weights were gone."""
     go(tiny("a"), keep_weights=weights)
-    record = tmp_path / "records" / "a-cpu-seed0.json"
+    record = tmp_path / "records" / "a-evening-seed0.json"
     before = record.read_bytes()
     record.unlink()
     kept = ["predictions.npy", "record.json", "weights.safetensors"]
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == kept[: 2 + weights]
+    assert names(tmp_path / "runs" / "a-evening-seed0") == kept[: 2 + weights]
     done = len(steps)
     (outcome,) = go(tiny("a"))
     assert outcome.recorded
     assert json.loads(record.read_bytes()) == json.loads(before)
     assert len(steps) == done
-    assert names(tmp_path / "runs" / "a-cpu-seed0") == ["predictions.npy", "record.json"]
+    assert names(tmp_path / "runs" / "a-evening-seed0") == ["predictions.npy", "record.json"]
 
 
 # --- Stopping and going on -------------------------------------------------------------------------------------------
@@ -309,11 +316,11 @@ def test_a_campaign_stops_at_its_deadline_and_goes_on_with_the_next(go, tmp_path
     stopped, *left = go(tiny("a"), tiny("b"), tiny("c"), deadline=at)
     assert len(steps) == at
     assert re.match(f"stopped: Stopped by SIGTERM at step {at} of 8; the run is in ", stopped.result)
-    assert left == [Outcome(f"{name}-cpu-seed0", "left: the time is up") for name in "bc"]
+    assert left == [Outcome(f"{name}-evening-seed0", "left: the time is up") for name in "bc"]
     assert names(tmp_path / "records") == []
     assert signal.getsignal(signal.SIGTERM) == before
     assert [outcome.recorded for outcome in go(tiny("a"), tiny("b"))] == [True, True]
-    assert steps == ["a-cpu-seed0"] * 8 + ["b-cpu-seed0"] * 8  # no step was done twice
+    assert steps == ["a-evening-seed0"] * 8 + ["b-evening-seed0"] * 8  # no step was done twice
     interrupted = load_records(tmp_path / "records")[0]
     alone = list(campaign([tiny("a")], Pictures({}), records=tmp_path / "other", runs=tmp_path / "other-runs",
                           device="cpu", deadline=FOREVER, keep_weights=False, progress=False))  # fmt: skip
@@ -348,7 +355,7 @@ def test_someone_s_wish_to_stop_ends_the_campaign(go, tmp_path, monkeypatch, ste
         patch.setattr(module, "train", train_and_wish)
         with pytest.raises(TrainingStopped, match="Stopped by SIGTERM at step 3 of 8"):
             go(tiny("a"), tiny("b"))
-    assert names(tmp_path / "runs") == ["a-cpu-seed0"]
+    assert names(tmp_path / "runs") == ["a-evening-seed0"]
     assert go(tiny("a"))[0].recorded
     assert len(steps) == 8
 
@@ -358,7 +365,7 @@ def test_a_run_that_cannot_go_on_is_named_and_the_others_are_made(go, tmp_path):
     assert not broken.recorded
     assert re.match(r"stopped: The .* in epoch \d+ at step \d+ of 4", broken.result)
     assert fine.recorded
-    assert names(tmp_path / "records") == ["b-cpu-seed0.json", "b-cpu-seed0.npy"]
+    assert names(tmp_path / "records") == ["b-evening-seed0.json", "b-evening-seed0.npy"]
 
 
 # --- Pictures --------------------------------------------------------------------------------------------------------
@@ -368,8 +375,8 @@ def test_runs_without_pictures_are_named_and_the_others_are_made(go, tmp_path):
     outcomes = go(tiny("a", dataset="cifar100"), tiny("b"), tiny("c", dataset="cifar100"))
     assert [outcome.result for outcome in (outcomes[0], outcomes[2])] == ["left: There is no 'cifar100' here."] * 2
     assert outcomes[1].recorded
-    assert names(tmp_path / "records") == ["b-cpu-seed0.json", "b-cpu-seed0.npy"]
-    assert names(tmp_path / "runs") == ["b-cpu-seed0"]
+    assert names(tmp_path / "records") == ["b-evening-seed0.json", "b-evening-seed0.npy"]
+    assert names(tmp_path / "runs") == ["b-evening-seed0"]
 
 
 def test_pictures_are_looked_for_once(monkeypatch):
@@ -412,17 +419,17 @@ with FileLock(sys.argv[1] + "/.lock"):
 
 
 def test_a_run_that_another_process_is_making_is_left_to_it(go, tmp_path, steps):
-    folder = tmp_path / "runs" / "a-cpu-seed0"
+    folder = tmp_path / "runs" / "a-evening-seed0"
     folder.mkdir(parents=True)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], **pipes) as other:
         assert other.stdout.readline() == "held\n"
         left, made = go(tiny("a"), tiny("b"))
         other.stdin.close()
-    assert re.match(r"left: '.*a-cpu-seed0' is in use by another process", left.result)
+    assert re.match(r"left: '.*a-evening-seed0' is in use by another process", left.result)
     assert (left.recorded, made.recorded) == (False, True)
     assert [outcome.recorded for outcome in go(tiny("a"), tiny("b"))] == [True, True]
-    assert steps == ["b-cpu-seed0"] * 8 + ["a-cpu-seed0"] * 8
+    assert steps == ["b-evening-seed0"] * 8 + ["a-evening-seed0"] * 8
 
 
 def test_a_run_that_another_process_has_just_finished_is_not_made_again(go, monkeypatch, steps):
@@ -439,6 +446,7 @@ def test_a_run_that_another_process_has_just_finished_is_not_made_again(go, monk
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Callable[..., tuple[int, str, str]]:
     """The command line with a plan of two runs; gives status, output and errors."""
+    monkeypatch.setattr(module, "SEEDS", 1)
     monkeypatch.setattr(module, "plan", lambda budget, seeds: [
         tiny(name, dataset=dataset, seed=seed).replace(budget=budget)
         for seed in range(seeds) for name, dataset in (("a", "cifar10"), ("b", "cifar100"))
@@ -456,36 +464,67 @@ def test_the_command_names_what_it_made_and_what_it_left(command, tmp_path):
     status, out, err = command("--only", "*seed0")
     assert status == 0
     first, second, last = out.splitlines()
-    assert re.fullmatch(r"a-cpu-seed0: test \d+\.\d\d%, validation \d+\.\d\d%", first)
-    assert second == "b-cpu-seed0: left: There is no 'cifar100' here."
+    assert re.fullmatch(r"a-evening-seed0: test \d+\.\d\d%, validation \d+\.\d\d%", first)
+    assert second == "b-evening-seed0: left: There is no 'cifar100' here."
     assert last == f"1 of 2 runs are recorded in {tmp_path / 'records'}"
-    assert re.search(r"^  a-cpu-seed0 2/2: training loss \d\.\d{3}, validation ", err, re.MULTILINE)
+    assert re.search(r"^  a-evening-seed0 2/2: training loss \d\.\d{3}, validation ", err, re.MULTILINE)
 
 
 def test_the_command_at_its_time_limit_ends_well(command, tmp_path):
     status, out, _ = command("--minutes", "0")
     assert status == 0
-    assert out.splitlines()[:2] == [f"{name}-cpu-seed0: left: the time is up" for name in "ab"]
+    assert out.splitlines()[:2] == [f"{name}-evening-seed0: left: the time is up" for name in "ab"]
     assert names(tmp_path / "runs") == []
 
 
 def test_the_list_makes_nothing(command, tmp_path):
-    assert command("--list")[:2] == (0, "to do     a-cpu-seed0\nto do     b-cpu-seed0\n")
+    assert command("--list")[:2] == (0, "to do     a-evening-seed0\nto do     b-evening-seed0\n")
     assert names(tmp_path) == []
-    command()
-    assert command("--list")[:2] == (0, "recorded  a-cpu-seed0\nto do     b-cpu-seed0\n")
-    assert command("--list", "--only", "b*", "c*")[1] == "to do     b-cpu-seed0\n"
-    assert command("--list", "--budget", "full")[1].split() == [
-        word for seed in range(3) for name in "ab" for word in ("to", "do", f"{name}-seed{seed}")
-    ]
+    assert command("--list", "--only", "b*", "c*")[1] == "to do     b-evening-seed0\n"
+    assert command("--list", "--budget", "long")[1] == "to do     a-seed0\nto do     b-seed0\n"
     assert len(command("--list", "--seeds", "2")[1].splitlines()) == 4
+
+
+def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_recorded(command, tmp_path):
+    command()
+    path = tmp_path / "records" / "a-evening-seed0.json"
+    record = json.loads(path.read_text())
+    record["wall_seconds"] = 3600.0
+    path.write_text(json.dumps(record))
+    status, out, _ = command("--list", "--seeds", "2")
+    assert status == 0
+    place = record["environment"]["device"]
+    assert out.splitlines() == [
+        "recorded  a-evening-seed0",
+        "to do     b-evening-seed0  1.0 h",  # the last layer, for 100 classes, is little
+        "to do     a-evening-seed1  1.0 h",
+        "to do     b-evening-seed1  1.0 h",
+        f"about 3.0 hours are left on {place}; runs that stop early take less",
+    ]
+    record["environment"]["device"] = "another"
+    path.write_text(json.dumps(record))
+    assert " h" not in command("--list", "--seeds", "2")[1]
+
+
+def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
+    known = {"cnn4": 1e9, "lenet5": 3e9, "vgg-style": 2e9}
+    run = tiny("a")
+    hours = estimate(run, known)
+    assert hours == work(run) / 1e9 / 3600
+    assert estimate(run.replace(epochs=4), known) == pytest.approx(2 * hours)
+    whole = run.replace(validation_size=5000)
+    assert work(whole.replace(train_size=0.5)) == pytest.approx(work(whole) / 2)
+    assert work(whole.replace(train_size=4500)) == pytest.approx(work(whole) / 10)
+    assert work(whole.replace(validation_size=0.1)) == pytest.approx(work(whole))
+    assert estimate(run, {"lenet5": 3e9, "vgg-style": 1e9}) == pytest.approx(hours / 2)  # the rate in the middle
+    assert estimate(run, {}) is None
 
 
 def test_a_place_of_the_pictures_is_used(command):
     status, out, _ = command("--data", "cifar100=cifar10", "--data", "cifar10=others")
     assert status == 0
-    assert "a-cpu-seed0: left: 'others' holds 'flowers', not 'cifar10'" in out
-    assert "b-cpu-seed0: left: 'cifar10' holds 'cifar10', not 'cifar100'" in out
+    assert "a-evening-seed0: left: 'others' holds 'flowers', not 'cifar10'" in out
+    assert "b-evening-seed0: left: 'cifar10' holds 'cifar10', not 'cifar100'" in out
 
 
 @pytest.mark.parametrize(
@@ -524,7 +563,7 @@ def test_a_wish_to_stop_is_status_1(command, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "make", wish)
     status, out, err = command()
     assert status == 1
-    assert out.startswith("a-cpu-seed0: stopped: Stopped by SIGINT")
+    assert out.startswith("a-evening-seed0: stopped: Stopped by SIGINT")
     assert err == "campaign: Stopped by SIGINT at step 3 of 8; the run is there.\n"
 
 
@@ -545,7 +584,7 @@ def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, mo
     monkeypatch.setattr(module, "load_dataset", lambda spec, split: new if spec == "cifar10.1" else load(spec, split))
     status, *_ = command("--data", "cifar10.1=cifar10.1")
     assert status == 0
-    record = json.loads((tmp_path / "records" / "a-cpu-seed0.json").read_text())
+    record = json.loads((tmp_path / "records" / "a-evening-seed0.json").read_text())
     check_record(record)
     found = record["new_pictures"]
     assert (found["name"], found["fingerprint"], found["images"]) == ("cifar10.1", new.fingerprint, 30)

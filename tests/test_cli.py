@@ -107,26 +107,26 @@ def test_train_takes_a_toml_file(tree, tmp_path, capsys):
     assert "runs/mine-seed0/record.json" in capsys.readouterr().out
 
 
-def test_train_with_the_cpu_budget_is_the_recipe_s_short_version(tree, tmp_path, capsys):
+def test_train_for_an_evening_is_as_the_recipe_s_table_says(tree, tmp_path, capsys):
     (tmp_path / "mine.toml").write_text(
-        'model = "lenet5"\nbatch_size = 4\nlr = 0.1\n[cpu]\nlr = 0.01\ntrain_size = 8\n'
+        'model = "lenet5"\nbatch_size = 4\nlr = 0.1\n[evening]\nlr = 0.01\ntrain_size = 8\n'
     )
     command = ["train", "mine.toml", "--data", f"folder:{tree}", *SMALL]
-    for budget, folder, images, lr in (("cpu", "mine-cpu-seed0", 8, 0.01), ("full", "mine-seed0", 18, 0.1)):
+    for budget, folder, images, lr in (("evening", "mine-evening-seed0", 8, 0.01), ("long", "mine-seed0", 18, 0.1)):
         assert main([*command, "--budget", budget]) == 0
         assert f"runs/{folder}/record.json" in capsys.readouterr().out
         record = json.loads((tmp_path / "runs" / folder / "record.json").read_text())
         assert (record["budget"], record["dataset"]["training_images"], record["recipe"]["lr"]) == (budget, images, lr)
     assert (
-        main([*command, "--budget", "cpu", "--lr", "0.5", "--set", "train_size=9"]) == 0
+        main([*command, "--budget", "evening", "--lr", "0.5", "--set", "train_size=9"]) == 0
     )  # what is given still counts
-    record = json.loads((tmp_path / "runs" / "mine-cpu-seed0-2" / "record.json").read_text())
+    record = json.loads((tmp_path / "runs" / "mine-evening-seed0-2" / "record.json").read_text())
     assert (record["dataset"]["training_images"], record["recipe"]["lr"]) == (9, 0.5)
 
 
 def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
     (tmp_path / "mine.toml").write_text('model = "lenet5"\n')
-    for budget, sentence in (("cpu", "mine.toml has no table [cpu]"), ("gpu", "mine.toml: budget = 'gpu' is not a")):
+    for budget, sentence in (("evening", "mine.toml has no table [evening]"), ("cpu", "budget = 'cpu' is not a")):
         assert main(["train", "mine.toml", "--budget", budget]) == 2
         assert capsys.readouterr().err.startswith(f"alexnet-course: {sentence}")
     assert not list(tmp_path.glob("runs/*"))

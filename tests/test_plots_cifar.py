@@ -106,14 +106,14 @@ class TestRangeTestCurve:
 
 class TestTwoAccuracies:
     def test_draws_the_pairs_and_the_line_of_equals(self):
-        (axes,) = plots.two_accuracies({"full": [(80.0, 79.0), (90.0, 91.0)], "cpu": []}, "x", "y").axes
-        equal, full, _ = axes.lines
+        (axes,) = plots.two_accuracies({"long": [(80.0, 79.0), (90.0, 91.0)], "evening": []}, "x", "y").axes
+        equal, long, _ = axes.lines
         assert list(equal.get_xdata()) == list(equal.get_ydata()) == [77.0, 93.0]
-        assert list(zip(full.get_xdata(), full.get_ydata(), strict=True)) == [(80.0, 79.0), (90.0, 91.0)]
-        assert legend(axes) == ["equal", "full", "cpu: not measured"]
+        assert list(zip(long.get_xdata(), long.get_ydata(), strict=True)) == [(80.0, 79.0), (90.0, 91.0)]
+        assert legend(axes) == ["equal", "long", "evening: not measured"]
 
     def test_of_nothing_is_an_empty_square(self):
-        (axes,) = plots.two_accuracies({"full": []}, "x", "y").axes
+        (axes,) = plots.two_accuracies({"long": []}, "x", "y").axes
         assert axes.get_xlim() == axes.get_ylim() == (-2.0, 102.0)
 
 

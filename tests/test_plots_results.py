@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from alexnet_course import CourseError, plots, plots_results
 from alexnet_course.plots_results import Step
+from alexnet_course.records.curves import TOLERANCE, Curve
 from alexnet_course.records.results import Published, Row
 
 
@@ -20,7 +21,7 @@ def closed_figures():
     plt.close("all")
 
 
-def make_row(recipe, *accuracies, parameters=1000, budget="full", published=None, dataset="cifar10"):
+def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10"):
     """A row of runs with these accuracies in per cent."""
     records = tuple(
         {
@@ -36,7 +37,7 @@ def make_row(recipe, *accuracies, parameters=1000, budget="full", published=None
     return Row(recipe, model, dataset, budget, parameters, 2 * parameters, theirs, None, records)
 
 
-def record(*history, budget="full", **classes):
+def record(*history, budget="long", **classes):
     """A record with these validation accuracies and accuracies of its classes, as fractions of 1."""
     epochs = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(history, start=1)]
     return {
@@ -73,22 +74,24 @@ class TestAccuracyAgainst:
         make_row("big.modern", 90, 92, parameters=9000, published=80.0),
         make_row("big.published", 78, parameters=9000, published=80.0),
         make_row("small.modern", 85, parameters=3000),
-        make_row("ablation.toy.base", 70, parameters=100, budget="cpu"),
-        make_row("ablation.toy.worse", 60, parameters=200, budget="cpu"),
-        make_row("big.short", 65, parameters=9000, budget="cpu"),
+        make_row("ablation.toy.base", 70, parameters=100, budget="ablation"),
+        make_row("ablation.toy.worse", 60, parameters=200, budget="ablation"),
+        make_row("big.short", 65, parameters=9000, budget="evening"),
         make_row("big.other", 40, parameters=10, dataset="cifar100"),
         make_row("never.modern", parameters=10),
     )
 
-    def test_full_and_short_runs_have_markers_and_fronts_of_their_own(self):
+    def test_runs_of_each_budget_have_a_marker_and_a_front_of_their_own(self):
         (axes,) = plots_results.accuracy_against(self.ROWS, "parameters").axes
         assert points(axes, "o") == [(9000, 91), (9000, 78), (3000, 85)]
-        assert points(axes, "^") == [(100, 70), (200, 60), (9000, 65)]
+        assert points(axes, "^") == [(9000, 65)]
+        assert points(axes, "D") == [(100, 70), (200, 60)]
         fronts = {
             line.get_linestyle(): line for line in axes.lines if line.get_linewidth() == 1.2 and line.get_xydata().size
         }
         assert fronts["-"].get_xydata().tolist() == [[3000, 85], [9000, 91]]
-        assert fronts["--"].get_xydata().tolist() == [[100, 70]]
+        assert fronts["--"].get_xydata().tolist() == [[9000, 65]]
+        assert fronts[":"].get_xydata().tolist() == [[100, 70]]
 
     def test_published_figures_are_hollow_and_joined_to_ours(self):
         figure = plots_results.accuracy_against(self.ROWS, "mult_adds")
@@ -97,7 +100,7 @@ class TestAccuracyAgainst:
         assert {line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "s"} == {"white"}
         joins = [line.get_xydata().tolist() for line in axes.lines if line.get_linewidth() == 0.8]
         assert joins == [[[18000, pytest.approx(91)], [18000, 80]]]
-        assert legend(figure) == ["full run", "short run", "Pareto front", "published"]
+        assert legend(figure) == ["long", "evening", "ablation", "Pareto front", "published"]
 
     def test_no_write_up_gives_its_seconds(self):
         figure = plots_results.accuracy_against(self.ROWS, "train_seconds")
@@ -107,7 +110,7 @@ class TestAccuracyAgainst:
 
     def test_names_each_network_once_and_each_recipe_on_a_front(self):
         (axes,) = plots_results.accuracy_against(self.ROWS, "parameters").axes
-        assert sorted(written(axes)) == ["ablation", "big", "small"]  # by their models
+        assert sorted(written(axes)) == ["ablation", "big", "big.short", "small"]  # by their models, or their recipe
 
     def test_names_do_not_cover_each_other_or_the_dots(self):
         crowd = [make_row(f"network-{k}.modern", 80 + k, parameters=5000 + k) for k in range(8)]
@@ -115,9 +118,9 @@ class TestAccuracyAgainst:
         figure.draw_without_rendering()
         (axes,) = figure.axes
         boxes = [text.get_window_extent() for text in axes.texts]
-        dots = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in "o^"
+        dots = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in "o^D"
                 and len(line.get_xydata())]  # fmt: skip
-        assert len(boxes) == 11
+        assert len(boxes) == 12
         assert not [(k, j) for k, box in enumerate(boxes) for j, other in enumerate(boxes[:k]) if box.overlaps(other)]
         assert not [box for box in boxes for dot in dots if box.contains(*dot)]
         frame = axes.get_window_extent()
@@ -140,7 +143,7 @@ class TestAccuracyAgainst:
     def test_says_where_nothing_is_measured(self):
         figure = plots_results.accuracy_against([make_row("never.modern")], "parameters")
         assert written(figure.axes[0]) == ["not measured"]
-        assert legend(figure)[:2] == ["full run: not measured", "short run: not measured"]
+        assert legend(figure)[:3] == ["long: not measured", "evening: not measured", "Pareto front"]
 
     def test_refuses_another_cost(self):
         with pytest.raises(CourseError, match="'euros'; give one of parameters, mult_adds, train_seconds"):
@@ -150,26 +153,29 @@ class TestAccuracyAgainst:
 class TestLearningCurvesOf:
     def test_draws_a_line_a_run_and_a_panel_a_network(self):
         figure = plots_results.learning_curves_of(
-            {"a": [record(0.5, 0.6)], "b": []},
-            {"a": [record(0.7, 0.8, 0.9), record(0.6, 0.7, 0.8)], "c": [record(0.4)]},
+            {
+                "modern": {"a": [record(0.7, 0.8, 0.9), record(0.6, 0.7, 0.8)], "b": [], "c": [record(0.4)]},
+                "published": {"a": [record(0.5, 0.6)], "b": []},
+                "plain": {"c": [record(0.3)]},
+            }
         )
         shown = {axes.get_title(): axes for axes in figure.axes if axes.axison}
         lines = [(list(line.get_xdata()), line.get_ydata()) for line in shown["a"].lines]
         assert lines == [
-            ([1, 2], pytest.approx([50, 60])),
             ([1, 2, 3], pytest.approx([70, 80, 90])),
             ([1, 2, 3], pytest.approx([60, 70, 80])),
+            ([1, 2], pytest.approx([50, 60])),
         ]
-        assert [line.get_color() for line in shown["a"].lines] == [plots.ORANGE, plots.BLUE, plots.BLUE]
+        assert [line.get_color() for line in shown["a"].lines] == [plots.BLUE, plots.BLUE, plots.ORANGE]
+        assert [line.get_color() for line in shown["c"].lines] == [plots.BLUE, plots.GREEN]
+        assert legend(figure) == ["modern recipe", "published recipe", "plain recipe"]
         assert list(shown) == ["a", "b", "c"]
-        assert written(shown["a"]) == [""]
-        assert written(shown["b"]) == ["published: not measured\nmodern: not measured"]
-        assert written(shown["c"]) == ["published: not measured"]
+        assert written(shown["b"]) == ["modern: not measured\npublished: not measured"]
 
-    def test_marks_short_runs(self):
-        short = [record(0.5, budget="cpu")]
-        figure = plots_results.learning_curves_of({"a": short}, {"a": [record(0.5)]})
-        assert written(figure.axes[0]) == ["published: short run"]
+    def test_each_panel_names_the_budgets(self):
+        runs = {"modern": {"a": [record(0.5, budget="evening")]}, "published": {"a": [record(0.5)]}}
+        figure = plots_results.learning_curves_of(runs)
+        assert written(figure.axes[0]) == ["modern: evening\npublished: long"]
 
 
 class TestPerClass:
@@ -257,7 +263,7 @@ class TestConfusionSideBySide:
 
 class TestSeedSpread:
     def test_draws_each_seed_and_the_interval_around_the_mean(self):
-        rows = [make_row("a.modern", 80, 81, 82), make_row("b.modern"), make_row("c.short", 70, budget="cpu")]
+        rows = [make_row("a.modern", 80, 81, 82), make_row("b.modern"), make_row("c.short", 70, budget="evening")]
         figure = plots_results.seed_spread(rows)
         (axes,) = figure.axes
         assert [point[0] for point in points(axes, "o")] == pytest.approx([-1, 0, 1])
@@ -267,9 +273,10 @@ class TestSeedSpread:
         assert spans == [pytest.approx([low - mean, high - mean]) for mean, (low, high) in means.values()]
         assert written(axes) == ["81.00", "not measured", "70.00"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nmodern", "b\nmodern", "c\nshort"]
+        assert legend(figure) == ["a seed, long", "a seed, evening", "95 % interval of the mean"]
 
     def test_ablations_go_by_their_group_and_variant(self):
-        row = dataclasses.replace(make_row("ablation.alexnet.dropout-0"), budget="cpu")
+        row = dataclasses.replace(make_row("ablation.alexnet.dropout-0"), budget="ablation")
         (axes,) = plots_results.seed_spread([row]).axes
         assert [label.get_text() for label in axes.get_yticklabels()] == ["alexnet\ndropout-0"]
 
@@ -277,10 +284,80 @@ class TestSeedSpread:
 def test_every_figure_fits_a_phone():
     figures = [
         plots_results.accuracy_against([], "parameters"),
-        plots_results.learning_curves_of({"a": []}, {}),
+        plots_results.learning_curves_of({"modern": {"a": []}}),
         plots_results.per_class({"a": []}),
         plots_results.waterfall([Step("a", 1.0)]),
         plots_results.confusion_side_by_side({"a": None}, ["cat"]),
         plots_results.seed_spread([make_row("a.b")]),
     ]
     assert {figure.get_size_inches()[0] for figure in figures} == {plots.WIDTH}
+
+
+class TestPlotReproduction:
+    CURVE = Curve("toy", "nowhere", (1, 2, 3), (0.5, 0.7, 0.8), lr=(0.1, 0.1, 0.01))
+
+    @staticmethod
+    def run(*history, seed=0, budget="long", rates=(0.1, 0.1, 0.1)):
+        made = record(*history, budget=budget)
+        for entry, rate in zip(made["history"], rates, strict=False):
+            entry["lr"] = rate
+        return made | {"recipe": {"name": "toy"}, "seed": seed}
+
+    @staticmethod
+    def lines(axes, colour) -> list[tuple[list[int], list[float]]]:
+        """The lines of this colour through more than one point, the vertical ones and those of the legend left out."""
+        found = [line.get_data() for line in axes.lines if line.get_color() == colour and line.get_linewidth() > 1]
+        return [(list(x), pytest.approx(list(y))) for x, y in found if len(set(x)) > 1]
+
+    def test_draws_each_seed_over_the_published_curve_and_its_distance_below(self):
+        runs = [self.run(0.4, 0.72, 0.8, rates=(0.1, 0.01, 0.01)), self.run(0.5, 0.6, seed=3)]
+        figure = plots_results.plot_reproduction(runs, self.CURVE)
+        above, below = figure.axes
+        assert self.lines(above, plots.GREY) == [([1, 2, 3], [50, 70, 80])]
+        assert self.lines(above, plots.BLUE) == [([1, 2, 3], [40, 72, 80]), ([1, 2], [50, 60])]
+        assert self.lines(below, plots.BLUE) == [([1, 2, 3], [-10, 2, 0]), ([1, 2], [0, -10])]
+        assert above.get_title() == "toy"
+        assert above.get_ylabel() == "validation accuracy (%)"
+        assert (below.get_xlabel(), below.get_ylabel()) == ("epoch", "ours − theirs\n(points)")
+
+    def test_marks_where_the_rates_were_divided(self):
+        figure = plots_results.plot_reproduction([self.run(0.4, 0.72, rates=(0.1, 0.01))], self.CURVE)
+        for axes in figure.axes:
+            dotted = [list(line.get_xdata()) for line in axes.lines if line.get_linestyle() == ":"]
+            assert [x for x in dotted if x] == [[3, 3]]
+        assert points(figure.axes[0], "|") == [(2, 72)]
+        assert legend(figure) == ["published", "ours, long: seed 0", "published rate divided", "our rate divided"]
+        unknown = dataclasses.replace(self.CURVE, lr=())
+        assert legend(plots_results.plot_reproduction([self.run(0.4)], unknown)) == ["published", "ours, long: seed 0"]
+
+    def test_the_band_below_is_what_counts_as_reproduced(self):
+        below = plots_results.plot_reproduction([self.run(0.5, 0.7)], self.CURVE).axes[1]
+        (band,) = below.patches
+        assert (band.get_y(), band.get_height()) == (-TOLERANCE, 2 * TOLERANCE)
+        low, high = below.get_ylim()
+        assert low < -TOLERANCE
+        assert high > TOLERANCE
+
+    def test_shorter_runs_look_different_and_are_not_mixed_with_longer_ones(self):
+        short = self.run(0.4, budget="evening", seed=1)
+        figure = plots_results.plot_reproduction([short, short | {"seed": 2}], self.CURVE)
+        assert "ours, evening: seeds 1, 2" in legend(figure)
+        assert {line.get_color() for line in figure.axes[0].lines if line.get_marker() == "^"} == {plots.ORANGE}
+        with pytest.raises(CourseError, match="budgets evening, long; give those of one"):
+            plots_results.plot_reproduction([short, self.run(0.4)], self.CURVE)
+
+    def test_without_a_run_the_published_curve_stands_alone(self):
+        figure = plots_results.plot_reproduction([], self.CURVE)
+        above, below = figure.axes
+        assert self.lines(above, plots.GREY) == [([1, 2, 3], [50, 70, 80])]
+        assert self.lines(above, plots.BLUE) == self.lines(below, plots.BLUE) == []
+        assert written(below) == ["not measured"]
+        assert legend(figure)[:2] == ["published", "ours: not measured"]
+
+    def test_fits_a_phone_with_nothing_cut_off(self):
+        figure = plots_results.plot_reproduction([self.run(0.4, 0.71, 0.8)], self.CURVE)
+        assert figure.get_size_inches()[0] == plots.WIDTH
+        figure.draw_without_rendering()
+        tight, page = figure.get_tightbbox(), figure.bbox_inches
+        assert page.x0 <= tight.x0
+        assert tight.x1 <= page.x1

@@ -14,7 +14,7 @@ from benchmarks.weights import main
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    recipe = Recipe(name="tiny", model="cnn4", epochs=2, batch_size=20, validation_size=20, budget="cpu")
+    recipe = Recipe(name="tiny", model="cnn4", epochs=2, batch_size=20, validation_size=20, budget="evening")
     return fit(recipe, progress=False, out=tmp_path_factory.mktemp("runs") / "tiny", **data)
 
 

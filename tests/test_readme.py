@@ -23,7 +23,7 @@ QUICK = (
 RUN = {
     "alexnet-course models": "",
     "alexnet-course summary alexnet-cifar-3x3": "",
-    "alexnet-course train alexnet-cifar-3x3 --budget cpu": QUICK,
+    "alexnet-course train alexnet-cifar-3x3 --budget evening": QUICK,
     "alexnet-course train alexnet-cifar-3x3 --data folder:PATH --epochs 5": QUICK,
     "python -m benchmarks.campaign --list": "",
 }

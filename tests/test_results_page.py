@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[1] / "book" / "_static" / "results.js"
 NASTY = '<b>&"'
 
 
-def make_row(name: str, *accuracies: float, budget: str = "full", published: float | None = None) -> Row:
+def make_row(name: str, *accuracies: float, budget: str = "long", published: float | None = None) -> Row:
     """A row of runs with these accuracies, as fractions of 1."""
     records = tuple(
         {
@@ -42,9 +42,9 @@ def make_row(name: str, *accuracies: float, budget: str = "full", published: flo
 
 
 ROWS = (
-    make_row("nine.full", 0.09, published=83.42),  # as a word, 9.00 would be above 84.00
-    make_row("missing.full"),
-    make_row("ablation.some.thing", 0.84, 0.86, budget="cpu"),
+    make_row("nine.long", 0.09, published=83.42),  # as a word, 9.00 would be above 84.00
+    make_row("missing.long"),
+    make_row("ablation.some.thing", 0.84, 0.86, budget="ablation"),
     make_row(NASTY, 0.5),
 )
 
@@ -116,9 +116,11 @@ def test_what_is_not_measured_is_muted(table):
     assert table.cells[2][-2]["text"] == NOT_MEASURED
 
 
-def test_short_runs_are_marked_in_words(table):
-    assert [cells[0]["text"].endswith(" short run") for cells in table.cells[1:]] == [False, False, True, False]
-    assert [row["data-budget"] for row in table.rows[1:]] == ["full", "none", "cpu", "full"]
+def test_each_row_says_its_budget_and_its_epochs_beside_its_name(table):
+    assert [cell["text"] for cell in table.cells[0][:4]] == ["recipe", "budget", "epochs", "test %"]
+    said = [tuple(cell["text"] for cell in cells[1:3]) for cells in table.cells[1:]]
+    assert said == [("long", "1"), (NOT_MEASURED, NOT_MEASURED), ("ablation", "1"), ("long", "1")]
+    assert [row["data-budget"] for row in table.rows[1:]] == ["long", "none", "ablation", "long"]
     assert [row["data-kind"] for row in table.rows[1:]] == ["recipe", "recipe", "ablation", "recipe"]
 
 
@@ -172,7 +174,8 @@ note("start");
 for (const name of ["up", "down", "back"]) { head("test %").click(); note(name); }
 head("test %").click(); head("recipe").click(); note("words"); head("recipe").click(); head("recipe").click();
 set(search, "THING some"); note("search"); set(search, "copy"); note("buttons are no text"); set(search, "");
-set(budget, "cpu"); note("short"); set(budget, "full"); note("full"); set(budget, "");
+set(budget, "ablation"); note("small"); set(budget, "long"); note("long"); set(budget, "");
+seen.push("budgets: " + [...budget.options].map((option) => option.textContent).join(" "));
 set(kind, "ablation"); note("ablations"); set(kind, "recipe"); note("recipes"); set(kind, "");
 set(measured, true); note("measured");
 seen.push("labels: " + [...fields].map((field) => field.labels[0].textContent.trim().split(" ")[0]).join(" "));
@@ -209,23 +212,24 @@ def in_browser(tmp_path_factory) -> dict[str, str]:
 
 
 def test_the_script_sorts_by_figures_and_leaves_what_is_not_measured_last(in_browser):
-    page_order = f"nine.full | missing.full | ablation.some.thing | {NASTY}; 4 of 4 rows"
+    page_order = f"nine.long | missing.long | ablation.some.thing | {NASTY}; 4 of 4 rows"
     assert in_browser["start"] == in_browser["back"] == f"{page_order}; unsorted"
-    rising = f"nine.full | {NASTY} | ablation.some.thing | missing.full; 4 of 4 rows"
+    rising = f"nine.long | {NASTY} | ablation.some.thing | missing.long; 4 of 4 rows"
     assert in_browser["up"] == f"{rising}; test % ascending"
-    falling = f"ablation.some.thing | {NASTY} | nine.full | missing.full; 4 of 4 rows"
+    falling = f"ablation.some.thing | {NASTY} | nine.long | missing.long; 4 of 4 rows"
     assert in_browser["down"] == f"{falling}; test % descending"
-    alphabetical = f"{NASTY} | ablation.some.thing | missing.full | nine.full; 4 of 4 rows"
+    alphabetical = f"{NASTY} | ablation.some.thing | missing.long | nine.long; 4 of 4 rows"
     assert in_browser["words"] == f"{alphabetical}; recipe ascending"
 
 
 def test_the_script_searches_and_filters(in_browser):
     assert in_browser["search"] == "ablation.some.thing; 1 of 4 rows; unsorted"
     assert in_browser["buttons are no text"] == "; 0 of 4 rows; unsorted"
-    assert in_browser["short"] == in_browser["ablations"] == "ablation.some.thing; 1 of 4 rows; unsorted"
-    assert in_browser["full"] == f"nine.full | {NASTY}; 2 of 4 rows; unsorted"
-    assert in_browser["recipes"] == f"nine.full | missing.full | {NASTY}; 3 of 4 rows; unsorted"
-    assert in_browser["measured"] == f"nine.full | ablation.some.thing | {NASTY}; 3 of 4 rows; unsorted"
+    assert in_browser["small"] == in_browser["ablations"] == "ablation.some.thing; 1 of 4 rows; unsorted"
+    assert in_browser["budgets"] == "all long ablation"  # those that are there
+    assert in_browser["long"] == f"nine.long | {NASTY}; 2 of 4 rows; unsorted"
+    assert in_browser["recipes"] == f"nine.long | missing.long | {NASTY}; 3 of 4 rows; unsorted"
+    assert in_browser["measured"] == f"nine.long | ablation.some.thing | {NASTY}; 3 of 4 rows; unsorted"
 
 
 def test_every_field_has_a_label(in_browser):

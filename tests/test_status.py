@@ -30,7 +30,7 @@ def status():
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory) -> Path:
-    recipe = Recipe(name="one", model="cnn4", epochs=1, batch_size=10, validation_size=10, budget="cpu")
+    recipe = Recipe(name="one", model="cnn4", epochs=1, batch_size=10, validation_size=10, budget="evening")
     return fit(recipe, progress=False, out=tmp_path_factory.mktemp("run") / "one", **data).out
 
 
@@ -40,8 +40,8 @@ def folder(finished, tmp_path) -> Path:
     record = json.loads((finished / "record.json").read_text())
     for name, seed in (("one", 0), ("one", 1), ("two", 0)):
         changed = {**record, "seed": seed, "recipe": {**record["recipe"], "name": name, "seed": seed}}
-        (tmp_path / f"{name}-cpu-seed{seed}.json").write_text(dump_record(changed))
-        shutil.copy(finished / "predictions.npy", tmp_path / f"{name}-cpu-seed{seed}.npy")
+        (tmp_path / f"{name}-evening-seed{seed}.json").write_text(dump_record(changed))
+        shutil.copy(finished / "predictions.npy", tmp_path / f"{name}-evening-seed{seed}.npy")
     (tmp_path / "schema.json").write_text("{}")
     (tmp_path / "published.toml").write_text("")
     return tmp_path
@@ -55,23 +55,23 @@ def page(status, folder: Path) -> str:
 def test_the_page_counts_the_records_and_follows_when_one_is_deleted(status, folder):
     before = page(status, folder)
     assert "| Records that fit | 3 of 3 |" in before
-    assert "| two-colours | cpu | 2 | 3 |" in before
-    (folder / "two-cpu-seed0.json").unlink()
-    (folder / "two-cpu-seed0.npy").unlink()
+    assert "| two-colours | evening | 2 | 3 |" in before
+    (folder / "two-evening-seed0.json").unlink()
+    (folder / "two-evening-seed0.npy").unlink()
     after = page(status, folder)
     assert "| Records that fit | 2 of 2 |" in after
-    assert "| two-colours | cpu | 1 | 2 |" in after
+    assert "| two-colours | evening | 1 | 2 |" in after
 
 
 def test_a_record_that_does_not_fit_is_counted_out_and_named(status, folder):
-    path = folder / "one-cpu-seed1.json"
+    path = folder / "one-evening-seed1.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"test_accuracy": 0.999}))
-    (folder / "two-cpu-seed0.json").write_text("{")
+    (folder / "two-evening-seed0.json").write_text("{")
     text = page(status, folder)
     assert "| Records that fit | 1 of 3 |" in text
-    assert "one-cpu-seed1.json: test_accuracy is 0.999, but the other figures give" in text
-    assert "two-cpu-seed0.json: it is not readable as JSON" in text
+    assert "one-evening-seed1.json: test_accuracy is 0.999, but the other figures give" in text
+    assert "two-evening-seed0.json: it is not readable as JSON" in text
     assert "| unknown | unknown | 1 | 1 |" in text
 
 
@@ -97,7 +97,7 @@ def test_the_newest_record_is_the_last_one_committed(status, folder, monkeypatch
     git("add", ".")
     git("commit", "-q", "-m", "records", date="2026-02-03")
     (folder / "published.toml").write_text("changed")
-    git("rm", "-q", "two-cpu-seed0.json")
+    git("rm", "-q", "two-evening-seed0.json")
     git("commit", "-q", "-a", "-m", "no record", date="2026-04-05")
     assert status.newest(folder) == "2026-02-03"
 
@@ -161,10 +161,12 @@ def test_records_and_predictions_are_copied_into_the_book_and_nothing_else(statu
     )  # fmt: skip
     status.copy_into_book(app, None)
     names = {
-        f"{name}.{kind}" for name in ("one-cpu-seed0", "one-cpu-seed1", "two-cpu-seed0") for kind in ("json", "npy")
+        f"{name}.{kind}"
+        for name in ("one-evening-seed0", "one-evening-seed1", "two-evening-seed0")
+        for kind in ("json", "npy")
     }
     assert {path.name for path in target.iterdir()} == names
-    assert (target / "one-cpu-seed0.json").read_bytes() == (folder / "one-cpu-seed0.json").read_bytes()
+    assert (target / "one-evening-seed0.json").read_bytes() == (folder / "one-evening-seed0.json").read_bytes()
 
 
 def test_every_part_of_the_page_is_there_and_a_wrong_one_is_refused(status, tmp_path):

@@ -15,8 +15,8 @@ SOURCES = [
     for cell in json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
     if cell["cell_type"] == "code"
 ]
-RUN = "runs/pocket-net.first-cpu-seed0"
-FILLED_IN = {"{BUDGET}": "cpu", "{mine}": RUN}  # by the page itself, in the quick profile
+RUN = "runs/pocket-net.first-evening-seed0"
+FILLED_IN = {"{BUDGET}": "evening", "{mine}": RUN}  # by the page itself, in the quick profile
 
 # Each command in a child of a process that has imported the package, so that it knows no more than a new one would.
 SHELL = """
@@ -50,7 +50,7 @@ def commands() -> list[str]:
 
 def test_the_page_fills_in_what_is_filled_in_here():
     lines = [line for source in SOURCES for line in source.splitlines()]
-    assert 'BUDGET = "cpu" if profile() == "quick" else "full"' in lines
+    assert 'BUDGET = "evening" if profile() == "quick" else "long"' in lines
     assert 'mine, theirs = (Path("runs", plan.run_name) for plan in (recipe, rival))' in lines
 
 
@@ -70,6 +70,6 @@ def test_a_newcomer_gets_to_a_row_that_is_checked_and_repeated(tmp_path):
     assert trained.startswith(f"test accuracy {record['test_accuracy']:.2%}")
     assert record["test_accuracy"] > 0.2  # twice what guessing gets
     (row,) = (line.split() for line in table.splitlines() if line.startswith("pocket-net.first"))
-    assert row[1:4] == ["doodles", "cpu", f"{100 * record['test_accuracy']:.2f}"]
+    assert row[1:5] == ["doodles", "evening", "3", f"{100 * record['test_accuracy']:.2f}"]
     assert verified.startswith("1 records fit")
     assert repeated.splitlines()[-1] == "the same to the bit: every loss, accuracy and prediction"

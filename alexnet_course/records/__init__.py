@@ -61,12 +61,18 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[s
 
 
 def records_of(recipe: str, folder: str | Path = FOLDER) -> list[dict[str, Any]]:
-    """The recorded runs of the recipe named ``recipe``, by seed: those in full or, where there is none, the short ones.
+    """The recorded runs of the recipe named ``recipe``, by seed: those of the longest budget that has any.
 
-    Never both: a run on a CPU budget (``record["budget"]`` is ``"cpu"``) says nothing about a full one. An empty list
-    where nothing is recorded.
+    Never of two: a run of one budget says nothing about another's. An empty list where nothing is recorded.
+
+    >>> from alexnet_course.records import records_of
+    >>> {record["budget"] for record in records_of("ablation.vgg.base")}
+    {'ablation'}
     """
+    from alexnet_course.training.recipe import BUDGETS  # here, as above
+
     begins = glob.escape(recipe)  # as the names of its records do, and perhaps those of another recipe
     found = [record for record in load_records(folder, f"{begins}-*seed*") if record["recipe"]["name"] == recipe]
-    full = [record for record in found if record["budget"] == "full"]
-    return sorted(full or found, key=lambda record: record["seed"])
+    longest = min((BUDGETS.index(record["budget"]) for record in found), default=0)
+    runs = [record for record in found if record["budget"] == BUDGETS[longest]]
+    return sorted(runs, key=lambda record: record["seed"])

@@ -18,8 +18,9 @@ RECORDS = "_static/records"  # where the book keeps a copy of each record, seen 
 LONG = {"published %": "note", "device": "text", "best peer %": "text"}  # columns whose cells take several lines
 CAPTION = (
     "One row a recipe and budget, accuracies in per cent. Test: the mean over the seeds, ± their standard deviation "
-    "where there are several; the interval is Wilson's. Rows marked “short run” were made on a CPU, with fewer epochs "
-    "or pictures than the recipe asks for, and cannot be compared with full ones."
+    "where there are several; the interval is Wilson's. Budget: long is what the recipe asks for; evening is the same "
+    "number of epochs for all networks with pictures of one size; ablation is a small experiment in which one thing "
+    "changes; cpu is an earlier shortening, another for every recipe. Compare rows within one budget."
 )
 
 
@@ -59,9 +60,8 @@ def _cell(column: Column, row: Row) -> str:
     value, text = column.order(row), escape(column.text(row))
     given = "" if value is None else f' data-value="{escape(str(value))}"'
     if column is COLUMNS[0]:
-        mark = ' <span class="results-short">short run</span>' if row.records and row.budget != "full" else ""
         name = text.replace(".", ".<wbr>")  # where a narrow column may break it
-        return f'<th scope="row"{given}>{name}{mark}</th>'
+        return f'<th scope="row"{given}>{name}</th>'
     if value is None:
         return f'<td class="results-none">{text}</td>'
     kind = LONG.get(column.name, "word" if column.name in WORDS else "number")

@@ -26,6 +26,7 @@ from alexnet_course.training.recipe import Recipe
 
 PUBLISHED_FILE = FOLDER / "published.toml"
 ABLATION = "ablation."
+PUBLISHED, PLAIN = ".published", ".plain"  # in names: a write-up's settings; ours, where a write-up gives none
 NOT_GIVEN = "–"  # where nobody published a figure; what we have not measured says so
 CLASSES = {"cifar100": 100}  # of the data sets that do not have ten
 
@@ -40,13 +41,15 @@ class Published:
 
 
 def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
-    """What the write-up got with this recipe or, where it says nothing of it, with this network on CIFAR-10.
+    """What the write-up got with this recipe's settings; for a recipe of ours, its best with this network.
 
-    None for an ablation, and for a network of another size than the published one.
+    None for an ablation, for a network of another size than the published one, and for a plain recipe, which stands
+    where a write-up says nothing of its settings: how close it came would mean nothing.
     """
-    found = _read_published()["write-ups"].get(recipe.name)
-    if found is None and _as_published(recipe, dataset):
-        found = _read_published()["write-ups"].get(recipe.model)
+    figures = _read_published()
+    found = figures["recipes"].get(recipe.name)
+    if found is None and not _is_theirs(recipe) and _as_published(recipe):
+        found = figures["networks"].get(dataset, {}).get(recipe.model)
     return Published(**found) if found else None
 
 
@@ -55,12 +58,18 @@ def best_peer(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
 
     None for an ablation, and for a network of another size than the published one.
     """
-    found = _read_published()["peers"].get(recipe.model) if _as_published(recipe, dataset) else None
+    found = _read_published()["peers"].get(recipe.model) if dataset == "cifar10" and _as_published(recipe) else None
     return Published(**found) if found else None
 
 
-def _as_published(recipe: Recipe, dataset: str) -> bool:
-    if dataset != "cifar10" or recipe.name.startswith(ABLATION):
+def _is_theirs(recipe: Recipe) -> bool:
+    """Whether the recipe stands for a write-up's own settings, known or filled in."""
+    return recipe.name.endswith(PLAIN) or PUBLISHED in recipe.name
+
+
+def _as_published(recipe: Recipe) -> bool:
+    """Whether the network is as large as the published one, and no part of an experiment."""
+    if recipe.name.startswith(ABLATION):
         return False
     spec = MODELS[recipe.model]
     return costs(recipe, spec.num_classes)[0] == spec.parameters
@@ -82,7 +91,7 @@ class Row:
     model: str
     dataset: str
     budget: str
-    """full, or cpu: shortened, and never in one row with full runs."""
+    """Of ``BUDGETS``: how long the runs were. No row has runs of two."""
     parameters: int
     mult_adds: int
     """Of one picture as this row's runs saw it, as ``layer_table`` counts them."""
@@ -124,8 +133,10 @@ class Row:
         return self._mean(lambda record: 100 * (1 - record["history"][-1]["train_accuracy"]))
 
     @property
-    def epochs(self) -> int | None:
-        return self.records[0]["recipe"]["epochs"] if self.records else None
+    def epochs(self) -> float | None:
+        """Epochs of one run: fewer than the recipe's where a run stopped early; then the mean over the seeds."""
+        counts = {len(record["history"]) for record in self.records}
+        return counts.pop() if len(counts) == 1 else self._mean(lambda record: len(record["history"]))
 
     @property
     def training_images(self) -> int | None:
@@ -218,7 +229,7 @@ def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
 def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
     """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
     options = tuple(sorted(recipe.model_options.items()))
-    return _costs(MODELS[recipe.model], options, recipe.picture_size, classes)
+    return _costs(MODELS[recipe.model], options, recipe.picture_size, recipe.outputs or classes)
 
 
 @cache
@@ -277,6 +288,8 @@ WORDS = ("recipe", "data set", "budget", "device")  # columns that are no number
 
 COLUMNS = (
     Column("recipe", lambda row: row.recipe),
+    Column("budget", lambda row: row.budget if row.records else None),
+    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
     Column("test %", _test, _with_spread),
     Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
     Column("seeds", lambda row: row.seeds),
@@ -284,10 +297,8 @@ COLUMNS = (
     Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
     Column("validation %", lambda row: row.validation, _percent),
     Column("data set", lambda row: row.dataset),
-    Column("budget", lambda row: row.budget if row.records else None),
     Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
     Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
-    Column("epochs", lambda row: row.epochs),
     Column("training pictures", lambda row: row.training_images, lambda count: f"{count:,}"),
     Column("side", lambda row: row.side),
     Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
@@ -296,10 +307,21 @@ COLUMNS = (
 )
 
 MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
-TEXT_COLUMNS = ("recipe", "data set", "budget", "test %", "95 % interval", "seeds", "published %", "parameters")
+TEXT_COLUMNS = (
+    "recipe",
+    "data set",
+    "budget",
+    "epochs",
+    "test %",
+    "95 % interval",
+    "seeds",
+    "published %",
+    "parameters",
+)
 README_COLUMNS = (
     "recipe",
     "budget",
+    "epochs",
     "test %",
     "95 % interval",
     "seeds",

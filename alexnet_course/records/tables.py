@@ -34,7 +34,9 @@ def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
         return NOT_MEASURED
     used, data = records[0]["recipe"], records[0]["dataset"]
     side = used["input_size"] or MODELS[used["model"]].input_size[-1]
-    epochs, runs = _count(used["epochs"], "epoch"), _count(len(records), "run")
+    lengths = [len(record["history"]) for record in records]  # which differ where runs stopped early
+    epochs = ("" if min(lengths) == max(lengths) else f"{min(lengths)} to ") + _count(max(lengths), "epoch")
+    runs = _count(len(records), "run")
     return f"{records[0]['budget']}: {epochs}, {data['training_images']:,} pictures of {side}, {runs}"
 
 

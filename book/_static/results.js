@@ -46,7 +46,9 @@ function select(label, choices) {
 // The fields above the table. A row is shown if it fits all of them; of the search, all words, in any of its cells.
 function makeFilters(results, table) {
   const search = element("input", { type: "search", autocomplete: "off" });
-  const [budget, budgetLabel] = select("Budget", { "": "all", full: "full runs", cpu: "short runs" });
+  const there = new Set([...table.tBodies[0].rows].map((row) => row.dataset.budget));
+  const budgets = ["long", "evening", "ablation", "cpu"].filter((name) => there.has(name)).map((name) => [name, name]);
+  const [budget, budgetLabel] = select("Budget", { "": "all", ...Object.fromEntries(budgets) });
   const [kind, kindLabel] = select("Kind", { "": "all", recipe: "recipes", ablation: "ablations" });
   const measured = element("input", { type: "checkbox" });
   const rows = [...table.tBodies[0].rows];

@@ -43,13 +43,30 @@ def test_fingerprint_is_independent_of_the_file_format(tmp_path: Path, tree: Pat
     assert load(write_tree(tmp_path / "other", pictures, "bmp")).fingerprint == load(tree).fingerprint
 
 
-def test_known_pictures_get_their_name(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_known_pictures_get_their_name(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprint = load(tree).fingerprint
-    monkeypatch.setitem(folder.KNOWN_FINGERPRINTS, fingerprint, "cifar10")
-    assert load(tree).name == "cifar10"
+    monkeypatch.setitem(folder.KNOWN_FINGERPRINTS, fingerprint, name)
+    assert load(tree).name == name
     assert load(tree, "test").name == "folder:pets"
     Image.new("RGB", (32, 32)).save(tree / "train/cat/000.png")
     assert load(tree).name == "folder:pets"
+
+
+@pytest.mark.parametrize(
+    ("split", "fingerprint", "name"),
+    [
+        ("train", "13f049e863097f830921b504f20819dd", "cifar10"),
+        ("test", "2a5f2e8a3b10ab4574fa2c6c74af200d", "cifar10"),
+        ("train", "53a7c94c8d219effb12b1d370ff87049", "cifar100"),
+        ("test", "252f8c39c92152913bb9c76ed9834ac1", "cifar100"),
+    ],
+)
+def test_fingerprints_of_the_published_pictures(
+    tree: Path, split: str, fingerprint: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dataset, "fingerprint", fingerprint)
+    assert load(tree, split).name == name
 
 
 def test_what_file_managers_leave_behind_is_passed_over(tree: Path) -> None:

@@ -112,7 +112,7 @@ def test_s4_table_row_by_row():
 
 
 def test_s3_first_version_layer_by_layer():
-    """Against S3's network.py, branch v1, whose α is PyTorch's: the paper's, divided by 5."""
+    """Against S3's network.py, branch v1."""
     rows = layer_table(model := hollow("alexnet-cifar-5x5-v1"), (3, 32, 32))
     block = ["Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d"]
     hidden = ["Linear", "ReLU", "Dropout"]
@@ -125,9 +125,17 @@ def test_s3_first_version_layer_by_layer():
         *[(4096,), (4096,), (10,)],
     ]
     assert model.classifier[0].in_features == 1024
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.LocalResponseNorm)]
-    assert {(norm.size, norm.alpha, norm.beta, norm.k) for norm in norms} == {(5, 1e-4, 0.75, 2)}
     assert count(hollow("alexnet-cifar-5x5-v1", 256)) == 25_748_096  # outputs that S3 gave it for CIFAR-100
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"),
+    [("alexnet-cifar-5x5-v1", 1e-4), ("alexnet-cifar-5x5-lrn", 1e-4), ("alexnet-lrn", 5e-4), ("alexnet-2012", 5e-4)],
+)
+def test_s3_gives_pytorch_the_papers_alpha(name, alpha):
+    """PyTorch divides it by 5, so that the paper's own is five times as large there."""
+    norms = [layer for layer in hollow(name).modules() if isinstance(layer, nn.LocalResponseNorm)]
+    assert {(norm.size, norm.alpha, norm.beta, norm.k) for norm in norms} == {(5, alpha, 0.75, 2)}
 
 
 def test_owt_is_torchvisions():
@@ -156,6 +164,7 @@ def test_2012_has_two_groups_where_the_paper_has():
         ("alexnet-owt", ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]),
         ("alexnet-2012", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
         ("alexnet-cifar-5x5-v1", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
+        ("alexnet-cifar-5x5", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
         ("vgg-style", ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]),
     ],
 )

@@ -15,7 +15,7 @@ from alexnet_course.records.predictions import digest, labels_of, save_predictio
 from alexnet_course.training import Recipe, fit, wilson_interval
 from alexnet_course.training.record import dump_record
 
-RECIPE = Recipe(name="base", model="cnn4", epochs=2, batch_size=10, validation_size=10, budget="cpu")
+RECIPE = Recipe(name="base", model="cnn4", epochs=2, batch_size=10, validation_size=10, budget="evening")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def write(finished, data, tmp_path) -> Callable[..., Path]:
     folder = tmp_path / "records"
     folder.mkdir(exist_ok=True)
 
-    def record(name: str, right: Any, seed: int = 0, budget: str = "cpu", **changes: Any) -> Path:
+    def record(name: str, right: Any, seed: int = 0, budget: str = "evening", **changes: Any) -> Path:
         made = copy.deepcopy(example)
         hits = np.arange(len(labels)) < right if isinstance(right, int) else np.isin(np.arange(len(labels)), right)
         named = np.where(hits, labels, 1 - labels)  # alphabetical; the record's classes are red, blue

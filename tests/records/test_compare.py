@@ -82,10 +82,10 @@ def test_runs_that_cannot_be_compared_are_refused(write, known_labels):
         compare(base, late, folder)
     elsewhere = json.loads(json.dumps(records_of("elsewhere", folder)))
     elsewhere[0]["dataset"]["test_fingerprint"] = "0" * 32
-    with pytest.raises(CourseError, match="base-cpu-seed0 and elsewhere-cpu-seed0 were not tested on the same"):
+    with pytest.raises(CourseError, match="base-evening-seed0 and elsewhere-evening-seed0 were not tested on the same"):
         compare(base, elsewhere, folder)
     next(known_labels.iterdir()).unlink()
-    with pytest.raises(CourseError, match=r"keeps no labels of two-colours, so base-cpu-seed0 .* two seeds"):
+    with pytest.raises(CourseError, match=r"keeps no labels of two-colours, so base-evening-seed0 .* two seeds"):
         compare(base, base, folder)
     with pytest.raises(CourseError, match=r"^There are 2 and 3 pictures"):
         mcnemar(np.ones(2, bool), np.ones(3, bool))

@@ -55,14 +55,14 @@ def test_other_pictures_are_refused_before_anything_is_trained(record, data):
 
 def test_a_record_is_found_by_name_by_path_and_by_its_run(finished, write, tmp_path, monkeypatch):
     folder = write("base", 30)
-    assert find_record("base-cpu-seed0", folder) == find_record(str(folder / "base-cpu-seed0.json"))
+    assert find_record("base-evening-seed0", folder) == find_record(str(folder / "base-evening-seed0.json"))
     assert find_record(str(finished))["recipe"]["name"] == "base"
     (tmp_path / "runs").mkdir()
-    shutil.copytree(finished, tmp_path / "runs" / "mine-cpu-seed0")
+    shutil.copytree(finished, tmp_path / "runs" / "mine-evening-seed0")
     monkeypatch.chdir(tmp_path)
-    assert find_record("mine-cpu-seed0", folder)["recipe"]["name"] == "base"
-    with pytest.raises(CourseError, match=r"^There is no record 'bas'; .*nearest: base-cpu-seed0\.$"):
+    assert find_record("mine-evening-seed0", folder)["recipe"]["name"] == "base"
+    with pytest.raises(CourseError, match=r"^There is no record 'bas'; .*nearest: base-evening-seed0\.$"):
         find_record("bas", folder)
-    shutil.copy(folder / "base-cpu-seed0.npy", folder / "broken.json")
+    shutil.copy(folder / "base-evening-seed0.npy", folder / "broken.json")
     with pytest.raises(CourseError, match=r"broken\.json' cannot be read as a record"):
         find_record("broken", folder)

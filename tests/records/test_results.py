@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from alexnet_course.cli import main
 from alexnet_course.models import MODELS
-from alexnet_course.recipes import load_recipe
+from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records, results
 from alexnet_course.records.results import (
     COLUMNS,
@@ -21,13 +22,14 @@ from alexnet_course.records.results import (
     best_peer,
     costs,
     flat,
+    make_row,
     published,
     results_table,
 )
 from alexnet_course.training import Recipe, wilson_interval
 
 
-def row_of(folder, name, budget="cpu"):
+def row_of(folder, name, budget="evening"):
     (row,) = (row for row in results_table(folder) if row.recipe == name and (not row.records or row.budget == budget))
     return row
 
@@ -47,8 +49,8 @@ def test_a_row_is_the_mean_over_its_seeds_and_says_how_they_were_made(write):
     assert [record["seed"] for record in row.records] == [0, 1, 2]
     assert (row.epochs, row.training_images, row.side, row.seeds) == (2, 110, 32, 3)
     assert row.parameters == row.records[0]["parameters"]
-    assert row.files == [f"mine-cpu-seed{seed}.json" for seed in range(3)]
-    assert row.command == "alexnet-course reproduce mine-cpu-seed0"
+    assert row.files == [f"mine-evening-seed{seed}.json" for seed in range(3)]
+    assert row.command == "alexnet-course reproduce mine-evening-seed0"
     assert cell(row, "test %") == "84.00 ± 4.00"
     assert cell(row, "95 % interval") == f"{row.interval[0]:.2f} to {row.interval[1]:.2f}"
 
@@ -59,18 +61,36 @@ def test_one_seed_has_no_spread(write):
     assert cell(row, "test %") == "80.00"
 
 
-def test_short_runs_and_full_ones_are_never_in_one_row(write):
+def test_runs_of_two_budgets_are_never_in_one_row(write):
     write("mine", 30)
-    folder = write("mine", 40, seed=1, budget="full")
-    short, full = row_of(folder, "mine"), row_of(folder, "mine", "full")
-    assert (short.test, full.test) == (60, 80)
-    assert (short.seeds, full.seeds) == (1, 1)
-    assert full.command == "alexnet-course reproduce mine-seed1"
+    folder = write("mine", 40, seed=1, budget="long")
+    evening, long = row_of(folder, "mine"), row_of(folder, "mine", "long")
+    assert (evening.test, long.test) == (60, 80)
+    assert (evening.seeds, long.seeds) == (1, 1)
+    assert long.command == "alexnet-course reproduce mine-seed1"
+
+
+def test_every_table_says_budget_and_epochs(write):
+    rows = [row for row in results_table(write("mine", 40)) if row.records]
+    for table in (as_markdown(rows), as_text(rows)):
+        head, *_, line = (text.replace("|", " ") for text in table.splitlines())
+        assert re.search(r"recipe .*budget +epochs +test %", head)
+        assert re.search(r"mine .*evening +2 +80\.00", line)
+    assert (flat(rows[0])["budget"], flat(rows[0])["epochs"]) == ("evening", 2)
+
+
+def test_epochs_are_those_that_were_run_in_the_mean_where_runs_stopped_early(write):
+    folder = write("mine", 40)
+    [record] = load_records(folder)
+    early = {**record, "seed": 1, "recipe": {**record["recipe"], "seed": 1}, "history": record["history"][:1]}
+    (row,) = (row for row in results_table(folder, [early]) if row.records)
+    assert (row.seeds, row.epochs) == (2, 1.5)
+    assert cell(row, "epochs") == "2"
 
 
 def test_what_is_not_measured_says_so(tmp_path):
     rows = results_table(tmp_path)
-    assert {row.recipe for row in rows} >= {"alexnet-lrn.modern", "alexnet-lrn.published", "ablation.cnn4.base"}
+    assert {row.recipe for row in rows} >= {"alexnet-lrn.modern", "alexnet-lrn.plain", "ablation.cnn4.base"}
     for row in rows:
         assert (row.test, row.interval, row.validation, row.epochs, row.device, row.seeds) == (None,) * 5 + (0,)
         assert cell(row, "test %") == cell(row, "wall time") == cell(row, "budget") == NOT_MEASURED
@@ -84,7 +104,7 @@ def test_deleting_a_record_changes_its_row_and_no_other(write):
     write("one", 30)
     folder = write("two", 40)
     before = {row.recipe: flat(row) for row in results_table(folder)}
-    (folder / "two-cpu-seed0.json").unlink()
+    (folder / "two-evening-seed0.json").unlink()
     after = {row.recipe: flat(row) for row in results_table(folder)}
     assert before.pop("two")["test_accuracy"] == pytest.approx(80)
     assert after == before
@@ -114,10 +134,15 @@ def test_published_figures_are_those_of_the_recipe_or_of_its_network():
         found = of(recipe, recipe.dataset)
         return found.accuracy if found else None
 
-    assert figure("alexnet-cifar-5x5.published-1e-3") == 75.4
-    assert figure("alexnet-cifar-5x5.modern") == 79.6
-    assert figure("alexnet-cifar-5x5.published-cifar100") == 42.5
-    assert figure("alexnet-cifar-5x5.published-1e-4-cifar100") is None
+    assert figure("alexnet-cifar-3x3.published") == 80.05
+    assert figure("alexnet-cifar-5x5-v1.published-1e-3") == 75.4
+    assert figure("alexnet-cifar-5x5-v1.modern") == 79.6
+    assert figure("alexnet-cifar-5x5-v1.published-cifar100") == 42.5
+    assert figure("alexnet-cifar-5x5-v1.published-1e-4-cifar100") is None  # the better settings' figure is not its own
+    assert figure("alexnet-cifar-5x5.published-adam") == 81.78
+    assert figure("alexnet-cifar-5x5.modern") == 84.66
+    assert figure("alexnet-cifar-5x5-lrn.modern-cifar100") == 56.19
+    assert figure("vgg-style-bn.modern-cifar100") is None
     assert figure("alexnet-d2l.modern") is None
     assert figure("vgg-style.modern", best_peer) == 92.64
     for of in (published, best_peer):  # neither a part of an experiment nor another network
@@ -126,9 +151,33 @@ def test_published_figures_are_those_of_the_recipe_or_of_its_network():
         assert figure("vgg-style-bn.modern", of, name="mine", model_options={"width": 0.5}) is None
 
 
+@pytest.mark.parametrize("network", ["alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn"])
+def test_a_plain_recipe_stands_beside_no_published_figure(network, write):
+    """S1 and S2 say nothing of their training, so a plain filling-in is not theirs."""
+    assert published(load_recipe(f"{network}.plain")) is None
+    row = row_of(write("mine", 40), f"{network}.plain")
+    assert cell(row, "published %") == results.NOT_GIVEN
+    assert flat(row)["published"] is None
+
+
 def test_every_published_figure_is_of_a_network_or_recipe_of_the_course():
-    names = set(MODELS) | {row.recipe for row in results_table()}
-    assert {name for table in results._read_published().values() for name in table} <= names
+    figures = results._read_published()
+    assert set(figures) == {"recipes", "networks", "peers"}
+    assert set(figures["recipes"]) <= set(list_recipes())
+    assert {name for table in figures["networks"].values() for name in table} | set(figures["peers"]) <= set(MODELS)
+    for name in figures["recipes"]:  # of the data set that the name says
+        assert load_recipe(name).dataset == ("cifar100" if name.endswith("cifar100") else "cifar10")
+
+
+def test_a_published_figure_that_is_no_test_accuracy_says_so():
+    lrn = make_row(load_recipe("alexnet-cifar-5x5-lrn.published-sgd"))
+    assert cell(lrn, "published %") == "85.44 (S3; best validation accuracy)"
+
+
+def test_more_outputs_than_classes_are_counted():
+    recipe = load_recipe("alexnet-cifar-5x5-v1.published-cifar100")
+    assert recipe.outputs == 256
+    assert costs(recipe, 100) == costs(recipe.replace(outputs=0), 256)
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "cnn4"])
@@ -146,7 +195,7 @@ def test_csv_has_every_figure_unrounded(write):
     (mine,) = (line for line in csv.DictReader(io.StringIO(as_csv(rows))) if line["recipe"] == "mine")
     assert float(mine["test_accuracy"]) == pytest.approx(82, abs=1e-12)
     assert mine["test_accuracy_std"] == mine["published"] == ""
-    assert mine["records"] == "mine-cpu-seed0.json"
+    assert mine["records"] == "mine-evening-seed0.json"
     assert as_csv([]) == "\n"
 
 
@@ -197,8 +246,8 @@ def test_deleting_a_record_changes_the_readme(tmp_path, write, capsys):
     copy = tmp_path / "README.md"
     copy.write_text("before\n<!-- results: written by make results -->\n<!-- end of results -->\nafter\n")
     main(["results", "--write", str(copy), "--records", str(folder)])
-    assert "| mine | cpu | 82.00 |" in copy.read_text()
-    (folder / "mine-cpu-seed0.json").unlink()
+    assert "| mine | evening | 2 | 82.00 |" in copy.read_text()
+    (folder / "mine-evening-seed0.json").unlink()
     main(["results", "--write", str(copy), "--records", str(folder)])
     assert capsys.readouterr().out.endswith("has the new table\n")
     assert "mine" not in copy.read_text()

@@ -1,8 +1,10 @@
 """Figures from records: means, intervals, and what counts as a difference."""
 
+import json
+
 import pytest
 
-from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records import NOT_MEASURED, records_of
 from alexnet_course.records.tables import accuracy_of, circumstances, compare_to
 from alexnet_course.training import wilson_interval
 
@@ -18,10 +20,29 @@ def test_the_accuracy_is_the_mean_over_seeds_with_the_interval_of_the_pictures(w
 
 def test_the_circumstances_are_those_of_the_records(write):
     folder = write("base", 40)
-    assert circumstances("base", folder) == "cpu: 2 epochs, 110 pictures of 32, 1 run"
+    assert circumstances("base", folder) == "evening: 2 epochs, 110 pictures of 32, 1 run"
     write("base", 35, seed=1)
     assert circumstances("base", folder).endswith("2 runs")
     assert circumstances("other", folder) == NOT_MEASURED
+
+
+def test_the_circumstances_of_runs_that_stopped_early_name_the_shortest_and_the_longest(write):
+    write("base", 40)
+    folder = write("base", 40, seed=1)
+    path = folder / "base-evening-seed1.json"
+    record = json.loads(path.read_text())
+    record["history"].pop()
+    path.write_text(json.dumps(record))
+    assert circumstances("base", folder) == "evening: 1 to 2 epochs, 110 pictures of 32, 2 runs"
+
+
+def test_only_the_longest_budget_that_is_recorded_counts(write):
+    """Runs of two budgets are never mixed."""
+    for budget, right in (("cpu", 10), ("evening", 20), ("long", 30)):
+        folder = write("base", right, budget=budget)
+        write("base", right, seed=1, budget=budget)
+        assert [record["budget"] for record in records_of("base", folder)] == [budget, budget]
+        assert accuracy_of("base", folder)[0] == pytest.approx(2 * right)
 
 
 def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(write):
@@ -39,7 +60,7 @@ def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(wr
     assert (missing.accuracy, missing.points, missing.seen) == (None, None, False)
     assert comparison.seen == "1 of 3"
     assert str(comparison).splitlines() == [
-        "base: cpu: 2 epochs, 110 pictures of 32, 1 run",
+        "base: evening: 2 epochs, 110 pictures of 32, 1 run",
         "         test % points  chance",
         "as it is  60.00",
         f"swapped   60.00  +0.00  ±{swapped.chance:.2f} within",

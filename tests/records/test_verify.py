@@ -25,7 +25,7 @@ from alexnet_course.records.predictions import (
 from alexnet_course.records.verify import verify, verify_record
 from alexnet_course.training.evaluation import wilson_interval
 
-NAME = "base-cpu-seed0"
+NAME = "base-evening-seed0"
 CIFAR10 = next(iter(KNOWN_FINGERPRINTS))
 
 
@@ -85,9 +85,9 @@ def move(record: dict[str, Any], *keys: Any, by: float) -> None:
         (lambda r: r["recipe"].update(model_options={"width": 2.0}), "has no override 'width'"),
         (lambda r: r.update(parameters=81_379), "with 81,379 parameters, but its recipe builds one with 81,378"),
         (lambda r: r["recipe"].update(name="alexnet-lrn.modern"), "has a recipe of the name 'alexnet-lrn.modern' and"),
-        (lambda r: r["recipe"].update(seed=1), "says budget 'cpu' and seed 0, but its recipe 'cpu' and 1"),
-        (lambda r: r.update(budget="full"), "says budget 'full' and seed 0, but its recipe 'cpu' and 0"),
-        (lambda r: r["recipe"].update(name="better"), "so it must be called better-cpu-seed0.json"),
+        (lambda r: r["recipe"].update(seed=1), "says budget 'evening' and seed 0, but its recipe 'evening' and 1"),
+        (lambda r: r.update(budget="long"), "says budget 'long' and seed 0, but its recipe 'evening' and 0"),
+        (lambda r: r["recipe"].update(name="better"), "so it must be called better-evening-seed0.json"),
         (lambda r: r["dataset"].update(name="cifar10"), "pictures that it calls 'cifar10', but their fingerprint"),
         (lambda r: r["dataset"].update(test_fingerprint=CIFAR10), "is not that of 'two-colours'"),
         (lambda r: move(r, "test_accuracy", by=0.02), "test_accuracy is 0.62, but the other figures give 0.6."),
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_json_and_predictions_without_a_record_are_found(folde
     (folder / "broken.json").write_text("{")
     problems = verify(folder)
     assert any(problem.startswith("broken.json: it is not readable as JSON") for problem in problems)
-    assert any(problem.startswith("moved.json: it is a record of the run base-cpu-seed0") for problem in problems)
+    assert any(problem.startswith("moved.json: it is a record of the run base-evening-seed0") for problem in problems)
     assert any(problem.startswith(f"{NAME}.npy: there is no record {NAME}.json") for problem in problems)
 
 
@@ -196,10 +196,12 @@ def test_every_committed_record_fits(monkeypatch):
     assert verify(FOLDER) == []
 
 
-def test_the_kept_labels_are_those_of_the_test_pictures_of_cifar_10_and_of_doodles(monkeypatch):
+def test_the_kept_labels_are_those_of_the_test_pictures_of_cifar_and_of_doodles(monkeypatch):
     monkeypatch.setattr(predictions, "LABELS", LABELS)
     doodles = load_dataset("doodles", "test")
-    (cifar10,) = (path.stem for path in LABELS.iterdir() if path.stem != doodles.fingerprint)
-    assert KNOWN_FINGERPRINTS[cifar10] == "cifar10"
-    assert np.bincount(stored_labels(cifar10)).tolist() == [1000] * 10
+    kept = {path.stem for path in LABELS.iterdir()} - {doodles.fingerprint}
+    cifar = {KNOWN_FINGERPRINTS[fingerprint]: stored_labels(fingerprint) for fingerprint in kept}
+    assert len(kept) == len(cifar) == 2
+    assert np.bincount(cifar["cifar10"]).tolist() == [1000] * 10
+    assert np.bincount(cifar["cifar100"]).tolist() == [100] * 100
     assert stored_labels(doodles.fingerprint).tolist() == labels_of(doodles).tolist()

@@ -49,7 +49,7 @@ def made_up(spec: str, split: str) -> Dataset:
     for label, pattern in enumerate(squares.repeat_interleave(8, 2).repeat_interleave(8, 3)):
         images[labels == label] += pattern
     dataset = Dataset(images, labels, classes, spec)
-    if spec == "cifar10":  # as the package knows the published ones, so that a run on these can be verified
+    if spec in ("cifar10", "cifar100"):  # known as the published ones are, so that a run on these can be verified
         KNOWN_FINGERPRINTS[dataset.fingerprint] = spec
         predictions.save_predictions(predictions.LABELS / f"{dataset.fingerprint}.npy", predictions.labels_of(dataset))
     return dataset
@@ -88,7 +88,8 @@ published = {path.name for path in predictions.LABELS.glob("*.npy")}
 predictions.LABELS = Path(os.environ["ALEXNET_COURSE_TINY_LABELS"])
 for path in predictions.LABELS.glob("*.npy"):  # what another process of the chapter has made up
     if path.name not in published:
-        KNOWN_FINGERPRINTS[path.stem] = "cifar10"
+        hundred = predictions.load_predictions(path).max() >= 10
+        KNOWN_FINGERPRINTS[path.stem] = "cifar100" if hundred else "cifar10"
 sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
 loop.Run.__init__ = tiny_run
