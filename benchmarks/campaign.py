@@ -33,6 +33,7 @@ from alexnet_course.files import write_text
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
+from alexnet_course.records.curves import published_curve
 from alexnet_course.records.predictions import load_predictions, save_predictions
 from alexnet_course.records.results import CLASSES, PUBLISHED, costs
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
@@ -96,10 +97,15 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
 
 
 def work(recipe: Recipe) -> float:
-    """Multiply-adds of the forward passes over the training pictures, to which the time of a run is proportional."""
+    """Multiply-adds of the forward passes over the training pictures, to which the time of a run is proportional.
+
+    Of a recipe that may stop early, as many epochs count as the published run had, where that is known.
+    """
+    curve = published_curve(recipe.name)
+    epochs = len(curve.epochs) if curve is not None else recipe.epochs
     held = recipe.validation_size if recipe.validation_size >= 1 else IMAGES * recipe.validation_size
     images = recipe.train_size if recipe.train_size > 1 else (IMAGES - held) * recipe.train_size
-    return costs(recipe, CLASSES.get(recipe.dataset, 10))[1] * recipe.epochs * images
+    return costs(recipe, CLASSES.get(recipe.dataset, 10))[1] * epochs * images
 
 
 def rates(records: Path, device: str) -> dict[str, float]:

@@ -20,7 +20,7 @@ from torch import nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
-from alexnet_course.recipes import ABLATIONS, ablations, list_recipes, merged
+from alexnet_course.recipes import ABLATIONS, ablations, list_recipes, load_recipe, merged
 from alexnet_course.records import check_record, load_records
 from alexnet_course.training import Recipe, Run, TrainingStopped
 from benchmarks import campaign as module
@@ -516,6 +516,8 @@ def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
     assert work(whole.replace(train_size=0.5)) == pytest.approx(work(whole) / 2)
     assert work(whole.replace(train_size=4500)) == pytest.approx(work(whole) / 10)
     assert work(whole.replace(validation_size=0.1)) == pytest.approx(work(whole))
+    early = load_recipe("alexnet-cifar-5x5-v1.published-cifar100")  # 3,000 epochs at most; the published run had 95
+    assert work(early) == pytest.approx(work(early.replace(name="of-ours", epochs=95)))
     assert estimate(run, {"lenet5": 3e9, "vgg-style": 1e9}) == pytest.approx(hours / 2)  # the rate in the middle
     assert estimate(run, {}) is None
 
