@@ -288,10 +288,10 @@ WORDS = ("recipe", "data set", "budget", "device")  # columns that are no number
 
 COLUMNS = (
     Column("recipe", lambda row: row.recipe),
-    Column("budget", lambda row: row.budget if row.records else None),
-    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
     Column("test %", _test, _with_spread),
     Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    Column("budget", lambda row: row.budget if row.records else None),
+    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
     Column("seeds", lambda row: row.seeds),
     Column("published %", lambda row: row.published, _published, NOT_GIVEN),
     Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
