@@ -117,9 +117,10 @@ def test_what_is_not_measured_is_muted(table):
     assert table.cells[2][-2]["text"] == NOT_MEASURED
 
 
-def test_each_row_says_its_budget_and_its_epochs_beside_its_name(table):
-    assert [cell["text"] for cell in table.cells[0][:4]] == ["recipe", "budget", "epochs", "test %"]
-    said = [tuple(cell["text"] for cell in cells[1:3]) for cells in table.cells[1:]]
+def test_each_row_says_its_budget_and_its_epochs_beside_its_accuracy(table):
+    names = ["recipe", "test %", "95 % interval", "budget", "epochs"]
+    assert [cell["text"].rstrip(" ↕") for cell in table.cells[0][:5]] == names
+    said = [tuple(cell["text"] for cell in cells[3:5]) for cells in table.cells[1:]]
     assert said == [("long", "1"), (NOT_MEASURED, NOT_MEASURED), ("ablation", "1"), ("long", "1")]
     assert [row["data-budget"] for row in table.rows[1:]] == ["long", "none", "ablation", "long"]
     assert [row["data-kind"] for row in table.rows[1:]] == ["recipe", "recipe", "ablation", "recipe"]
