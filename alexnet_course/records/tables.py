@@ -51,6 +51,8 @@ class Difference:
     label: str
     accuracy: float | None
     test: Test | None
+    runs: int = 0
+    """Of the variant, one a seed; ``points`` compares the seeds that base and variant both have."""
 
     @property
     def points(self) -> float | None:
@@ -85,16 +87,16 @@ class Comparison:
 
     def __str__(self) -> str:
         width = max(map(len, ["base", *(difference.label for difference in self.differences)]))
-        lines = [f"base: {self.base}", f"{'':{width}} test % points  chance"]
+        lines = [f"base: {self.base}", f"{'':{width}} test % runs points  chance"]
         for difference in self.differences:
             if difference.accuracy is None:
                 lines.append(f"{difference.label:{width}} {NOT_MEASURED}")
             elif difference.points is None:
-                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f}")
+                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4}")
             else:
                 verdict = "" if difference.seen else " within"
-                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.points:+6.2f}  "
-                             f"±{difference.chance:.2f}{verdict}")  # fmt: skip
+                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4} "
+                             f"{difference.points:+6.2f}  ±{difference.chance:.2f}{verdict}")  # fmt: skip
         return "\n".join(lines)
 
 
@@ -110,5 +112,5 @@ def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLD
         runs = records_of(recipe, folder)
         accuracy = accuracy_of(recipe, folder)
         tested = compare(references, runs, folder) if references and runs and recipe != base else None
-        differences.append(Difference(label, accuracy[0] if accuracy else None, tested))
+        differences.append(Difference(label, accuracy[0] if accuracy else None, tested, len(runs)))
     return Comparison(circumstances(base, folder), differences)

@@ -61,11 +61,11 @@ def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(wr
     assert comparison.seen == "1 of 3"
     assert str(comparison).splitlines() == [
         "base: evening: 2 epochs, 110 pictures of 32, 1 run",
-        "         test % points  chance",
-        "as it is  60.00",
-        f"swapped   60.00  +0.00  ±{swapped.chance:.2f} within",
-        f"near      64.00  +4.00  ±{near.chance:.2f} within",
-        f"far       80.00 +20.00  ±{far.chance:.2f}",
+        "         test % runs points  chance",
+        "as it is  60.00    1",
+        f"swapped   60.00    1  +0.00  ±{swapped.chance:.2f} within",
+        f"near      64.00    1  +4.00  ±{near.chance:.2f} within",
+        f"far       80.00    1 +20.00  ±{far.chance:.2f}",
         "missing  not measured",
     ]
 
