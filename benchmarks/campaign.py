@@ -38,6 +38,7 @@ from alexnet_course.records.predictions import load_predictions, save_prediction
 from alexnet_course.records.results import CLASSES, PUBLISHED, costs
 from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
 from alexnet_course.training.checkpoint import refuse_changes
+from alexnet_course.training.loop import picture_count
 from alexnet_course.training.precision import device_name
 from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
 
@@ -103,8 +104,9 @@ def work(recipe: Recipe) -> float:
     """
     curve = published_curve(recipe.name)
     epochs = len(curve.epochs) if curve is not None else recipe.epochs
-    held = recipe.validation_size if recipe.validation_size >= 1 else IMAGES * recipe.validation_size
-    images = recipe.train_size if recipe.train_size > 1 else (IMAGES - held) * recipe.train_size
+    images = IMAGES - picture_count("validation_size", recipe.validation_size, IMAGES)
+    if recipe.train_size != 1:
+        images = picture_count("train_size", recipe.train_size, images)
     return costs(recipe, CLASSES.get(recipe.dataset, 10))[1] * epochs * images
 
 

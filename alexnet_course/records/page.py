@@ -20,7 +20,7 @@ CAPTION = (
     "One row a recipe and budget, accuracies in per cent. Test: the mean over the seeds, ± their standard deviation "
     "where there are several; the interval is Wilson's. Budget: long is what the recipe asks for; evening is the same "
     "number of epochs for all networks with pictures of one size; ablation is a small experiment in which one thing "
-    "changes; cpu is an earlier shortening, another for every recipe. Compare rows within one budget."
+    "changes; cpu marks older runs, each shortened in its own way. Compare rows within one budget."
 )
 
 

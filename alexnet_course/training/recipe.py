@@ -228,8 +228,8 @@ class Recipe:
         evening = values.pop("evening", None)
         if budget == "evening":
             if not isinstance(evening, dict):
-                raise CourseError(f"{path.name} has no table [evening], which says what a run of that budget leaves "
-                                  "out; add one, or use the budget 'long'.")  # fmt: skip
+                raise CourseError(f"{path.name} has no table [evening], which says what is different in a run of "
+                                  "that budget; add one, or use the budget 'long'.")  # fmt: skip
             values |= evening
         try:
             return cls.from_dict({"name": path.stem, **values, "budget": budget})

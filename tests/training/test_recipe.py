@@ -286,7 +286,7 @@ def test_the_settings_of_s3_s_first_version(setting, data):
     assert (recipe.max_drops, recipe.patience) == ((0, 3) if setting else (3, 10))
     assert (recipe.outputs, recipe.normalisation, recipe.validation_size) == (256 if data else 0, "none", 0.2)
     assert (recipe.optimiser, recipe.momentum, recipe.weight_decay, recipe.batch_size) == ("sgd", 0.9, 5e-4, 128)
-    assert (recipe.epochs, recipe.stop_after, recipe.augmentation) == (3000, 41, Augmentation())
+    assert (recipe.epochs, recipe.stop_after, recipe.augmentation) == (3000, 101 if setting else 41, Augmentation())
 
 
 @pytest.mark.parametrize("name", SECOND)
