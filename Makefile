@@ -96,10 +96,11 @@ results: $(STAMP)  ## write what the records say into README.md and the cards of
 	@$(BIN)/alexnet-course results --write README.md
 	@$(BIN)/python -m benchmarks.weights
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, mypy, and which way imports point
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 lock: $(STAMP)  ## make requirements.lock anew after a change to pyproject.toml
 	@$(GET_UV)

@@ -1,16 +1,24 @@
-"""AlexNet, rebuilt: the networks, the data, the trainer and the records behind the course."""
+"""AlexNet, rebuilt: the networks, the data, the trainer and the records behind the course.
 
-__version__ = "0.1.0"
+A name is imported when it is first asked for, so that what does without PyTorch need not wait for it.
+"""
 
-from alexnet_course.data import Dataset, load_dataset
-from alexnet_course.errors import CourseError
-from alexnet_course.models import build_model, list_models, register_model, summary
-from alexnet_course.pretrained import list_pretrained, load_pretrained
-from alexnet_course.recipes import list_recipes, load_recipe
-from alexnet_course.records import load_records
-from alexnet_course.records.results import results_table
-from alexnet_course.shapes import conv_output_size, layer_table
-from alexnet_course.training import Recipe, evaluate, fit, resume, train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alexnet_course.data import Dataset, load_dataset
+    from alexnet_course.errors import CourseError
+    from alexnet_course.models import build_model, list_models, register_model, summary
+    from alexnet_course.pretrained import list_pretrained, load_pretrained
+    from alexnet_course.recipe import Recipe
+    from alexnet_course.recipes import list_recipes, load_recipe
+    from alexnet_course.records import load_records
+    from alexnet_course.results.table import results_table
+    from alexnet_course.shapes import conv_output_size, layer_table
+    from alexnet_course.training import evaluate, resume, train
+    from alexnet_course.version import __version__ as __version__
+    from alexnet_course.watching import fit
 
 __all__ = [
     "CourseError",
@@ -34,3 +42,31 @@ __all__ = [
     "summary",
     "train",
 ]
+
+_MODULES = {
+    "data": ("Dataset", "load_dataset"),
+    "errors": ("CourseError",),
+    "models": ("build_model", "list_models", "register_model", "summary"),
+    "pretrained": ("list_pretrained", "load_pretrained"),
+    "recipe": ("Recipe",),
+    "recipes": ("list_recipes", "load_recipe"),
+    "records": ("load_records",),
+    "results.table": ("results_table",),
+    "shapes": ("conv_output_size", "layer_table"),
+    "training": ("evaluate", "resume", "train"),
+    "version": ("__version__",),
+    "watching": ("fit",),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker would take every name from it
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -23,10 +23,11 @@ from torchvision import transforms
 from alexnet_course.data import load_dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
+from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import layer_table
-from alexnet_course.training import Recipe, Run, choose_device
-from alexnet_course.training.precision import DTYPES, resolve_precision
-from alexnet_course.training.record import environment
+from alexnet_course.training import Run, Trainer, choose_device
+from alexnet_course.training.device import DTYPES, resolve_precision
+from alexnet_course.training.finished import environment
 
 SCHEMA = "alexnet-course/bench-1"
 S0, TUNED, PLAIN, OURS, COMPILED, MATRIX = (
@@ -184,17 +185,18 @@ class PicturesOneByOne(torchvision.datasets.CIFAR10):
 
 def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool = False) -> Step:
     """The trainer's own step on the trainer's own batches; without ``faster``, with PyTorch's own functions in it."""
-    run = Run(recipe, device=str(device), compile=compile)
+    train_set = load_dataset(recipe.dataset, "train")
+    trainer = Trainer(recipe, train_set, device, resolve_precision(recipe.precision, device), compile=compile)
     if not faster:
-        run._network, run._faster = run.model, nullcontext()
-    batches = endless(run.train_loader)
-    run.model.train()
+        trainer.network, trainer.faster = trainer.model, nullcontext()
+    batches = endless(trainer.train_loader)
+    trainer.start_epoch()
 
     def step() -> float:
         images, labels = next(batches)
-        run._train_step(images, labels)
-        if len(run._losses) >= len(run.train_loader):
-            run._begin_epoch()  # as after every epoch
+        trainer.step(images, labels)
+        if trainer.steps_of_epoch >= len(trainer.train_loader):
+            trainer.begin_epoch()  # as after every epoch
         return len(labels)
 
     return step
@@ -208,7 +210,7 @@ def our_epochs(recipe: Recipe, device: torch.device, pictures: int) -> Step:
 
     def step() -> float:
         next(run)
-        return run.train_loader.images_per_epoch
+        return run.trainer.train_loader.images_per_epoch
 
     return step
 

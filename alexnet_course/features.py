@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.shapes import evaluating, layer_table
+from alexnet_course.shapes import evaluating, layer_table, watching
 
 Box = tuple[int, int, int, int]
 
@@ -38,19 +37,12 @@ def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> di
     for an unknown layer.
     """
     kept: dict[str, Tensor] = {}
-    hooks = []
 
-    def keep(name: str, output: Tensor) -> None:
-        kept[name] = output[0].float().cpu()
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        kept[name] = output[0].float().cpu().clone()  # the ReLU that follows may overwrite what a convolution puts out
 
-    try:
-        for name in layers:
-            hooks.append(_watch(model, name, partial(keep, name)))
-        with evaluating(model), torch.no_grad():
-            model(picture[None])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with watching(_named(model, layers), keep), evaluating(model), torch.no_grad():
+        model(picture[None])
     return kept
 
 
@@ -66,18 +58,14 @@ def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5)
                           "training=False.")  # fmt: skip
     tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their places
 
-    def keep(output: Tensor) -> None:
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         flat = output.float().flatten(2) if output.dim() > 2 else output.float()[:, :, None]
         values, places = flat.max(2)
         tops.append((values, places))
 
-    hook = _watch(model, layer, keep)
-    try:
-        with evaluating(model), torch.no_grad():
-            for images, _ in loader:
-                model(images)
-    finally:
-        hook.remove()
+    with watching(_named(model, [layer]), keep), evaluating(model), torch.no_grad():
+        for images, _ in loader:
+            model(images)
     values, places = (torch.cat(part) for part in zip(*tops, strict=True))  # pictures × units
     best = values.topk(min(count, len(values)), dim=0)
     patches = patch_finder(model, layer, tuple(images.shape[1:]))
@@ -121,10 +109,10 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
     return patch
 
 
-def _watch(model: nn.Module, name: str, keep: Callable[[Tensor], object]) -> Any:
-    """Let ``keep`` have what the layer puts out; remove the hook that is returned when done."""
+def _named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers of these names; ``CourseError`` for one that the network does not have."""
     modules = {path: module for path, module in model.named_modules() if path}
-    if name not in modules:
-        raise CourseError(f"The network has no layer {name!r}; nearest: {nearest(name, modules)}.")
-    # A copy, because the ReLU that follows overwrites what a convolution has put out.
-    return modules[name].register_forward_hook(lambda layer, inputs, output: keep(output.clone()))
+    for name in names:
+        if name not in modules:
+            raise CourseError(f"The network has no layer {name!r}; nearest: {nearest(name, modules)}.")
+    return {name: modules[name] for name in names}

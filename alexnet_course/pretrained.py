@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import whole_file, write_text
 from alexnet_course.models import build_model
+from alexnet_course.recipe import Recipe
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records.reproduce import find_record
-from alexnet_course.training.recipe import Recipe
-from alexnet_course.training.record import load_run
+from alexnet_course.results.reproduce import find_record
+from alexnet_course.training.finished import load_run
 
 FOLDER = Path(__file__).parent / "weights"
 INDEX = "weights.toml"

@@ -3,14 +3,16 @@
 Nothing here knows a particular network; ``models`` uses the integer formulas to explain inputs that do not fit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from alexnet_course.errors import CourseError
 
@@ -125,17 +127,32 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Laye
             )
         )
 
-    hooks = []
+    with watching(leaf_layers(model), add_row), evaluating(model), torch.no_grad():
+        model(zeros_like_input(model, (1, *sizes)))
+    return rows
+
+
+def leaf_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers of ``model`` that are not made of other layers, by their dotted paths."""
+    return {name: layer for name, layer in model.named_modules() if not any(layer.children())}
+
+
+@contextmanager
+def watching(
+    layers: Mapping[str, nn.Module], look: Callable[[str, nn.Module, tuple[Any, ...], Any], None]
+) -> Iterator[None]:
+    """Calls ``look(name, layer, inputs, output)`` after each forward pass of each of the named ``layers``.
+
+    The output is the layer's own, which an in-place ReLU behind it is about to overwrite.
+    """
+    hooks: list[RemovableHandle] = []
     try:
-        for name, layer in model.named_modules():
-            if not any(layer.children()):
-                hooks.append(layer.register_forward_hook(lambda *call, name=name: add_row(name, *call)))
-        with evaluating(model), torch.no_grad():
-            model(zeros_like_input(model, (1, *sizes)))
+        for name, layer in layers.items():
+            hooks.append(layer.register_forward_hook(partial(look, name)))
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    return rows
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import sys
 import time
@@ -30,17 +29,18 @@ import torch
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
+from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import check_record
 from alexnet_course.records.curves import published_curve
 from alexnet_course.records.predictions import load_predictions, save_predictions
-from alexnet_course.records.results import CLASSES, PUBLISHED, costs
-from alexnet_course.training import Recipe, TrainingStopped, choose_device, train
-from alexnet_course.training.checkpoint import refuse_changes
-from alexnet_course.training.loop import picture_count
-from alexnet_course.training.precision import device_name
-from alexnet_course.training.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
+from alexnet_course.records.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
+from alexnet_course.results.table import CLASSES, PUBLISHED, costs
+from alexnet_course.training import TrainingStopped, choose_device, train
+from alexnet_course.training.device import device_name
+from alexnet_course.training.folder import refuse_changes
+from alexnet_course.training.trainer import picture_count
 
 SEEDS = 3
 NEW = "cifar10.1"
@@ -191,7 +191,7 @@ def campaign(
             predictions = load_predictions(runs / name / PREDICTIONS)
         except TrainingStopped as error:
             yield Outcome(name, f"stopped: {error}")
-            if error.signal is not None and time.monotonic() < deadline:  # by someone, not by the clock
+            if error.signal is not None:  # by someone, not by the deadline
                 raise
             continue
         except CourseError as error:  # no pictures, or another process has it, or the folder is incomplete
@@ -219,17 +219,13 @@ def make(
         refuse_changes({"recipe": record["recipe"], **nothing}, {"recipe": recipe.as_dict(), **nothing}, folder)
         return record
 
-    def heed_deadline() -> None:
-        if time.monotonic() >= deadline:
-            signal.raise_signal(signal.SIGTERM)  # at which the trainer saves and stops
-
     run = train(
         recipe,
         **pictures[recipe.dataset],
         device=device,
         out=folder,
         checkpoint_seconds=SAVED_EVERY,
-        on_step=heed_deadline,
+        deadline=deadline,
     )
     for epoch in run:
         if progress:

@@ -37,7 +37,9 @@ TIMES = ("seconds", "images_per_second", "wall_seconds")  # what may differ betw
 # Its server imports PyTorch once, computes nothing, and each training process is forked from it; five seconds a process
 # are saved, and forking a process in which PyTorch has already computed is not safe.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["alexnet_course.cli", "torchvision.datasets", "safetensors.torch", "tqdm.auto"])
+PROCESSES.set_forkserver_preload(
+    ["alexnet_course.recipes", "alexnet_course.watching", "torchvision.datasets", "safetensors.torch", "tqdm.auto"]
+)
 
 
 @dataclass
@@ -95,15 +97,17 @@ def train(arguments: list[str], watch_file: Path, log: Path) -> None:
     from tqdm.auto import tqdm
 
     from alexnet_course.cli import main  # not above: the process that kills does without PyTorch
-    from alexnet_course.training import loop
+    from alexnet_course.training import run
+    from alexnet_course.training.folder import RunFolder
+    from alexnet_course.training.trainer import Trainer
 
     watch = Watch(watch_file)
     watch.begun[0] = 1
-    watch.wrap(loop.Run, "_train_step", "step")
-    watch.wrap(loop.RunFolder, "save", "checkpoint")
-    watch.wrap(loop.Run, "evaluate", "test")
-    watch.wrap(loop, "evaluate_batches", "validation")
-    for owner, name in ((loop, "save_weights"), (loop, "save_record"), (loop.RunFolder, "discard_checkpoints")):
+    watch.wrap(Trainer, "step", "step")
+    watch.wrap(RunFolder, "save", "checkpoint")
+    watch.wrap(Trainer, "evaluate", "test")
+    watch.wrap(Trainer, "validate", "validation")
+    for owner, name in ((run, "save_weights"), (run, "save_record"), (RunFolder, "discard_checkpoints")):
         watch.wrap(owner, name, "record")
     tqdm.set_lock(threading.RLock())  # its own lock is one of the system's, which a kill leaves behind
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
@@ -115,7 +119,7 @@ def train(arguments: list[str], watch_file: Path, log: Path) -> None:
     sys.exit(main(arguments))
 
 
-class Trainer:
+class Process:
     """A training process; its log and its watch are kept in ``folder``."""
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
@@ -220,7 +224,7 @@ def kill_again_and_again(
     takes, each carried to its end; at least one kill hits each phase of ``aims``."""
     chance = random.Random(seed)
     make_pictures(folder / "pictures")
-    alone = Trainer(train_arguments(folder / "pictures", folder / "alone", model, seed), folder)
+    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed), folder)
     alone.wait()
     began = dict(zip(PHASES, alone.watch.begun.astype(int).tolist(), strict=True))
     lasted = {name: alone.watch.seconds[number] / max(1, began[name]) for number, name in enumerate(PHASES)}
@@ -242,7 +246,7 @@ def kill_again_and_again(
         hit: str | None = "start-up"
         while hit is not None:
             either = (out / "run.json").exists() and chance.random() < 0.5
-            trainer = Trainer(resume_arguments(out) if either else again, folder)
+            trainer = Process(resume_arguments(out) if either else again, folder)
             hit, aim = None, next_aim()
             if aim:
                 often = began[aim] if began[aim] <= 3 else began[aim] // 3  # so that a run can be killed several times

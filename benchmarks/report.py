@@ -34,7 +34,7 @@ from alexnet_course.bench import (
     spread,
 )
 from alexnet_course.files import write_text
-from alexnet_course.training import Recipe
+from alexnet_course.recipe import Recipe
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

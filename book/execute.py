@@ -19,7 +19,7 @@ from PIL import Image
 
 from alexnet_course import build_model, layer_table, load_dataset, plots
 from alexnet_course.models import MODELS
-from alexnet_course.training.precision import choose_device, device_name
+from alexnet_course.training.device import choose_device, device_name
 
 BOOK = Path(__file__).resolve().parent
 PICTURE = BOOK / "alexnet.png"

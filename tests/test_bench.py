@@ -11,7 +11,7 @@ from alexnet_course import bench
 from alexnet_course.bench import COMPILED, MATRIX, OURS, PLAIN, S0, TUNED, Contender
 from alexnet_course.cli import main
 from alexnet_course.errors import CourseError
-from alexnet_course.training import Recipe
+from alexnet_course.recipe import Recipe
 from benchmarks import report
 
 CPU = torch.device("cpu")

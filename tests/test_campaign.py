@@ -20,9 +20,10 @@ from torch import nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
+from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ABLATIONS, ablations, list_recipes, load_recipe, merged
 from alexnet_course.records import check_record, load_records
-from alexnet_course.training import Recipe, Run, TrainingStopped
+from alexnet_course.training import Trainer, TrainingStopped, hooks
 from benchmarks import campaign as module
 from benchmarks.campaign import Outcome, Pictures, campaign, estimate, is_recorded, main, plan, work
 
@@ -63,10 +64,10 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
             return SETS[split].renamed("flowers")
         raise CourseError(f"There is no {spec!r} here.")
 
-    monkeypatch.setattr("alexnet_course.training.loop.build_model", build)
-    monkeypatch.setattr("alexnet_course.training.record.build_model", build)
+    monkeypatch.setattr("alexnet_course.training.trainer.build_model", build)
+    monkeypatch.setattr("alexnet_course.training.finished.build_model", build)
     monkeypatch.setattr(module, "load_dataset", load)
-    monkeypatch.setattr("alexnet_course.records.fit.check_fit", lambda *_: None)  # these networks are no such ones
+    monkeypatch.setattr("alexnet_course.records.check.check_fit", lambda *_: None)  # these networks are no such ones
     monkeypatch.setenv("GIT_DIR", "/dev/null")
 
 
@@ -86,13 +87,13 @@ def go(tmp_path: Path) -> Callable[..., list[Outcome]]:
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the run of each optimiser step that is done while the test runs."""
     done: list[str] = []
-    train_step = Run._train_step
+    train_step = Trainer.step
 
-    def noted(run: Any, images: torch.Tensor, labels: torch.Tensor) -> None:
-        done.append(run.recipe.run_name)
-        train_step(run, images, labels)
+    def noted(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor) -> None:
+        done.append(trainer.recipe.run_name)
+        train_step(trainer, images, labels)
 
-    monkeypatch.setattr(Run, "_train_step", noted)
+    monkeypatch.setattr(Trainer, "step", noted)
     return done
 
 
@@ -312,10 +313,11 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 def test_a_campaign_stops_at_its_deadline_and_goes_on_with_the_next(go, tmp_path, monkeypatch, steps, at):
     """By a clock whose seconds are optimiser steps."""
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(len(steps))))
+    for clock in (module, hooks):
+        monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: float(len(steps))))
     stopped, *left = go(tiny("a"), tiny("b"), tiny("c"), deadline=at)
     assert len(steps) == at
-    assert re.match(f"stopped: Stopped by SIGTERM at step {at} of 8; the run is in ", stopped.result)
+    assert re.match(f"stopped: Stopped by its deadline at step {at} of 8; the run is in ", stopped.result)
     assert left == [Outcome(f"{name}-evening-seed0", "left: the time is up") for name in "bc"]
     assert names(tmp_path / "records") == []
     assert signal.getsignal(signal.SIGTERM) == before
@@ -342,10 +344,7 @@ def test_someone_s_wish_to_stop_ends_the_campaign(go, tmp_path, monkeypatch, ste
     train = module.train
 
     def train_and_wish(*arguments: Any, **options: Any) -> Any:
-        heed = options["on_step"]
-
         def on_step() -> None:
-            heed()
             if len(steps) == 3:
                 signal.raise_signal(signal.SIGTERM)
 

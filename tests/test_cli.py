@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
-from alexnet_course.cli import installed_version, main
-from alexnet_course.training import Run, load_run
-from alexnet_course.training.checkpoint import RunFolder
+from alexnet_course.cli import main
+from alexnet_course.cli.version import installed_version
+from alexnet_course.training import Trainer, load_run
+from alexnet_course.training.folder import RunFolder
 
-COMMAND = [sys.executable, "-m", "alexnet_course.cli"]
+COMMAND = [sys.executable, "-m", "alexnet_course"]
 SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "validation_size=0.25"]
 
 
@@ -170,7 +171,9 @@ def test_wrong_use_exits_2_with_one_sentence(arguments, sentence, capsys):
     assert err.startswith("alexnet-course")
 
 
-@pytest.mark.parametrize("command", ["models", "summary", "data", "train", "resume", "evaluate", "bench"])
+@pytest.mark.parametrize(
+    "command", ["models", "summary", "data", "train", "resume", "evaluate", "results", "reproduce", "bench"]
+)
 def test_every_command_s_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -201,6 +204,48 @@ def test_the_installed_command_is_this_one():
     assert script.load() is main
 
 
+def test_the_module_is_the_command_too():
+    done = subprocess.run([*COMMAND, "models"], capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list_models()
+    done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("alexnet-course: the following arguments are required: COMMAND")
+
+
+WITHOUT_TORCH = """
+import sys
+
+from alexnet_course.cli import main
+
+try:
+    status = main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
+print(status, *sorted({"torch", "numpy", "matplotlib", "jsonschema"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("--help", 0),
+        ("train --help", 0),
+        ("", 2),
+        ("trian", 2),
+        ("train cnn4 --epochs many", 2),
+        ("train cnn4 --set crop", 2),
+        ("summary cnn4 --input 32x32", 2),
+        ("results --format pdf", 2),
+        ("results --add nowhere", 2),
+    ],
+)
+def test_help_and_what_is_wrong_with_the_arguments_do_not_wait_for_torch(command, status):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *command.split()], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str(status)
+
+
 def test_a_reader_that_goes_away_is_no_error():
     command = " ".join(map(shlex.quote, COMMAND))
     pipe = f"set -o pipefail; {command} summary cnn4 | true"
@@ -216,16 +261,16 @@ def stop(monkeypatch):
     """Lets a signal arrive in step ``number`` of a run, once."""
 
     def arrange(number: int, kind: signal.Signals = signal.SIGINT) -> None:
-        take_step = Run._train_step
+        take_step = Trainer.step
         steps = []
 
-        def step(run: Run, *batch: object) -> None:
-            take_step(run, *batch)
+        def step(trainer: Trainer, *batch: object) -> None:
+            take_step(trainer, *batch)
             steps.append(1)
             if len(steps) == number:
                 signal.raise_signal(kind)
 
-        monkeypatch.setattr(Run, "_train_step", step)
+        monkeypatch.setattr(Trainer, "step", step)
 
     before = {kind: signal.signal(kind, signal.default_int_handler) for kind in (signal.SIGINT, signal.SIGTERM)}
     yield arrange  # in a shell's background job Ctrl-C would be ignored

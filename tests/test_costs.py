@@ -26,7 +26,7 @@ class Clock:
 
 
 clock = Clock()
-import alexnet_course
+from alexnet_course import *  # or it would be imported where it is used
 
 imported = clock.seconds()
 
@@ -40,7 +40,7 @@ def first_step(*_):
 
 
 clock = Clock()
-run = alexnet_course.train(alexnet_course.Recipe(dataset="doodles"), device="cpu")
+run = train(Recipe(dataset="doodles"), device="cpu")
 run.model.register_forward_pre_hook(first_step)
 try:
     next(run)
@@ -73,7 +73,8 @@ import resource
 import torch
 
 from alexnet_course.data import Dataset
-from alexnet_course.training import Recipe, train
+from alexnet_course.recipe import Recipe
+from alexnet_course.training import train
 
 
 def data(count):
@@ -88,8 +89,8 @@ def peak():
 def make_and_train(train_set):
     recipe = Recipe(model="lenet5", batch_size=64, epochs=1, precision="fp32", validation_size=0.1)
     run = train(recipe, train_set=train_set, test_set=few, device="cpu")
-    images, labels = next(iter(run.train_loader))
-    run._train_step(images, labels)
+    images, labels = next(iter(run.trainer.train_loader))
+    run.trainer.step(images, labels)
     return run
 
 
@@ -99,8 +100,8 @@ many = data(60_000)
 pixels = many.images.numel()
 before = peak()
 run = make_and_train(many)
-assert run.train_loader.images.data_ptr() == run.val_loader.images.data_ptr() == many.images.data_ptr()
-assert run.train_loader.labels.data_ptr() == run.val_loader.labels.data_ptr() == many.labels.data_ptr()
+assert run.trainer.train_loader.images.data_ptr() == run.trainer.val_loader.images.data_ptr() == many.images.data_ptr()
+assert run.trainer.train_loader.labels.data_ptr() == run.trainer.val_loader.labels.data_ptr() == many.labels.data_ptr()
 print(pixels, peak() - before)
 """
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from alexnet_course.cli import main
 from alexnet_course.models import MODELS
-from alexnet_course.training.checkpoint import PLAN, RunFolder
+from alexnet_course.training.folder import PLAN, RunFolder
 
 NETWORK = """
 from torch import nn
@@ -75,7 +75,7 @@ def test_every_command_takes_it(place, capsys):
 def test_an_interrupted_run_goes_on(place, capsys, monkeypatch):
     """The process is stopped before the record; the plan and a checkpoint are left."""
     with monkeypatch.context() as broken:
-        broken.setattr("alexnet_course.training.loop.save_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        broken.setattr("alexnet_course.training.run.save_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
         assert main(["train", "own-net", "--data", "folder:tree", "--out", "run", *SMALL, *OWN]) == 1
     assert (place / "run" / PLAN).exists()
     assert RunFolder(place / "run").checkpoints()

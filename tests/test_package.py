@@ -16,11 +16,25 @@ def test_the_public_names_are_there():
     assert promised | {"load_records"} <= set(alexnet_course.__all__)
     for name in alexnet_course.__all__:
         assert hasattr(alexnet_course, name)
+        assert name in dir(alexnet_course)
 
 
-def test_importing_the_package_brings_in_nothing_heavy_besides_torch():
+def test_a_name_that_the_package_does_not_offer_is_an_ordinary_error():
+    with pytest.raises(AttributeError, match="module 'alexnet_course' has no attribute 'trian'"):
+        _ = alexnet_course.trian
+    with pytest.raises(ImportError, match="cannot import name 'trian' from 'alexnet_course'"):
+        from alexnet_course import trian  # noqa: F401
+
+
+def test_the_names_come_without_being_imported_before_they_are_asked_for():
+    code = "import sys, alexnet_course; print('torch' in sys.modules); print(alexnet_course.train.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "alexnet_course.training.run"]
+
+
+def test_all_that_the_package_offers_brings_in_nothing_heavy_besides_torch():
     heavy = {"matplotlib", "torchinfo", "jsonschema", "pandas", "scipy", "IPython", "tqdm"}
-    code = "import sys, torch; before = set(sys.modules); import alexnet_course; print(*(set(sys.modules) - before))"
+    code = "import sys, torch; old = set(sys.modules); from alexnet_course import *; print(*(set(sys.modules) - old))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "alexnet_course.training.loop" in loaded

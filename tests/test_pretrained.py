@@ -8,7 +8,8 @@ import torch
 
 from alexnet_course.errors import CourseError
 from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
-from alexnet_course.training import Recipe, fit
+from alexnet_course.recipe import Recipe
+from alexnet_course.watching import fit
 from benchmarks.weights import main
 
 

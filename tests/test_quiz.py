@@ -18,7 +18,7 @@ from torch import nn
 
 from alexnet_course import build_model, conv_output_size, layer_table
 from alexnet_course.models import MODELS
-from alexnet_course.records.compare import mcnemar
+from alexnet_course.results.compare import mcnemar
 from alexnet_course.training import wilson_interval
 
 BOOK = Path(__file__).resolve().parents[1] / "book"

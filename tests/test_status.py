@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from alexnet_course.recipe import Recipe
 from alexnet_course.records import NOT_MEASURED
-from alexnet_course.training import Recipe, fit
-from alexnet_course.training.record import dump_record
+from alexnet_course.records.record import dump_record
+from alexnet_course.watching import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"

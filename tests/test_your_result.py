@@ -22,6 +22,7 @@ FILLED_IN = {"{BUDGET}": "evening", "{mine}": RUN}  # by the page itself, in the
 SHELL = """
 import os, shlex, sys
 import alexnet_course.cli
+from alexnet_course import *  # now, and not in each child
 for command in sys.stdin.read().splitlines():
     print("$", command, flush=True)
     if (child := os.fork()) == 0:

@@ -1,5 +1,7 @@
 """``load_dataset``: from a short text such as ``cifar10`` or ``folder:pictures`` to a ``Dataset``."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache as memory
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +16,39 @@ from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.folder import SPLITS, load_folder
 from alexnet_course.errors import CourseError, nearest
 
-SPECS = (*TORCHVISION, CIFAR10_1, "folder:PATH", "doodles")
+
+@memory  # a notebook asks again and again
+def _doodles(split: str, root: Path) -> Dataset:
+    """Drawn once, which takes seconds, then read from the disk until the drawing or the tools behind it change."""
+    made_with = (Path(doodles.__file__).read_bytes(), f"{PIL.__version__} {np.__version__}".encode())
+    key = blake2b(b"\0".join(made_with), digest_size=16).hexdigest()
+    path = root / "doodles" / f"{split}.safetensors"
+    dataset = cache.read(path, key)
+    if dataset is None:
+        images, labels = doodles.draw_doodles(split)
+        dataset = Dataset(torch.from_numpy(images), torch.from_numpy(labels), doodles.CLASSES, "doodles")
+        cache.keep(dataset, path, key)
+    return dataset
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that goes by its name alone; ``load(split, root)`` may keep files in the folder ``root``."""
+
+    load: Callable[[str, Path], Dataset]
+    splits: tuple[str, ...] = SPLITS
+
+
+def _cifar(name: str) -> Source:
+    return Source(lambda split, root: load_cifar(name, split, root))
+
+
+# A new data set is an entry here.
+SOURCES = {
+    **{name: _cifar(name) for name in TORCHVISION},
+    CIFAR10_1: Source(lambda split, root: load_cifar10_1(root), ("test",)),
+    "doodles": Source(_doodles),
+}
 
 
 def load_dataset(spec: str, split: str | None = None, root: str | Path | None = None) -> Dataset:
@@ -49,31 +83,19 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
         if not path:
             raise CourseError("The spec 'folder:' names no path; expected, for example, 'folder:data/cifar10'.")
         return load_folder(Path(path).expanduser(), split or "train", kept)
-    if spec in TORCHVISION:
-        return load_cifar(spec, split or "train", kept)
-    if spec == CIFAR10_1:
-        return load_cifar10_1(kept)
-    if spec == "doodles":
-        return _doodles(split or "train", kept)
+    if spec in SOURCES:
+        source = SOURCES[spec]
+        return source.load(split or source.splits[0], kept)
     if Path(spec).expanduser().is_dir():
         raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
-    raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, SPECS)}.")
+    raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, specs())}.")
+
+
+def specs() -> list[str]:
+    """Every form that a spec can have."""
+    return [*SOURCES, "folder:PATH"]
 
 
 def splits_of(spec: str) -> tuple[str, ...]:
     """The splits that the data set has: ``train`` and ``test``, but for CIFAR-10.1, which is test pictures only."""
-    return ("test",) if spec == CIFAR10_1 else SPLITS
-
-
-@memory  # a notebook asks again and again
-def _doodles(split: str, root: Path) -> Dataset:
-    """Drawn once, which takes seconds, then read from the disk until the drawing or the tools behind it change."""
-    made_with = (Path(doodles.__file__).read_bytes(), f"{PIL.__version__} {np.__version__}".encode())
-    key = blake2b(b"\0".join(made_with), digest_size=16).hexdigest()
-    path = root / "doodles" / f"{split}.safetensors"
-    dataset = cache.read(path, key)
-    if dataset is None:
-        images, labels = doodles.draw_doodles(split)
-        dataset = Dataset(torch.from_numpy(images), torch.from_numpy(labels), doodles.CLASSES, "doodles")
-        cache.keep(dataset, path, key)
-    return dataset
+    return SOURCES[spec].splits if spec in SOURCES else SPLITS

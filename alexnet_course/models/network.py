@@ -4,18 +4,18 @@ import torch
 from torch import nn
 
 from alexnet_course.errors import CourseError
-from alexnet_course.shapes import layer_output_size
+from alexnet_course.shapes import evaluating, layer_output_size
 
 NO_LIMIT = 10_000  # pixels; a network that takes pictures of this side takes larger ones too
 
 
 def check_logits(model: nn.Module, pictures: torch.Tensor, num_classes: int, name: str) -> None:
-    """Puts ``model`` into evaluation mode and raises CourseError unless it makes N×``num_classes`` logits of
-    ``pictures`` (N×C×H×W). ``name`` is what the error calls the network."""
+    """Raises CourseError unless ``model``, in evaluation mode, makes N×``num_classes`` logits of ``pictures``
+    (N×C×H×W). ``name`` is what the error calls the network."""
     shape = "×".join(map(str, pictures.shape[1:]))
     try:
-        with torch.no_grad():
-            logits = model.eval()(pictures)
+        with evaluating(model), torch.no_grad():
+            logits = model(pictures)
     except (CourseError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever someone's own network can run into

@@ -12,7 +12,7 @@ from typing import Any
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import MODELS
-from alexnet_course.training.recipe import Recipe, check_budget
+from alexnet_course.recipe import Recipe, check_budget
 
 FOLDER = Path(__file__).parent
 ABLATIONS = FOLDER / "ablations.toml"

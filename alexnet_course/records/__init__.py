@@ -44,7 +44,9 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[s
     >>> {record["dataset"]["name"] for record in records}
     {'cifar10'}
     """
-    from alexnet_course.records.fit import check_fit  # here, because the trainer needs the schema and this the trainer
+    from alexnet_course.records.check import (
+        check_fit,  # here, because the trainer needs the schema and this the trainer
+    )
 
     records = []
     for path in sorted(Path(folder).glob(f"{pattern}.json")):
@@ -69,7 +71,7 @@ def records_of(recipe: str, folder: str | Path = FOLDER) -> list[dict[str, Any]]
     >>> {record["budget"] for record in records_of("ablation.vgg.base")}
     {'ablation'}
     """
-    from alexnet_course.training.recipe import BUDGETS  # here, as above
+    from alexnet_course.recipe import BUDGETS  # here, as above
 
     begins = glob.escape(recipe)  # as the names of its records do, and perhaps those of another recipe
     found = [record for record in load_records(folder, f"{begins}-*seed*") if record["recipe"]["name"] == recipe]

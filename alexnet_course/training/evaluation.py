@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.training.precision import autocast
+from alexnet_course.shapes import evaluating
+from alexnet_course.training.device import autocast
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,18 @@ def evaluate_batches(
     ``on_batch`` is called after each batch.
     """
     device = loader.labels.device
-    was_training = model.training
-    model.eval()
     loss = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
     truths: list[Tensor] = []
     guesses: list[Tensor] = []
-    for images, labels in loader:
-        with autocast(device, precision):
-            logits = model(images)
-        loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-        truths.append(labels)
-        guesses.append(logits[:, : len(classes)].argmax(1))  # where there are more outputs than classes, as S3 had
-        if on_batch is not None:
-            on_batch()
-    model.train(was_training)
+    with evaluating(model):
+        for images, labels in loader:
+            with autocast(device, precision):
+                logits = model(images)
+            loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+            truths.append(labels)
+            guesses.append(logits[:, : len(classes)].argmax(1))  # where there are more outputs than classes, as S3 had
+            if on_batch is not None:
+                on_batch()
     predictions = torch.cat(guesses)
     pairs = torch.cat(truths) * len(classes) + predictions
     counts = torch.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()

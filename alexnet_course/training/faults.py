@@ -8,29 +8,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alexnet_course.shapes import leaf_layers, watching
+
 # PyTorch's words on the processor of Linux and macOS, on that of Windows, and on Apple's GPUs.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+
+
+class TrainingStopped(RuntimeError):
+    """A run that cannot go on; the message is one sentence. ``signal`` is the number of the signal that stopped it."""
+
+    signal: int | None = None
 
 
 def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str | None:
     """The first layer, in the order of the computation, whose output is not finite when ``forward`` runs ``model``."""
     found: list[str] = []
 
-    def look(name: str, layer: nn.Module) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                found.append(f"{name} ({type(layer).__name__})")
+    def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+            found.append(f"{name} ({type(layer).__name__})")
 
-        return hook
-
-    layers = [(name, layer) for name, layer in model.named_modules() if not any(layer.children())]
-    hooks = [layer.register_forward_hook(look(name, layer)) for name, layer in layers]
-    try:
-        with torch.no_grad():
-            forward()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with watching(leaf_layers(model), look), torch.no_grad():
+        forward()
     return found[0] if found else None
 
 

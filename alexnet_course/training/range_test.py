@@ -11,9 +11,9 @@ from torch import Tensor
 from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
-from alexnet_course.training.loop import Run
-from alexnet_course.training.precision import autocast
-from alexnet_course.training.recipe import Recipe
+from alexnet_course.recipe import Recipe
+from alexnet_course.training.device import autocast, choose_device, resolve_precision
+from alexnet_course.training.trainer import Trainer
 
 TOO_HIGH = 4.0  # times the least loss so far: from there on nothing is learned about lower rates
 
@@ -42,16 +42,17 @@ def lr_range_test(
         raise CourseError(f"The rates from {lowest:g} to {highest:g} do not rise; give 0 < lowest < highest.")
     if steps < 2:
         raise CourseError(f"steps = {steps}, but a range has two ends; give at least 2.")
-    run = Run(recipe, train_set=train_set, test_set=train_set, device=device)  # which is not trained: we do that here
-    run.model.train()
+    on = choose_device(device)
+    trainer = Trainer(recipe, train_set, on, resolve_precision(recipe.precision, on))
+    trainer.model.train()
     points: list[tuple[float, float]] = []
     least = math.inf
-    for step, (images, labels) in zip(range(steps), _without_end(run.train_loader), strict=False):
+    for step, (images, labels) in zip(range(steps), _without_end(trainer.train_loader), strict=False):
         rate = lowest * (highest / lowest) ** (step / (steps - 1))
-        for group in run.optimiser.param_groups:
+        for group in trainer.optimiser.param_groups:
             group["lr"] = rate
-        with autocast(run.device, run.precision):
-            logits = run.model(images)
+        with autocast(trainer.device, trainer.precision):
+            logits = trainer.model(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         value = loss.item()
         if not math.isfinite(value):
@@ -60,10 +61,10 @@ def lr_range_test(
         if value > TOO_HIGH * least:
             break
         least = min(least, value)
-        run.optimiser.zero_grad(set_to_none=True)
-        run.scaler.scale(loss).backward()
-        run.scaler.step(run.optimiser)
-        run.scaler.update()
+        trainer.optimiser.zero_grad(set_to_none=True)
+        trainer.scaler.scale(loss).backward()
+        trainer.scaler.step(trainer.optimiser)
+        trainer.scaler.update()
     return points
 
 

@@ -29,9 +29,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from alexnet_course import __version__
 from alexnet_course.records import FOLDER, NOT_MEASURED
-from alexnet_course.records.verify import record_paths, verify
-from alexnet_course.training.precision import device_name
-from alexnet_course.training.record import git_commit
+from alexnet_course.results.verify import record_paths, verify
+from alexnet_course.training.device import device_name
+from alexnet_course.version import git_commit
 
 UNKNOWN = "unknown"
 PACKAGES = (

@@ -20,8 +20,8 @@ import pytest
 from machine import load_per_core
 from opening import BOOK, NARROW, open_page, watch
 
-from alexnet_course.records.page import results_page
-from alexnet_course.records.results import results_table
+from alexnet_course.results.page import results_page
+from alexnet_course.results.table import results_table
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -8,10 +8,10 @@ from torch import nn
 
 from alexnet_course import CourseError, Recipe, build_model, fit, layer_table, list_models, register_model, summary
 from alexnet_course.models import MODELS, load_networks
-from alexnet_course.records.fit import check_fit
-from alexnet_course.records.results import results_table
+from alexnet_course.records.check import check_fit
+from alexnet_course.results.table import results_table
 from alexnet_course.training import load_run
-from alexnet_course.training.faster import FasterFunctions
+from alexnet_course.training.kernels import FasterFunctions
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_training_runs_what_was_registered_and_no_layer_changes_its_place(data):
     run = fit(recipe, progress=False, **data)
     # The weights have hardly moved, so the training loss is that of the network as evaluation sees it, as it is.
     assert run.history[0]["train_loss"] == pytest.approx(run.evaluate(data["train_set"]).loss, abs=0.02)
-    assert run._network is run.model
+    assert run.trainer.network is run.model
 
 
 def test_functions_that_are_called_by_keyword_alone_are_left_to_pytorch():

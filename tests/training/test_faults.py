@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alexnet_course.training import Recipe, Run, TrainingStopped, fit, resume, train
+from alexnet_course.recipe import Recipe
+from alexnet_course.training import Run, TrainingStopped, resume, train
 from alexnet_course.training.checkpoint import read_checkpoint
 from alexnet_course.training.faults import first_layer_to_leave, is_out_of_memory, largest_that_fits
-from alexnet_course.training.loop import SMALLEST_SCALE
+from alexnet_course.training.trainer import SMALLEST_SCALE
+from alexnet_course.watching import fit
 
 
 def small(**changes: object) -> Recipe:
@@ -232,10 +234,10 @@ def test_first_layer_to_leave_takes_its_hooks_away_after_an_error():
 
 
 def scales_and_weights(run: Run) -> tuple[list[float], list[list[Tensor]]]:
-    scales, weights = [run.scaler.get_scale()], [copied(run.model)]
+    scales, weights = [run.trainer.scaler.get_scale()], [copied(run.model)]
 
     def note() -> None:
-        scales.append(run.scaler.get_scale())
+        scales.append(run.trainer.scaler.get_scale())
         weights.append(copied(run.model))
 
     run.on_step = note
@@ -283,7 +285,7 @@ def test_in_fp16_a_first_step_that_is_skipped_leaves_nothing_behind(few, optimis
 def test_in_fp16_a_scale_that_is_too_high_falls_until_it_fits(few):
     """The gradients really overflow: those of a scale of 2²⁶ are no numbers that fp16 has."""
     run = train(small(precision="fp16", batch_size=2, validation_size=4, epochs=4, lr=1e-3), **few)
-    run.scaler.load_state_dict({**run.scaler.state_dict(), "scale": 2.0**26})
+    run.trainer.scaler.load_state_dict({**run.trainer.scaler.state_dict(), "scale": 2.0**26})
     scales, weights = scales_and_weights(run)
     list(run)
     moved = [not same(one, other) for one, other in pairwise(weights)]
@@ -297,13 +299,13 @@ def test_in_fp16_a_scale_that_is_too_high_falls_until_it_fits(few):
 def test_in_fp16_the_scale_grows_while_nothing_overflows_and_the_checkpoint_keeps_it(few, tmp_path):
     recipe = small(precision="fp16", batch_size=2, validation_size=4, epochs=2, lr=1e-3)
     run = train(recipe, out=tmp_path / "run", **few)
-    run.scaler.load_state_dict({**run.scaler.state_dict(), "scale": 64.0, "growth_interval": 3})
+    run.trainer.scaler.load_state_dict({**run.trainer.scaler.state_dict(), "scale": 64.0, "growth_interval": 3})
     scales, _ = scales_and_weights(run)
     next(run)
     assert scales == [64.0, 64.0, 64.0, 128.0, 128.0]
     run.close()
     again = resume(tmp_path / "run", **few)
-    assert again.scaler.state_dict() == run.scaler.state_dict()
+    assert again.trainer.scaler.state_dict() == run.trainer.scaler.state_dict()
     scales, _ = scales_and_weights(again)
     next(again)
     assert scales == [128.0, 128.0, 256.0, 256.0, 256.0]  # the steps before the interruption count
@@ -318,10 +320,10 @@ def test_in_fp16_a_loss_that_is_not_finite_stops_the_run(few):
 
 def test_in_fp16_gradients_that_overflow_at_every_scale_stop_the_run(few):
     run = train(small(precision="fp16", batch_size=2, validation_size=4), **few)
-    run.scaler.load_state_dict({**run.scaler.state_dict(), "scale": 2 * SMALLEST_SCALE})
+    run.trainer.scaler.load_state_dict({**run.trainer.scaler.state_dict(), "scale": 2 * SMALLEST_SCALE})
     next(run)
     for _ in range(2):
-        run.scaler.update(run.scaler.get_scale() / 2)
+        run.trainer.scaler.update(run.trainer.scaler.get_scale() / 2)
     with pytest.raises(
         TrainingStopped, match=r"^The gradients overflow fp16 in epoch 2 even when .* precision = 'fp32'"
     ):

@@ -29,11 +29,13 @@ from alexnet_course.cli import main
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import UNFINISHED
-from alexnet_course.training import Recipe, Run, TrainingStopped, fit, resume, train
-from alexnet_course.training import checkpoint as checkpoint_module
+from alexnet_course.recipe import Recipe
+from alexnet_course.training import Run, TrainingStopped, resume, train
+from alexnet_course.training import folder as folder_module
 from alexnet_course.training.checkpoint import FORMAT, read_checkpoint
+from alexnet_course.watching import fit
 from benchmarks.kill import (
-    Trainer,
+    Process,
     good,
     kill_again_and_again,
     make_pictures,
@@ -72,7 +74,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> dict[str, Any
             nn.Linear(4 * 8 * 8, num_classes),
         )
 
-    monkeypatch.setattr("alexnet_course.training.loop.build_model", build)
+    monkeypatch.setattr("alexnet_course.training.trainer.build_model", build)
     return data
 
 
@@ -151,7 +153,7 @@ def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatc
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(alone / "cache"))
     out = tmp_path / "run"
     arguments = [*train_arguments(alone / "pictures", out, "cnn4", seed=0), "--epochs", "8"]
-    command = [sys.executable, "-m", "alexnet_course.cli", *arguments]
+    command = [sys.executable, "-m", "alexnet_course", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c) as process:
         try:
@@ -189,9 +191,9 @@ def test_ctrl_c_saves_at_once_wherever_it_comes(tiny, tmp_path, monkeypatch, ctr
     plan = recipe(schedule="plateau", patience=0, **EVERYTHING)
     run = train(plan, out=tmp_path / "run", **tiny)
     with monkeypatch.context() as patch:
-        from alexnet_course.training import loop
+        from alexnet_course.training import trainer
 
-        evaluate, calls = loop.evaluate_batches, []
+        evaluate, calls = trainer.evaluate_batches, []
 
         def evaluate_and_wish(*arguments: Any) -> Any:
             calls.append(arguments)
@@ -199,7 +201,7 @@ def test_ctrl_c_saves_at_once_wherever_it_comes(tiny, tmp_path, monkeypatch, ctr
                 ctrl_c()
             return evaluate(*arguments)
 
-        patch.setattr(loop, "evaluate_batches", evaluate_and_wish)
+        patch.setattr(trainer, "evaluate_batches", evaluate_and_wish)
         run.on_step = lambda: ctrl_c() if (during, run.steps_done) == ("step", at) else None
         with pytest.raises(TrainingStopped) as stopped:
             list(run)
@@ -304,9 +306,9 @@ def test_every_precision_goes_on_with_its_scaler(tiny, tmp_path, precision):
     def start(**options: Any) -> Run:
         run = train(recipe(precision=precision, **EVERYTHING), **options, **tiny)
         if precision == "fp16":  # so that the scale grows, overflows and shrinks within these few steps
-            run.scaler.set_growth_interval(2)
+            run.trainer.scaler.set_growth_interval(2)
         scales.append([])
-        run.on_step = lambda: scales[-1].append(run.scaler.get_scale())
+        run.on_step = lambda: scales[-1].append(run.trainer.scaler.get_scale())
         return run
 
     scales: list[list[float]] = []
@@ -531,8 +533,8 @@ def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_
     (text,) = (cell.source for cell in chapter.cells if cell.id == "trainer-drive")
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     mount = tmp_path / "content" / "drive"
-    assert str(checkpoint_module.DRIVE) in lines
-    lines = lines.replace(str(checkpoint_module.DRIVE), str(mount))
+    assert str(folder_module.DRIVE) in lines
+    lines = lines.replace(str(folder_module.DRIVE), str(mount))
     command = [sys.executable, "-c", RUNTIME.format(mount=str(mount), recipe=SHORT) + lines]
     (mount / "MyDrive").mkdir(parents=True)
     out = mount / "MyDrive" / "my-run"
@@ -553,7 +555,7 @@ def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_
 
 
 def test_a_drive_that_is_not_mounted(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(folder_module, "DRIVE", tmp_path / "drive")
     out = tmp_path / "drive" / "MyDrive" / "run"
     for start in (lambda: train(recipe(), out=out, **tiny), lambda: resume(out, **tiny)):
         with pytest.raises(CourseError) as refused:
@@ -622,7 +624,7 @@ def test_a_second_process_is_refused_at_once(data, tmp_path):
     run = train(recipe(), out=tmp_path / "run", **data)
     next(run)
     before = names(run.out)
-    second = Trainer(resume_arguments(run.out), tmp_path)
+    second = Process(resume_arguments(run.out), tmp_path)
     second.process.join()
     assert second.process.exitcode == 2
     assert second.log.read_text() == (

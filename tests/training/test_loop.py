@@ -14,14 +14,17 @@ from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
+from alexnet_course.optim import make_optimiser, make_schedule, one_cycle
+from alexnet_course.recipe import Recipe
 from alexnet_course.records import check_record
-from alexnet_course.records.verify import verify
-from alexnet_course.training import Recipe, Run, TrainingStopped, evaluate, fit, loop, train, wilson_interval
-from alexnet_course.training.checkpoint import RunFolder, random_state, set_random_state
+from alexnet_course.results.verify import verify
+from alexnet_course.training import Run, Trainer, TrainingStopped, evaluate, saving, train, trainer, wilson_interval
+from alexnet_course.training.checkpoint import random_state, set_random_state
 from alexnet_course.training.evaluation import evaluate_batches
-from alexnet_course.training.loop import picture_count
-from alexnet_course.training.record import load_run
-from alexnet_course.training.schedule import make_optimiser, make_schedule, one_cycle
+from alexnet_course.training.finished import load_run
+from alexnet_course.training.folder import RunFolder
+from alexnet_course.training.trainer import picture_count
+from alexnet_course.watching import fit
 
 CPU = torch.device("cpu")
 
@@ -79,20 +82,20 @@ def test_nothing_is_read_back_inside_an_epoch(data, optimiser):
     with HostReads() as reads:
         run.on_step = lambda: after_each_step.append(reads.count)
         next(run)
-    assert len(after_each_step) == len(run.train_loader) == 3
+    assert len(after_each_step) == len(run.trainer.train_loader) == 3
     assert len(set(after_each_step)) == 1  # the first step may import parts of torch that read something once
     assert reads.count > after_each_step[-1]  # after the epoch; so the count works
 
 
 def test_the_test_pictures_are_read_once_and_at_the_end(data, monkeypatch):
     seen: list[tuple[int, int]] = []
-    evaluate_run = Run.evaluate
+    evaluate_run = Trainer.evaluate
 
-    def noted(run: Run, dataset: Dataset, *rest: object) -> object:
-        seen.append((len(run.history), len(dataset)))
-        return evaluate_run(run, dataset, *rest)
+    def noted(trainer: Trainer, dataset: Dataset, *rest: object) -> object:
+        seen.append((len(trainer.history), len(dataset)))
+        return evaluate_run(trainer, dataset, *rest)
 
-    monkeypatch.setattr(Run, "evaluate", noted)
+    monkeypatch.setattr(Trainer, "evaluate", noted)
     fit(small(epochs=3), progress=False, **data)
     assert seen == [(3, len(data["test_set"]))]
 
@@ -101,7 +104,7 @@ def test_normalisation_comes_from_the_training_pictures_without_the_held_out_one
     run = train(small(), **data)
     fitting, validation = data["train_set"].split_validation(20, 0)
     assert (run.mean, run.std) == fitting.channel_statistics() != data["train_set"].channel_statistics()
-    for loader, part in ((run.train_loader, fitting), (run.val_loader, validation)):
+    for loader, part in ((run.trainer.train_loader, fitting), (run.trainer.val_loader, validation)):
         assert torch.equal(loader.images[loader.indices], part.images)
         assert torch.equal(loader.labels[loader.indices], part.labels)
 
@@ -110,7 +113,7 @@ def test_normalisation_comes_from_the_training_pictures_without_the_held_out_one
 def test_normalisation_with_fixed_constants(data, name, mean, std):
     run = train(small(normalisation=name), **data)
     assert (run.mean[0], run.std[0]) == (mean, std)
-    images = run.val_loader.prepare(data["train_set"].images[:2])
+    images = run.trainer.val_loader.prepare(data["train_set"].images[:2])
     expected = (data["train_set"].images[:2, 0].float() / 255 - mean) / std
     assert torch.allclose(images[:, 0], expected)
     next(run)
@@ -148,14 +151,14 @@ def accuracies(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
         found = evaluate_batches(*arguments)
         return dataclasses.replace(found, accuracy=left.pop(0) if len(left) > 1 else left[0])
 
-    monkeypatch.setattr(loop, "evaluate_batches", instead)
+    monkeypatch.setattr(trainer, "evaluate_batches", instead)
 
 
 def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
     accuracies(monkeypatch, 0.5, 0.6, 0.6, 0.55, 0.7)
     run = fit(small(epochs=9, stop_after=2), progress=False, out=tmp_path / "run", **data)
     assert [entry["val_accuracy"] for entry in run.history] == [0.5, 0.6, 0.6, 0.55]
-    assert run.over
+    assert run.trainer.over
     assert len(run.record["history"]) == 4
     again = train(small(epochs=9, stop_after=2), out=tmp_path / "run", **data)  # finished, so there is nothing to do
     assert list(again) == []
@@ -364,7 +367,7 @@ def test_random_numbers_can_be_drawn_a_second_time():
 
 def test_a_record_that_cannot_be_written_is_not_lost_silently(data, tmp_path, monkeypatch):
     run = train(small(epochs=1), out=tmp_path / "run", **data)
-    monkeypatch.setattr("alexnet_course.training.loop.save_record", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("alexnet_course.training.run.save_record", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(TrainingStopped, match=r"finished, with a test accuracy of \d.*could not be written"):
         next(run)
 
@@ -384,11 +387,11 @@ def test_wilson_interval():
 @pytest.mark.parametrize("size", [40, 0.4])
 def test_train_size_takes_a_stratified_part_of_what_is_not_held_out(data, size):
     whole, run = (train(small(train_size=s, epochs=1), **data) for s in (1.0, size))
-    used, held_out = run.train_loader.indices, run.val_loader.indices
+    used, held_out = run.trainer.train_loader.indices, run.trainer.val_loader.indices
     assert len(used) == 40
     assert data["train_set"].labels[used].bincount().tolist() == [20, 20]
-    assert set(used.tolist()) < set(whole.train_loader.indices.tolist())
-    assert torch.equal(held_out, whole.val_loader.indices)  # so that validation figures can be compared
+    assert set(used.tolist()) < set(whole.trainer.train_loader.indices.tolist())
+    assert torch.equal(held_out, whole.trainer.val_loader.indices)  # so that validation figures can be compared
     assert (run.mean, run.std) == data["train_set"].channel_statistics(used) != (whole.mean, whole.std)
     list(run)
     counts = [run.record["dataset"][f"{part}_images"] for part in ("training", "validation", "test")]
@@ -396,7 +399,8 @@ def test_train_size_takes_a_stratified_part_of_what_is_not_held_out(data, size):
 
 
 def test_which_part_it_is_depends_on_the_seed(data):
-    parts = [train(small(train_size=40, seed=s, validation_size=2), **data).train_loader.indices for s in (0, 0, 1)]
+    runs = [train(small(train_size=40, seed=seed, validation_size=2), **data) for seed in (0, 0, 1)]
+    parts = [run.trainer.train_loader.indices for run in runs]
     assert torch.equal(parts[0], parts[1])
     assert not torch.equal(parts[0], parts[2])
 
@@ -487,7 +491,7 @@ def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
 def test_augmented_test_pictures_cost_a_network_that_was_trained_on_clean_ones(data):
     run = train(small(epochs=4, crop=0, flip=False), **data)
     list(run)
-    run.recipe = run.recipe.replace(augmented_test=True, colour_pca=10.0)
+    run.recipe = run.trainer.recipe = run.recipe.replace(augmented_test=True, colour_pca=10.0)
     run._finish()
     assert run.record["test_accuracy"] > 0.9
     assert run.record["augmented_test_accuracy"] < 0.8
@@ -521,6 +525,8 @@ def test_with_checkpoint_seconds_only_the_last_epoch_is_always_saved(data, tmp_p
 def test_checkpoint_seconds_count_from_the_last_save(data, tmp_path, monkeypatch):
     """By a clock that makes 10 seconds of each epoch."""
     run = train(small(epochs=5), out=tmp_path / "run", checkpoint_seconds=15, **data)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 10.0 * run.epoch + 1e-3 * run.steps_done))
-    run._saved_at = 10.0
+    monkeypatch.setattr(
+        saving, "time", SimpleNamespace(perf_counter=lambda: 10.0 * run.trainer.epoch + 1e-3 * run.steps_done)
+    )
+    run._checkpoints._saved_at = 10.0
     assert saves_of(monkeypatch, run) == [6, 12, 15]

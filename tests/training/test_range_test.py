@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_course import CourseError, Recipe, train
-from alexnet_course.training import loop, lr_range_test
+from alexnet_course.training import lr_range_test, trainer
 
 SMALL = Recipe(model="cnn4", batch_size=20, label_smoothing=0.1, precision="fp32", schedule="constant")
 
@@ -30,7 +30,7 @@ def test_at_one_rate_it_is_a_run_of_the_trainer(data):
         device="cpu",
         lowest=rate,
         highest=a_little_more,
-        steps=epochs * len(run.train_loader),
+        steps=epochs * len(run.trainer.train_loader),
     )
     losses = torch.tensor([loss for _, loss in points]).reshape(epochs, -1).mean(1)
     assert losses.tolist() == pytest.approx(expected, rel=1e-4)
@@ -65,7 +65,7 @@ def test_it_looks_at_no_picture_that_it_does_not_train_on(data, monkeypatch):
     def evaluate_batches(*_arguments):
         raise AssertionError("evaluated")
 
-    monkeypatch.setattr(loop, "evaluate_batches", evaluate_batches)
+    monkeypatch.setattr(trainer, "evaluate_batches", evaluate_batches)
     lr_range_test(SMALL, train_set=data["train_set"], device="cpu", steps=12)
 
 

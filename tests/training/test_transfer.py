@@ -8,7 +8,8 @@ from torch import nn
 
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
-from alexnet_course.training import Recipe, TrainingStopped, carry_features, freeze, thaw, train
+from alexnet_course.recipe import Recipe
+from alexnet_course.training import TrainingStopped, carry_features, freeze, thaw, train
 
 NARROW = {"width": 0.125, "hidden": 16, "dropout": 0.0}
 

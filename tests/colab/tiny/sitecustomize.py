@@ -24,8 +24,10 @@ from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.doodles import CLASSES
 from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
+from alexnet_course.recipe import Recipe
 from alexnet_course.records import predictions
-from alexnet_course.training import Recipe, loop
+from alexnet_course.training import run as run_module
+from alexnet_course.training import trainer
 
 COUNTS = {"train": 50_000, "test": 200}
 EPOCHS = 5
@@ -33,7 +35,7 @@ BATCHES, BATCH_SIZE = 4, 16
 RANGE_TEST_STEPS = 20
 NARROW = {"vgg-style-bn": {"width": 0.125, "hidden": 64}}
 
-real_run = loop.Run.__init__
+real_run = run_module.Run.__init__
 real_range_test = training.lr_range_test
 
 
@@ -55,13 +57,13 @@ def made_up(spec: str, split: str) -> Dataset:
     return dataset
 
 
-def tiny_run(run: loop.Run, recipe: Recipe, *, device: str = "auto", **options: Any) -> None:
+def tiny_run(run: run_module.Run, recipe: Recipe, *, device: str = "auto", **options: Any) -> None:
     if device == "cpu":
         real_run(run, recipe, device=device, **options)
         return
     narrow = dict(recipe.model_options) | NARROW.get(recipe.model, {})
     recipe = recipe.replace(epochs=min(recipe.epochs, EPOCHS), model_options=narrow)
-    with mock.patch.object(loop, "BatchLoader", few_batches):
+    with mock.patch.object(trainer, "BatchLoader", few_batches):
         real_run(run, recipe, device=device, **options)
 
 
@@ -92,5 +94,5 @@ for path in predictions.LABELS.glob("*.npy"):  # what another process of the cha
         KNOWN_FINGERPRINTS[path.stem] = "cifar100" if hundred else "cifar10"
 sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
-loop.Run.__init__ = tiny_run
+run_module.Run.__init__ = tiny_run
 training.lr_range_test = tiny_range_test

@@ -1,0 +1,55 @@
+"""``alexnet-course``: look at networks and data, train, evaluate.
+
+Standard output carries only the result; progress and errors go to standard error. Wrong use exits with 2, a run that
+cannot go on with 1, Ctrl-C with 130. PyTorch takes more than a second to import, so a command imports what it works
+with in the function that runs it: help and what is wrong with the arguments come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+from alexnet_course.cli.parser import make_parser
+from alexnet_course.errors import CourseError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = make_parser().parse_args(arguments)
+    warnings.showwarning = show_warning
+    try:
+        load_own_networks(getattr(options, "networks", []))
+        options.command(options)
+        sys.stdout.flush()
+    except CourseError as error:
+        print(f"alexnet-course: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nalexnet-course: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RuntimeError as error:
+        from alexnet_course.training import TrainingStopped
+
+        if not isinstance(error, TrainingStopped):
+            raise
+        print(f"alexnet-course: {error}", file=sys.stderr)
+        return 1 if error.signal is None else 128 + error.signal
+    return 0
+
+
+def load_own_networks(files: list[str]) -> None:
+    if files:
+        from alexnet_course.models import load_networks
+
+        for file in files:
+            load_networks(file)
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one sentence, like an error, without the place in the code."""
+    print(f"\nalexnet-course: {message}", file=sys.stderr)

@@ -1,0 +1,44 @@
+"""``alexnet-course bench``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from alexnet_course.cli.common import Commands, add_command
+from alexnet_course.files import write_text
+
+
+def add(commands: Commands) -> None:
+    text = "measure the trainer against the loop one would otherwise write"
+    sub = add_command(commands, "bench", bench_command, text, "bench")
+    sub.add_argument("--model", default="alexnet-cifar-3x3", metavar="MODEL")
+    sub.add_argument("--data", default="doodles", metavar="SPEC")
+    sub.add_argument("--device", default="auto", metavar="D")
+    sub.add_argument("--batch-size", type=int, metavar="N", help="of the trainer and of the tuned loop")
+    sub.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
+    sub.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a turn (default: 3)")
+    sub.add_argument("--compile", action="store_true", help="measure torch.compile as well")
+    sub.add_argument(
+        "--json", default="bench.json", metavar="FILE", help="where every figure goes (default: bench.json)"
+    )
+
+
+def bench_command(options: argparse.Namespace) -> None:
+    from alexnet_course import bench
+
+    result = bench.bench(
+        options.model,
+        options.data,
+        device=options.device,
+        batch_size=options.batch_size,
+        repeats=options.repeats,
+        seconds=options.seconds,
+        compile=options.compile,
+        progress=lambda text: print(text, file=sys.stderr),
+    )
+    write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
+    print(bench.table(result))
+    print(f"every figure is in {options.json}")

@@ -1,0 +1,40 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands, name: str, command: Callable[[argparse.Namespace], None], text: str, example: str
+) -> argparse.ArgumentParser:
+    """A command with its help; ``command`` runs it."""
+    sub = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  alexnet-course {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(command=command)
+    return sub
+
+
+def add_networks(sub: argparse.ArgumentParser) -> None:
+    text = "run this Python file first, which registers networks of your own (register_model)"
+    sub.add_argument("--networks", action="append", default=[], metavar="FILE", help=text)
+
+
+def moved_pictures(spec: str | None) -> dict[str, Any]:
+    """The arguments for a run whose pictures are now those of the data set ``spec``; none where they were not moved."""
+    from alexnet_course.data import load_dataset
+
+    return {f"{split}_set": load_dataset(spec, split) for split in ("train", "test")} if spec else {}
+
+
+def with_interval(accuracy: float, interval: Sequence[float]) -> str:
+    return f"{accuracy:.2%} (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"

@@ -1,0 +1,48 @@
+"""``alexnet-course evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from alexnet_course.cli.common import Commands, add_command, add_networks, with_interval
+from alexnet_course.errors import CourseError
+
+
+def add(commands: Commands) -> None:
+    example = "evaluate runs/cnn4-seed0 --data folder:data/cifar10"
+    sub = add_command(commands, "evaluate", evaluate_command, "evaluate the network of a finished run", example)
+    sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
+    sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
+    sub.add_argument("--device", default="auto", metavar="D")
+    add_networks(sub)
+
+
+def evaluate_command(options: argparse.Namespace) -> None:
+    import torch
+
+    from alexnet_course.data import load_dataset
+    from alexnet_course.pretrained import list_pretrained, load_pretrained
+    from alexnet_course.recipe import Recipe
+    from alexnet_course.training import choose_device, evaluate, load_run
+    from alexnet_course.training.device import resolve_precision
+
+    model, record = load_pretrained(options.run) if options.run in list_pretrained() else load_run(options.run)
+    recipe, trained_on = Recipe.from_dict(record["recipe"]), record["dataset"]
+    dataset = load_dataset(options.data or recipe.dataset, "test")
+    if list(dataset.classes) != trained_on["classes"]:
+        raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
+                          f"{', '.join(trained_on['classes'])}; give data with the same classes.")  # fmt: skip
+    device = choose_device(options.device)
+    result = evaluate(
+        model.to(device).to(memory_format=torch.channels_last),
+        dataset,
+        mean=trained_on["mean"],
+        std=trained_on["std"],
+        input_size=recipe.picture_size,
+        precision=resolve_precision(recipe.precision, device),
+    )
+    print(f"{dataset.name}: accuracy {with_interval(result.accuracy, result.interval)}, loss {result.loss:.4f}, "
+          f"{result.count:,} pictures")  # fmt: skip
+    width = max(map(len, result.per_class))
+    for name, accuracy in result.per_class.items():
+        print(f"  {name:<{width}}  {accuracy:7.2%}")

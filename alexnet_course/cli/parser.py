@@ -1,0 +1,38 @@
+"""The parser of the command line, put together from the commands' own files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from alexnet_course.cli import bench, data, evaluate, models, reproduce, results, train
+
+COMMANDS = (models, data, train, evaluate, results, reproduce, bench)  # in the order of the help
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but wrong use gives one sentence instead of the whole usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+class Version(argparse.Action):
+    """argparse's ``version``, but the text, which asks for a GPU, is made only when it is wanted."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from alexnet_course.cli.version import version_text
+
+        print(version_text())
+        parser.exit()
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="alexnet-course", description="Look at the course's networks and data, train, evaluate.")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the environment, and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        module.add(commands)
+    return parser

@@ -1,0 +1,30 @@
+"""``alexnet-course reproduce``."""
+
+from __future__ import annotations
+
+import argparse
+
+from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures
+
+
+def add(commands: Commands) -> None:
+    text = "repeat a run from its record and compare the two"
+    example = "reproduce cnn4.mine-seed0 --data folder:data/cifar10"
+    sub = add_command(commands, "reproduce", reproduce_command, text, example)
+    sub.add_argument("record", metavar="RECORD", help="a record's name or path, or the folder of a run")
+    sub.add_argument("--data", metavar="SPEC", help="where its pictures are (default: by the recorded name)")
+    sub.add_argument("--out", metavar="DIR", help="keep the repetition; one that was interrupted goes on")
+    sub.add_argument("--device", default="auto", metavar="D")
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    add_networks(sub)
+
+
+def reproduce_command(options: argparse.Namespace) -> None:
+    from alexnet_course.results.reproduce import Reproduction, find_record, repetition
+    from alexnet_course.watching import watch
+
+    record = find_record(options.record)
+    moved = moved_pictures(options.data)
+    run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
+    watch(run)
+    print(Reproduction(record, run.record))

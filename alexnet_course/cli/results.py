@@ -1,0 +1,70 @@
+"""``alexnet-course results`` and ``results verify``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alexnet_course.cli.common import Commands, add_command, add_networks
+from alexnet_course.errors import CourseError
+from alexnet_course.records import FOLDER as RECORDS
+from alexnet_course.records.record import RECORD
+
+
+def add(commands: Commands) -> None:
+    text = "print the results table, computed from the records"
+    sub = add_command(commands, "results", results_command, text, "results --add runs")
+    sub.add_argument("action", nargs="?", choices=["verify"], help="verify: compute every figure of every record again")
+    sub.add_argument("--add", action="append", default=[], metavar="DIR", help="your own runs: folders of train --out")
+    sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
+    sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
+    sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
+    sub.add_argument("--data", metavar="SPEC", help="with verify: check the labels against these pictures as well")
+    sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
+    add_networks(sub)
+
+
+def results_command(options: argparse.Namespace) -> None:
+    if options.action == "verify":
+        verify_records(options)
+    else:
+        print_table(options)
+
+
+def verify_records(options: argparse.Namespace) -> None:
+    from alexnet_course.data import load_dataset
+    from alexnet_course.results.verify import record_paths, verify
+
+    count = len(record_paths(options.records))
+    if not count:
+        raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
+    problems = verify(options.records, load_dataset(options.data, "test") if options.data else None)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
+    print(f"{count} records fit: schema, recipe, network, pictures, predictions and every figure")
+
+
+def print_table(options: argparse.Namespace) -> None:
+    paths = [path for folder in options.add for path in run_folders(Path(folder))]  # before the imports
+    from alexnet_course.results import table
+    from alexnet_course.results.reproduce import find_record
+
+    rows = table.results_table(options.records, [find_record(str(path.parent)) for path in paths])
+    if not options.all:
+        rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
+    if options.write is not None:
+        changed = table.write_between_markers(options.write, table.as_markdown(rows))
+        print(f"{options.write} {'has the new table' if changed else 'had this table already'}")
+        return
+    write = {"text": table.as_text, "markdown": table.as_markdown, "csv": table.as_csv}[options.format]
+    print(write(rows).rstrip("\n"))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The records of the finished runs in ``folder``, which may be one of them."""
+    found = sorted(folder.rglob(RECORD))
+    if not found:
+        raise CourseError(f"{str(folder)!r} holds no finished run; give the folder that train wrote to.")
+    return found

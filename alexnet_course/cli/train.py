@@ -1,0 +1,124 @@
+"""``alexnet-course train`` and ``resume``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures, with_interval
+from alexnet_course.errors import CourseError
+from alexnet_course.records.record import RECORD
+
+if TYPE_CHECKING:
+    from alexnet_course.training import Run
+
+
+def add(commands: Commands) -> None:
+    sub = add_command(
+        commands,
+        "train",
+        train_command,
+        "train a network and leave weights and a record",
+        "train alexnet-cifar-3x3 --data folder:data/cifar10 --epochs 5 --set label_smoothing=0.1",
+    )
+    sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
+    sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
+    sub.add_argument("--budget", default="long", metavar="B", help="long, or evening: the recipe's table of that name")
+    sub.add_argument("--epochs", type=int, metavar="N")
+    sub.add_argument("--batch-size", type=int, metavar="N")
+    sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    sub.add_argument("--seed", type=int, metavar="S")
+    sub.add_argument("--precision", metavar="P", help="auto, bf16, fp16 or fp32")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of the recipe")
+    sub.add_argument(
+        "--out", metavar="DIR", help="folder of the run; one that was interrupted goes on (default: runs/NAME-seedS)"
+    )
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    sub.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    add_run_options(sub)
+
+    example = "resume runs/cnn4-seed0"
+    sub = add_command(commands, "resume", resume_command, "go on with a run that was interrupted", example)
+    sub.add_argument("run", metavar="RUN", help="the folder of the run")
+    sub.add_argument("--data", metavar="SPEC", help="where the pictures are now, if they were moved")
+    add_run_options(sub)
+
+
+def add_run_options(sub: argparse.ArgumentParser) -> None:
+    """What may differ from one part of an interrupted run to the next."""
+    sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    sub.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="save every N steps, not only epochs")
+    sub.add_argument("--tensorboard", action="store_true", help="write the learning curves for TensorBoard as well")
+    add_networks(sub)
+
+
+def train_command(options: argparse.Namespace) -> None:
+    settings = parse_settings(options.set)  # before the imports, which take a while
+    from alexnet_course.recipes import load_recipe
+    from alexnet_course.training import train
+    from alexnet_course.watching import summary_writer
+
+    recipe = load_recipe(options.name, options.budget)
+    given = ("dataset", "epochs", "batch_size", "lr", "seed", "precision")
+    changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
+    recipe = recipe.replace(**{**changes, **settings})
+    if options.tensorboard:
+        summary_writer()  # before there is a folder, in case there is no TensorBoard
+    folder = Path(options.out) if options.out else free_folder(Path("runs") / recipe.run_name)
+    run = train(
+        recipe,
+        device=options.device,
+        out=folder,
+        checkpoint_steps=options.checkpoint_steps,
+        deterministic=options.deterministic,
+        compile=options.compile,
+    )
+    finish(run, options)
+
+
+def resume_command(options: argparse.Namespace) -> None:
+    from alexnet_course.training import resume
+
+    moved = moved_pictures(options.data)
+    run = resume(options.run, device=options.device, checkpoint_steps=options.checkpoint_steps, **moved)
+    finish(run, options)
+
+
+def finish(run: Run, options: argparse.Namespace) -> None:
+    """Train to the end, with a progress bar, and print the result."""
+    from alexnet_course.watching import watch
+
+    if run.record:
+        print(f"{run.out} holds this run, finished", file=sys.stderr)
+    elif run.steps_done:
+        print(f"going on in {run.out} at step {run.steps_done:,} of {run.steps:,}", file=sys.stderr)
+    watch(run, tensorboard=options.tensorboard)
+    print(f"test accuracy {with_interval(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
+          f"validation {run.record['val_accuracy']:.2%}; record in {run.out}/{RECORD}")  # fmt: skip
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """``key=value`` pairs; a value is read as TOML (0.1, true, [3, 6], {dropout = 0.2}) and as plain text otherwise."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise CourseError(f"--set {setting!r} has no value; write KEY=VALUE, for example label_smoothing=0.1.")
+        try:
+            values[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text.strip()
+    return values
+
+
+def free_folder(folder: Path) -> Path:
+    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate

@@ -1,0 +1,118 @@
+"""Optimisers and schedules by name: a new one is an entry here, and a recipe can name it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler as Scheduler
+
+if TYPE_CHECKING:
+    from alexnet_course.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """An optimiser: ``make(groups, recipe, fused)`` makes it for groups of weights, as torch's own take them.
+
+    A ``fused`` one is one kernel for all weights, which leaves them alone where ``optimiser.found_inf`` is 1, without
+    asking the processor; the trainer asks for one that cannot be, before each step.
+    """
+
+    make: Callable[[list[dict[str, Any]], Recipe, bool], torch.optim.Optimizer]
+    can_be_fused: bool = True
+
+    def heeds_found_inf(self, device: torch.device) -> bool:
+        return self.can_be_fused and device.type in ("cuda", "cpu")
+
+
+def _sgd(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    sgd = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
+    if recipe.momentum:
+        # Where fp16's scaler skips the first step, the fused kernel would leave this memory as it found it.
+        for weight in (weight for group in groups for weight in group["params"]):
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return sgd
+
+
+def _adam(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+OPTIMISERS = {"sgd": OptimiserSpec(_sgd), "adam": OptimiserSpec(_adam), "adamw": OptimiserSpec(_adamw)}
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimiser for all weights of ``model``.
+
+    With ``decay = "weights"``, what is not a kernel or a matrix, that is biases and batch norm's scales and shifts, is
+    not pulled towards 0.
+    """
+    decayed = [weight for weight in model.parameters() if recipe.decay == "all" or weight.dim() > 1]
+    others = [weight for weight in model.parameters() if recipe.decay != "all" and weight.dim() <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    spec = OPTIMISERS[recipe.optimiser]
+    return spec.make(groups, recipe, spec.heeds_found_inf(device))
+
+
+# Of each schedule: the scheduler to step after every step, and the one to step after every epoch.
+Schedulers = tuple[Scheduler | None, Scheduler | None]
+
+
+def _constant(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    return None, None
+
+
+def _step(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    return None, lr_scheduler.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
+
+
+def _plateau(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    lowest = recipe.lr * recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
+    return None, lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
+
+
+def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    total = recipe.epochs * steps_per_epoch
+    return lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, total, recipe.warmup)), None
+
+
+SCHEDULES = {"constant": _constant, "step": _step, "plateau": _plateau, "one-cycle": _one_cycle}
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    """torch's own schedulers: the one to step after every step, and the one to step after every epoch."""
+    return SCHEDULES[recipe.schedule](optimiser, recipe, steps_per_epoch)
+
+
+def one_cycle(step: int, total: int, warmup: float) -> float:
+    """The share of the highest learning rate at ``step`` (from 0) of ``total``.
+
+    A straight rise over the share ``warmup`` of all steps, then half a cosine down towards 0. Source: Smith 2018, with
+    the cosine of Loshchilov and Hutter 2017.
+    """
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
+
+
+def epochs_without_progress(accuracies: Sequence[float]) -> int:
+    """How many epochs have gone by since the best validation accuracy, the first where several are the best.
+
+    >>> from alexnet_course.optim import epochs_without_progress
+    >>> epochs_without_progress([0.5, 0.7, 0.6, 0.7])
+    2
+    """
+    return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0

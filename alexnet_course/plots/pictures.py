@@ -1,0 +1,100 @@
+"""Pictures, and whatever else has their form, in rows and with frames."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+
+from alexnet_course.errors import CourseError
+from alexnet_course.plots.style import BLUE, GREEN, ORANGE, PINK, WIDTH
+
+
+def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -> Figure:
+    """Show N pictures in rows of `columns`.
+
+    Args:
+        pictures: N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
+        titles: one a picture, or none.
+    """
+    array = np.asarray(pictures)
+    if array.ndim != 4 or array.shape[1] not in (1, 3):
+        raise CourseError(f"picture_row got an array of shape {array.shape}; give N×C×H×W with C = 1 or 3.")
+    if titles and len(titles) != len(array):
+        raise CourseError(f"picture_row got {len(array)} pictures and {len(titles)} titles; give one title a picture.")
+    if array.dtype == np.uint8:
+        array = array / 255
+    array = np.clip(array, 0.0, 1.0)
+    columns = min(columns, len(array))
+    rows = -(-len(array) // columns)
+    cell = WIDTH / columns
+    fig, grid = plt.subplots(rows, columns, figsize=(WIDTH, rows * (cell + (0.25 if titles else 0.0))), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for index, (axes, picture) in enumerate(zip(grid.flat, array, strict=False)):
+        axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        if titles:
+            axes.set_title(titles[index], fontsize=10, fontweight="normal")
+    return fig
+
+
+def crop_boxes(picture: ArrayLike, size: int) -> Figure:
+    """Draw the five crops (four corners and the centre) of side `size` over a C×H×W picture (bytes or 0..1 floats)."""
+    array = np.asarray(picture)
+    height, width = array.shape[-2:]
+    if not 0 < size <= min(height, width):
+        raise CourseError(f"A crop of {size} pixels does not fit a {height}×{width} picture; take a smaller crop.")
+    down, right = height - size, width - size
+    corners = {
+        "top left": (0, 0),
+        "top right": (0, right),
+        "bottom left": (down, 0),
+        "bottom right": (down, right),
+        "centre": (round(down / 2), round(right / 2)),
+    }
+    fig, axes = plt.subplots(figsize=(4.4, 3.2))
+    axes.imshow(array.transpose(1, 2, 0), alpha=0.75)
+    for (name, (top, left)), colour in zip(corners.items(), (BLUE, ORANGE, GREEN, PINK, "black"), strict=True):
+        axes.add_patch(
+            Rectangle((left - 0.5, top - 0.5), size, size, fill=False, edgecolor=colour, linewidth=2.5, label=name)
+        )
+    axes.set(xlim=(-1.5, width + 0.5), ylim=(height + 0.5, -1.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes.axis("off")
+    return fig
+
+
+def picture_table(
+    rows: Mapping[str, ArrayLike], boxes: Mapping[str, Sequence[tuple[int, int, int, int]]] | None = None
+) -> Figure:
+    """Show one row of pictures for each label, which is written above it.
+
+    Args:
+        rows: label -> N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped). The
+            longest row sets the number of columns.
+        boxes: label -> for each picture of the row a frame to draw: top, left, height and width in pixels.
+    """
+    arrays = {label: np.asarray(pictures) for label, pictures in rows.items()}
+    for label, array in arrays.items():
+        if array.ndim != 4 or array.shape[1] not in (1, 3):
+            raise CourseError(f"picture_table got {array.shape} for {label!r}; give N×C×H×W with C = 1 or 3.")
+    columns = max(map(len, arrays.values()))
+    cell = WIDTH / columns
+    fig = plt.figure(figsize=(WIDTH, len(arrays) * (cell + 0.24)))
+    lines = fig.subfigures(len(arrays), 1, squeeze=False)[:, 0]
+    for line, (label, array) in zip(lines, arrays.items(), strict=True):
+        line.suptitle(label, x=0.01, ha="left", fontsize=10)
+        cells = line.subplots(1, columns, squeeze=False)[0]
+        for axes in cells:
+            axes.axis("off")
+        shown = np.clip(array / 255 if array.dtype == np.uint8 else array, 0.0, 1.0)
+        for index, (axes, picture) in enumerate(zip(cells, shown, strict=False)):
+            axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+            if boxes is not None:
+                top, left, height, width = boxes[label][index]
+                for colour, thickness in (("white", 3.0), (ORANGE, 1.6)):  # a frame that is seen on every ground
+                    corner = (left - 0.5, top - 0.5)
+                    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=thickness))
+    return fig

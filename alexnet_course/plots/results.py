@@ -1,0 +1,359 @@
+"""Recorded runs, and rows of the results table: each budget has its own marker, and no line joins two of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from alexnet_course.errors import CourseError
+from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PINK, STYLES, WIDTH, at_most_four
+from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records.curves import TOLERANCE, Curve, difference, drops
+from alexnet_course.results.table import ABLATION, Row
+
+COSTS = {
+    "parameters": "parameters",
+    "mult_adds": "mult-adds for one picture",
+    "train_seconds": "seconds of one training run",
+}
+# Marker, line of the front and colour of a budget, the longest first.
+BUDGETS = {
+    "long": ("o", "-", BLUE),
+    "evening": ("^", "--", ORANGE),
+    "cpu": ("v", "-.", PINK),
+    "ablation": ("D", ":", GREY),
+}
+EXPECTED = ("long", "evening")  # budgets that a figure names where nothing of them is measured
+
+
+def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -> Figure:
+    """Draw test accuracy against a cost on a logarithmic scale, with the Pareto front of the runs of each budget.
+
+    The scale of accuracies is logarithmic in the error, so that half the mistakes are the same distance everywhere.
+    Each network is named at its best recipe, and so is every recipe on a front; ablations are grey, and named where
+    their network has nothing else. The published
+    figure of a network is drawn at the cost of our best run, to which it is joined; against seconds there is none, for
+    no write-up gives any.
+
+    Args:
+        rows: of `results_table`. Those that are not measured, or on other pictures than `dataset`, are left out.
+        what: `parameters`, `mult_adds` or `train_seconds`.
+    """
+    if what not in COSTS:
+        raise CourseError(f"accuracy_against got {what!r}; give one of {', '.join(COSTS)}.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.4))
+    axes.set(xscale="log", xlabel=COSTS[what], ylabel="test accuracy (%)")
+    axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+    axes.set_yticks([20, 50, 70, 80, 90, 95, 98, 99])
+    axes.grid(axis="y")
+    axes.margins(x=0.12, y=0.12)
+    best: dict[str, _Point] = {}  # of each network, at the longest budget that it has
+    on_front: list[_Point] = []
+    for budget, (marker, line, _) in BUDGETS.items():
+        points = [
+            _Point(getattr(row, "seconds" if what == "train_seconds" else what), row.test, row)
+            for row in rows
+            if row.budget == budget and row.dataset == dataset and row.test is not None
+        ]
+        for cost, accuracy, row in points:
+            ablation = row.recipe.startswith(ABLATION)
+            axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
+        front = [points[place] for place in pareto_front([(point.cost, point.accuracy) for point in points])]
+        axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
+        on_front += front
+        rising = sorted(points, key=lambda point: (not point.row.recipe.startswith(ABLATION), point.accuracy))
+        best = {point.row.model: point for point in rising} | best
+        if points or budget in EXPECTED:
+            colour = GREY if budget == "ablation" else BLUE
+            axes.plot([], [], marker, color=colour, label=budget if points else f"{budget}: {NOT_MEASURED}")
+    for cost, accuracy, row in best.values():
+        if row.published and what != "train_seconds":
+            theirs = row.published.accuracy
+            axes.plot([cost, cost], [accuracy, theirs], color=ORANGE, linewidth=0.8, zorder=1)
+            axes.plot(cost, theirs, "s", color=ORANGE, markerfacecolor="white", markersize=6, zorder=3)
+    axes.plot([], [], "-", color=GREY, linewidth=1.2, label="Pareto front")
+    if what != "train_seconds":
+        axes.plot([], [], "s", color=ORANGE, markerfacecolor="white", label="published")
+    fig.legend(loc="outside upper center", ncols=2)
+    if not on_front:
+        axes.set(xticks=[], ylim=(20, 95))
+        axes.minorticks_off()
+        axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
+        return fig
+    recipes = [point for point in on_front if not point.row.recipe.startswith(ABLATION)]
+    names = {(p.cost, p.accuracy): p.row.recipe for p in recipes}
+    low, high = axes.get_xlim()
+    if high < 100 * low:  # powers of ten alone would be too few numbers, and all that lie between them too many
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _name_points(fig, axes, names | {(p.cost, p.accuracy): model for model, p in best.items()})
+    return fig
+
+
+class _Point(NamedTuple):
+    cost: float
+    accuracy: float
+    row: Row
+
+
+def _from_accuracy(percent: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    wrong = np.clip(100 - percent, 0.01, None)  # one mistake in 10,000 pictures is as few as are told apart
+    place: NDArray[np.floating[Any]] = -np.log10(wrong)
+    return place
+
+
+def _to_accuracy(place: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return 100 - 10.0**-place
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the (cost, accuracy) points that no other one beats, by rising cost: dearer ones are more accurate."""
+    front: list[int] = []
+    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front
+
+
+def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
+    """Write each name near its point, where it covers least of what is drawn and written already."""
+    figure.draw_without_rendering()  # the layout is made here, and places in pixels are known from now on
+    pixel = 72 / figure.dpi  # points
+    taken = []
+    for line in axes.lines:
+        corners = axes.transData.transform(line.get_xydata()) * pixel
+        if not len(corners):  # it is there for the legend
+            continue
+        steps = np.linspace(0, len(corners) - 1, 1 + 30 * (len(corners) - 1))
+        along = [np.interp(steps, range(len(corners)), corners[:, axis]) for axis in (0, 1)]
+        side = 4 if line.get_marker() == "None" else 10
+        taken += [Bbox.from_bounds(x - side / 2, y - side / 2, side, side) for x, y in zip(*along, strict=True)]
+    page = axes.get_window_extent()
+    ground = Bbox(page.get_points() * pixel)
+    for (x, y), name in sorted(names.items(), key=lambda item: -item[0][1]):
+        note = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, va="center")
+        size = note.get_window_extent()
+        width, height = size.width * pixel, 1.15 * size.height * pixel
+        left, bottom = axes.transData.transform((x, y)) * pixel
+        places = []
+        for distance in range(0, 140, 12):  # near before far; to the sides before above and below
+            for up in (0, distance, -distance):
+                for start in (8, -8 - width, -width / 2, 8 + distance, -8 - width - distance):
+                    box = Bbox.from_bounds(left + start, bottom + up - height / 2, width, height)
+                    covered = sum(_overlap(box, other) for other in taken)
+                    covered += 10 * (width * height - _overlap(box, ground))
+                    places.append((covered + 0.2 * distance, start, up, box))
+        _, start, up, box = min(places, key=lambda place: place[0])
+        note.set_position((start, up))
+        taken.append(box)
+        if abs(up) > 12 or min(abs(start), abs(start + width)) > 12:
+            middle = box.x0 if start > 0 else box.x1 if start + width < 0 else (box.x0 + box.x1) / 2
+            edge = axes.transData.inverted().transform((middle / pixel, (box.y0 + height / 2) / pixel))
+            axes.plot([x, edge[0]], [y, edge[1]], color=GREY, linewidth=0.6, zorder=0)
+            note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+
+
+def _overlap(first: Bbox, second: Bbox) -> float:
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return float(max(width, 0) * max(height, 0))
+
+
+def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+    """Draw the validation accuracy of every epoch, one panel a network, one line a run; a panel names the budgets.
+
+    Args:
+        kinds: kind of recipe, such as modern -> network -> the records of that recipe; none where nothing is measured.
+            At most four kinds; a network need not be in all of them.
+    """
+    at_most_four("learning_curves_of", kinds)
+    networks = list(dict.fromkeys(network for runs in kinds.values() for network in runs))
+    rows = -(-len(networks) // 2)
+    fig, grid = plt.subplots(rows, 2, figsize=(WIDTH, 1.95 * rows + 0.4), sharey=True, squeeze=False)
+    for axes in grid.flat[len(networks) :]:
+        axes.axis("off")
+    for axes, network in zip(grid.flat, networks, strict=False):
+        notes = []
+        for (kind, by_network), (marker, colour) in zip(kinds.items(), STYLES, strict=False):
+            if network not in by_network:
+                continue
+            runs = by_network[network]
+            for record in runs:
+                epochs = [entry["epoch"] for entry in record["history"]]
+                values = [100 * entry["val_accuracy"] for entry in record["history"]]
+                axes.plot(epochs, values, color=colour, marker=marker, markersize=4, markevery=0.1, linewidth=1.5)
+            notes.append(f"{kind}: {runs[0]['budget'] if runs else NOT_MEASURED}")
+        axes.annotate(
+            "\n".join(notes), (0.97, 0.42), xycoords="axes fraction", ha="right", va="center", fontsize=9, color=GREY
+        )
+        axes.set_title(network, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.grid(axis="y")
+    fig.supxlabel("epoch", fontsize=11)
+    fig.supylabel("validation accuracy (%)", fontsize=11)
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{kind} recipe")
+        for kind, (marker, colour) in zip(kinds, STYLES, strict=False)
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(kinds) or 1)
+    return fig
+
+
+def plot_reproduction(records: Sequence[Mapping[str, Any]], curve: Curve) -> Figure:
+    """Draw our runs of a recipe over the published one, and below it how far they are from it after the same epoch.
+
+    The grey band below is what counts as reproduced, were it the best epoch. Dotted lines and ticks are where a
+    learning rate was divided: the published one where it is known, and ours.
+
+    Args:
+        records: of the curve's recipe and of one budget, one a seed; none where nothing is measured.
+        curve: of `published_curve`.
+    """
+    budgets = {record["budget"] for record in records}
+    if len(budgets) > 1:
+        raise CourseError(f"plot_reproduction got runs of the budgets {', '.join(sorted(budgets))}; give those of one.")
+    fig, (above, below) = plt.subplots(2, figsize=(WIDTH, 5.0), sharex=True, height_ratios=(2.2, 1))
+    theirs = [100 * accuracy for accuracy in curve.val_accuracy]
+    above.plot(curve.epochs, theirs, color=GREY, linewidth=3, label="published")
+    label = f"ours: {NOT_MEASURED}"
+    if records:
+        seeds = ", ".join(str(record["seed"]) for record in records)
+        label = f"ours, {budgets.pop()}: seed{'s' * (len(records) > 1)} {seeds}"
+    marker, _, colour = BUDGETS[records[0]["budget"]] if records else BUDGETS["long"]
+    style = {"color": colour, "marker": marker, "markersize": 4, "markevery": 0.1, "linewidth": 1.2}
+    above.plot([], [], label=label, **style)
+    ticks = []
+    for record in records:
+        ours = {entry["epoch"]: 100 * entry["val_accuracy"] for entry in record["history"]}
+        above.plot(list(ours), list(ours.values()), **style)
+        found = difference(record, curve)
+        below.plot([at.epoch for at in found.epochs], [at.points for at in found.epochs], **style)
+        rates = [entry["lr"] for entry in record["history"]]
+        ticks += [(epoch, ours[epoch]) for epoch in drops(list(ours), rates)]
+    for epoch in curve.drops:
+        for axes in (above, below):
+            axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":", zorder=0)
+    if curve.drops:
+        above.plot([], [], color=GREY, linewidth=1, linestyle=":", label="published rate divided")
+    if ticks:
+        bars = {"markersize": 18, "markeredgewidth": 2}
+        above.plot(*zip(*ticks, strict=True), "|", color=colour, label="our rate divided", **bars)
+    below.axhspan(-TOLERANCE, TOLERANCE, color=LIGHT, zorder=0)
+    below.axhline(0, color=GREY, linewidth=1.2)
+    low, high = below.get_ylim()
+    below.set_ylim(min(low, -2 * TOLERANCE), max(high, 2 * TOLERANCE))  # more than the band
+    if not records:
+        below.annotate(NOT_MEASURED, (0.5, 0.82), xycoords="axes fraction", ha="center", color=GREY)
+    above.set_title(curve.recipe, fontsize=10)
+    above.set_ylabel("validation accuracy (%)")
+    below.set(xlabel="epoch", ylabel="ours − theirs\n(points)")
+    below.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    for axes in (above, below):
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+def seed_spread(rows: Sequence[Row]) -> Figure:
+    """Draw how far each seed's test accuracy is from the mean of its recipe, one line a recipe.
+
+    Above the dots is the 95 % interval of the mean, that of the results table: how far it would move with other test
+    pictures. The mean itself is written beside it.
+
+    Args:
+        rows: of `results_table`, drawn in the order given.
+    """
+    fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.46 * len(rows)))
+    for place, row in enumerate(rows):
+        if row.test is None or row.interval is None:
+            text = NOT_MEASURED
+        else:
+            text = f"{row.test:.2f}"
+            low, high = row.interval
+            axes.errorbar(0, place - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
+                          linewidth=1.5)  # fmt: skip
+            seeds = [100 * record["test_accuracy"] - row.test for record in row.records]
+            marker, _, colour = BUDGETS[row.budget]
+            axes.plot(seeds, [place + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9,
+                      color=GREY if row.test is None else "black", annotation_clip=False)  # fmt: skip
+    axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":", zorder=0)
+    for budget, (marker, _, colour) in BUDGETS.items():
+        if any(row.budget == budget and row.records for row in rows):
+            axes.plot([], [], marker, color=colour, label=f"a seed, {budget}")
+    axes.plot([], [], color="black", linewidth=1.5, label="95 % interval of the mean")
+    names = [row.recipe.removeprefix(ABLATION).replace(".", "\n", 1) for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="distance of a seed from the mean (points)")
+    axes.set_title("mean (%)", loc="right", fontsize=10, fontweight="normal")
+    axes.margins(x=0.1)
+    axes.grid(axis="x")
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+class Step(NamedTuple):
+    """A step of a `waterfall`, or its start."""
+
+    label: str
+    accuracy: float | None
+    """In per cent, after the step; None where it is not measured."""
+    chance: float = 0.0
+    """Half of the 95 % interval of what the step adds, in points."""
+    seen: bool = True
+    """Whether the difference is more than chance."""
+
+
+def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figure:
+    """Draw from a start figure what each step adds or takes, from top to bottom; where no difference is seen in grey.
+
+    Args:
+        steps: the start, then one a change; a step that is not measured passes on the figure before it.
+    """
+    if not steps or steps[0].accuracy is None:
+        raise CourseError("waterfall got no figure to start from; give a first step that is measured.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.42 * len(steps)))
+    total = steps[0].accuracy
+    axes.plot([total, total], [-0.35, 0.35], color="black", linewidth=3)
+    axes.annotate(f"{total:.2f}", (total, 0), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+    for row, step in enumerate(steps[1:], start=1):
+        axes.plot([total, total], [row - 0.65, row - 0.35], color=GREY, linewidth=1)
+        if step.accuracy is None:
+            axes.plot([total, total], [row - 0.35, row + 0.35], color=GREY, linewidth=1)
+            text, edge = NOT_MEASURED, total
+        else:
+            change = step.accuracy - total
+            colour = (BLUE if change >= 0 else ORANGE) if step.seen else LIGHT
+            axes.barh(row, change, left=total, height=0.7, color=colour, edgecolor=colour if step.seen else GREY,
+                      hatch="" if step.seen else "///")  # fmt: skip
+            axes.errorbar(step.accuracy, row, xerr=step.chance, color="black", capsize=3, linewidth=1.2)
+            edge = max(total, step.accuracy + step.chance)
+            text = f"{step.accuracy:.2f} ({change:+.2f})".replace("-", "−")
+            total = step.accuracy
+        axes.annotate(text, (edge, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
+                      color=GREY if step.accuracy is None else "black")  # fmt: skip
+    axes.set_yticks(range(len(steps)), [step.label for step in steps])
+    axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.35 * (right - left))  # room for the figures
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    handles = [
+        Patch(color=BLUE, label="adds"),
+        Patch(color=ORANGE, label="takes"),
+        Patch(facecolor=LIGHT, edgecolor=GREY, hatch="///", label="no difference seen"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    return fig

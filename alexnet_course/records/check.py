@@ -1,0 +1,65 @@
+"""Whether a record fits the package: its recipe, its network and its pictures are those that go by their names here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from alexnet_course.data.folder import KNOWN_FINGERPRINTS
+from alexnet_course.errors import CourseError
+from alexnet_course.models import MODELS, ModelSpec, measured
+from alexnet_course.recipe import Recipe
+from alexnet_course.recipes import ablations, list_recipes, load_recipe
+
+
+def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
+    """Raise ``CourseError`` where ``record``, which is of the schema's form, is not of a run that the package knows.
+
+    Its recipe must be the package's, if it has the name of one; its network must have as many parameters as the recipe
+    builds; pictures with the name of a published data set must have its fingerprints.
+    """
+    recipe = Recipe.from_dict(record["recipe"])
+    known = _known(recipe.budget).get(recipe.name)
+    if known is not None and known.fingerprint != recipe.fingerprint:
+        ours, theirs = known.as_dict(), recipe.as_dict()
+        what = ", ".join(f"{key} is {theirs[key]!r} and not {ours[key]!r}"
+                         for key in ours if key != "seed" and ours[key] != theirs[key])  # fmt: skip
+        raise CourseError(f"{origin} has a recipe of the name {recipe.name!r} and the hash {recipe.fingerprint}, but "
+                          f"the package's of that name has {known.fingerprint}: {what}; make the run again, or give "
+                          "your recipe a name of its own.")  # fmt: skip
+    if (record["budget"], record["seed"]) != (recipe.budget, recipe.seed):
+        raise CourseError(f"{origin} says budget {record['budget']!r} and seed {record['seed']}, but its recipe "
+                          f"{recipe.budget!r} and {recipe.seed}; restore it, or make the run again.")  # fmt: skip
+    dataset = record["dataset"]
+    options = tuple(sorted(recipe.model_options.items()))
+    parameters = _parameters(
+        MODELS[recipe.model], options, recipe.outputs or len(dataset["classes"]), len(dataset["mean"])
+    )
+    if record["parameters"] != parameters:
+        raise CourseError(f"{origin} is of a {recipe.model} with {record['parameters']:,} parameters, but its recipe "
+                          f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
+    for key in ("fingerprint", "test_fingerprint"):
+        name = KNOWN_FINGERPRINTS.get(dataset[key], dataset["name"])
+        published = dataset["name"] in KNOWN_FINGERPRINTS.values() and dataset[key] not in KNOWN_FINGERPRINTS
+        if name != dataset["name"] or published:
+            raise CourseError(f"{origin} is of pictures that it calls {dataset['name']!r}, but their {key} "
+                              f"{dataset[key]} is not that of {dataset['name']!r}; restore it, or make the run "
+                              "again on the published pictures.")  # fmt: skip
+
+
+@cache
+def _known(budget: str) -> dict[str, Recipe]:
+    """The package's recipes with this budget, by name."""
+    return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes(budget)), *ablations()]}
+
+
+@cache
+def _parameters(model: ModelSpec, options: tuple[tuple[str, Any], ...], classes: int, channels: int) -> int:
+    return measured(
+        model.name,
+        lambda network: sum(weight.numel() for weight in network.parameters()),
+        num_classes=classes,
+        in_channels=channels,
+        **dict(options),
+    )

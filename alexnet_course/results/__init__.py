@@ -1,0 +1,1 @@
+"""What the records say: the results table, comparisons, and checks of every figure."""

@@ -1,0 +1,126 @@
+"""Whether two recipes differ: tested picture by picture, or seed by seed, and not eyeballed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from alexnet_course.errors import CourseError
+from alexnet_course.recipe import Recipe
+from alexnet_course.records import FOLDER
+from alexnet_course.records.predictions import Predictions, load_predictions, stored_labels
+
+LEVEL = 0.05  # a difference that chance alone would make in one of twenty comparisons is not called one
+
+
+@dataclass(frozen=True)
+class Test:
+    """How far a second recipe is from a first, in points of test accuracy, and how far chance alone takes it."""
+
+    __test__ = False  # for pytest, which takes the name for its own
+
+    points: float
+    """Second minus first, in per cent of the test pictures."""
+    chance: float
+    """Half of the 95 % interval of ``points``."""
+    p: float
+    """Probability of so large a difference, either way, between recipes that are equally good."""
+    method: str
+
+    @property
+    def seen(self) -> bool:
+        return self.p < LEVEL
+
+    def __str__(self) -> str:
+        found = "" if self.seen else ": no difference seen"
+        return f"{self.points:+.2f} ± {self.chance:.2f} points, p {write_p(self.p)} ({self.method}){found}"
+
+
+def write_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test:
+    """McNemar's exact test of two networks on the same pictures: which of them each got right, two arrays of N.
+
+    Only the pictures that one of them alone got right tell them apart; between equally good networks each of these is
+    the toss of a coin. Says how sure the difference is for *these two networks*, on other pictures like these; another
+    seed would give two other networks. Source: McNemar 1947; Dietterich 1998.
+
+    >>> import numpy as np
+    >>> from alexnet_course.results.compare import mcnemar
+    >>> first = np.repeat([True, True, False, False], [70, 5, 15, 10])  # 75 of 100 right
+    >>> second = np.repeat([True, False, True, False], [70, 5, 15, 10])  # 85 right, all but 5 of the same among them
+    >>> print(mcnemar(first, second))
+    +10.00 ± 8.54 points, p = 0.041 (McNemar's test)
+    """
+    if first.shape != second.shape or not first.size:
+        raise CourseError(f"There are {first.size:,} and {second.size:,} pictures to compare; give the same ones.")
+    count, gained, lost = first.size, int((~first & second).sum()), int((first & ~second).sum())
+    p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    spread = math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
+    return Test(100 * (gained - lost) / count, 100 * 1.959964 * spread, p, "McNemar's test")
+
+
+def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
+    """Student's paired t-test of accuracies in per cent, one of each recipe a seed; at least two seeds.
+
+    >>> from alexnet_course.results.compare import paired_over_seeds
+    >>> print(paired_over_seeds([84.0, 84.4, 84.1], [84.9, 85.6, 85.0]))
+    +1.00 ± 0.43 points, p = 0.010 (paired over 3 seeds)
+    """
+    differences = np.subtract(second, first)
+    count = len(differences)
+    spread = float(differences.std(ddof=1)) / math.sqrt(count)
+    chance = float(stats.t.ppf(0.975, count - 1)) * spread
+    p = float(stats.ttest_rel(second, first).pvalue) if spread else float(not differences.any())
+    return Test(float(differences.mean()), chance, p, f"paired over {count} seeds")
+
+
+def compare(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], folder: str | Path = FOLDER
+) -> Test:
+    """Test the records ``second`` of one recipe against those of another, ``first``.
+
+    Seed by seed where at least two seeds are in both; with one, picture by picture, from the predictions beside the
+    records in ``folder``. Raises ``CourseError`` where they share no seed, or were not made on the same test pictures.
+    """
+    pairs = [(a, b) for a in first for b in second if a["seed"] == b["seed"]]
+    if not pairs:
+        raise CourseError("The two recipes have no seed in common; run them with the same seeds.")
+    for a, b in pairs:
+        if a["dataset"]["test_fingerprint"] != b["dataset"]["test_fingerprint"]:
+            raise CourseError(f"{name_of(a)} and {name_of(b)} were not tested on the same pictures; compare "
+                              "runs on one data set.")  # fmt: skip
+    if len(pairs) > 1:
+        accuracies = [[100 * run["test_accuracy"] for run in runs] for runs in zip(*pairs, strict=True)]
+        return paired_over_seeds(*accuracies)
+    [(a, b)] = pairs
+    return mcnemar(correct(a, folder), correct(b, folder))
+
+
+def correct(record: Mapping[str, Any], folder: str | Path = FOLDER) -> npt.NDArray[np.bool_]:
+    """Which of the test pictures the run got right, in the order of ``Dataset.ordered``."""
+    dataset = record["dataset"]
+    labels = stored_labels(dataset["test_fingerprint"])
+    if labels is None:
+        raise CourseError(f"The package keeps no labels of {dataset['name']}, so {name_of(record)} cannot be compared "
+                          "picture by picture; run both recipes with two seeds.")  # fmt: skip
+    place = np.array([dataset["classes"].index(name) for name in sorted(dataset["classes"])])
+    return np.asarray(place[labels] == predictions_of(record, folder))
+
+
+def predictions_of(record: Mapping[str, Any], folder: str | Path = FOLDER) -> Predictions:
+    """The predictions beside a record of ``folder``."""
+    return load_predictions(Path(folder) / f"{name_of(record)}.npy")
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    return Recipe.from_dict(record["recipe"]).run_name

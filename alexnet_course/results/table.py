@@ -1,0 +1,404 @@
+"""The results table: one row for each recipe that was run, computed from the records and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from torch import nn
+
+from alexnet_course.errors import CourseError
+from alexnet_course.files import write_text
+from alexnet_course.models import MODELS, ModelSpec, measured
+from alexnet_course.recipe import Recipe
+from alexnet_course.recipes import ablations, list_recipes, load_recipe
+from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
+from alexnet_course.shapes import layer_table
+from alexnet_course.training.evaluation import wilson_interval
+
+PUBLISHED_FILE = Path(__file__).parent / "published.toml"
+ABLATION = "ablation."
+PUBLISHED, PLAIN = ".published", ".plain"  # in names: a write-up's settings; ours, where a write-up gives none
+NOT_GIVEN = "–"  # where nobody published a figure; what we have not measured says so
+CLASSES = {"cifar100": 100}  # of the data sets that do not have ten
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others got: ``accuracy`` in per cent, who, and what to know about it."""
+
+    accuracy: float
+    source: str
+    note: str = ""
+
+
+def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
+    """What the write-up got with this recipe's settings; for a recipe of ours, its best with this network.
+
+    None for an ablation, for a network of another size than the published one, and for a plain recipe, which stands
+    where a write-up says nothing of its settings: how close it came would mean nothing.
+    """
+    figures = _read_published()
+    found = figures["recipes"].get(recipe.name)
+    if found is None and not _is_theirs(recipe) and _as_published(recipe):
+        found = figures["networks"].get(dataset, {}).get(recipe.model)
+    return Published(**found) if found else None
+
+
+def best_peer(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
+    """The best figure that a public repository reports for a network like this one, on CIFAR-10.
+
+    None for an ablation, and for a network of another size than the published one.
+    """
+    found = _read_published()["peers"].get(recipe.model) if dataset == "cifar10" and _as_published(recipe) else None
+    return Published(**found) if found else None
+
+
+def _is_theirs(recipe: Recipe) -> bool:
+    """Whether the recipe stands for a write-up's own settings, known or filled in."""
+    return recipe.name.endswith(PLAIN) or PUBLISHED in recipe.name
+
+
+def _as_published(recipe: Recipe) -> bool:
+    """Whether the network is as large as the published one, and no part of an experiment."""
+    if recipe.name.startswith(ABLATION):
+        return False
+    spec = MODELS[recipe.model]
+    return costs(recipe, spec.num_classes)[0] == spec.parameters
+
+
+@cache
+def _read_published() -> dict[str, Any]:
+    return tomllib.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one recipe with one budget on one data set. Accuracies are in per cent, None where not measured.
+
+    ``records`` are its runs, one a seed, in the order of the seeds; empty where there is none.
+    """
+
+    recipe: str
+    model: str
+    dataset: str
+    budget: str
+    """Of ``BUDGETS``: how long the runs were. No row has runs of two."""
+    parameters: int
+    mult_adds: int
+    """Of one picture as this row's runs saw it, as ``layer_table`` counts them."""
+    published: Published | None
+    peer: Published | None
+    records: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        return len(self.records)
+
+    @property
+    def test(self) -> float | None:
+        """Mean over the seeds, on the test pictures as they are."""
+        return self._mean(lambda record: 100 * record["test_accuracy"])
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None for a single run."""
+        if self.seeds < 2:
+            return None
+        return statistics.stdev(100 * record["test_accuracy"] for record in self.records)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of ``test``: how far it would move with other test pictures, and not with another seed."""
+        if self.test is None:
+            return None
+        count = self.records[0]["dataset"]["test_images"]
+        low, high = wilson_interval(round(self.test / 100 * count), count)
+        return 100 * low, 100 * high
+
+    @property
+    def validation(self) -> float | None:
+        return self._mean(lambda record: 100 * record["val_accuracy"])
+
+    @property
+    def train_error(self) -> float | None:
+        return self._mean(lambda record: 100 * (1 - record["history"][-1]["train_accuracy"]))
+
+    @property
+    def epochs(self) -> float | None:
+        """Epochs of one run: fewer than the recipe's where a run stopped early; then the mean over the seeds."""
+        counts = {len(record["history"]) for record in self.records}
+        return counts.pop() if len(counts) == 1 else self._mean(lambda record: len(record["history"]))
+
+    @property
+    def training_images(self) -> int | None:
+        return self.records[0]["dataset"]["training_images"] if self.records else None
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels of the pictures as the network saw them."""
+        return Recipe.from_dict(self.records[0]["recipe"]).picture_size if self.records else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of one run."""
+        return self._mean(lambda record: record["wall_seconds"])
+
+    @property
+    def images_per_second(self) -> float | None:
+        return self._mean(lambda record: record["images_per_second"])
+
+    @property
+    def device(self) -> str | None:
+        """Where the runs were made, and with which torch."""
+        places = {f"{r['environment']['device']}, torch {r['environment']['torch']}" for r in self.records}
+        return " and ".join(sorted(places)) or None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the records."""
+        return [f"{Recipe.from_dict(record['recipe']).run_name}.json" for record in self.records]
+
+    @property
+    def command(self) -> str:
+        """What repeats the first run or, where there is none, makes it."""
+        if not self.records:
+            return f"alexnet-course train {quote(self.recipe)}"
+        return f"alexnet-course reproduce {quote(Recipe.from_dict(self.records[0]['recipe']).run_name)}"
+
+    def _mean(self, figure: Callable[[Mapping[str, Any]], float]) -> float | None:
+        return statistics.fmean(map(figure, self.records)) if self.records else None
+
+
+def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
+    """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
+
+    ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
+    other pictures, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
+    by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
+    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a network that is not
+    registered.
+
+    >>> from alexnet_course import results_table
+    >>> best = results_table()[0]
+    >>> best.dataset, best.seeds >= 1, best.test > 80
+    ('cifar10', True, True)
+    """
+    groups: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
+    for record in [*load_records(folder), *map(dict, more)]:
+        pictures = record["dataset"]
+        # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
+        alike = Recipe.from_dict({**record["recipe"], "dataset": pictures["name"]}).fingerprint
+        groups.setdefault((alike, pictures["fingerprint"]), {}).setdefault(record["seed"], record)
+    rows = [make_row(Recipe.from_dict(runs[min(runs)]["recipe"]), list(runs.values())) for runs in groups.values()]
+    experiments = ablations()
+    order = {recipe.name: place for place, recipe in enumerate(experiments)}
+    rows.sort(key=lambda row: (order.get(row.recipe, -1), row.dataset != "cifar10", row.dataset,
+                               -(row.test or 0), row.recipe))  # fmt: skip
+    recorded = {row.recipe for row in rows}
+    known = [*map(load_recipe, list_recipes()), *experiments]
+    return rows + [make_row(recipe) for recipe in known if recipe.name not in recorded]
+
+
+def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
+    """The row of ``records``, which are runs of ``recipe`` that differ in their seeds alone, or of none."""
+    runs = tuple(sorted(records, key=lambda record: record["seed"]))
+    dataset = runs[0]["dataset"]["name"] if runs else recipe.dataset
+    parameters, mult_adds = costs(recipe, len(runs[0]["dataset"]["classes"]) if runs else CLASSES.get(dataset, 10))
+    return Row(
+        recipe=recipe.name,
+        model=recipe.model,
+        dataset=dataset,
+        budget=recipe.budget,
+        parameters=parameters,
+        mult_adds=mult_adds,
+        published=published(recipe, dataset),
+        peer=best_peer(recipe, dataset),
+        records=runs,
+    )
+
+
+def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
+    """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
+    options = tuple(sorted(recipe.model_options.items()))
+    return _costs(MODELS[recipe.model], options, recipe.picture_size, recipe.outputs or classes)
+
+
+@cache
+def _costs(model: ModelSpec, options: tuple[tuple[str, Any], ...], side: int, classes: int) -> tuple[int, int]:
+    channels = model.input_size[0]
+
+    def count(network: nn.Module) -> tuple[int, int]:
+        layers = layer_table(network, (channels, side, side))
+        return sum(weight.numel() for weight in network.parameters()), sum(layer.mult_adds for layer in layers)
+
+    return measured(model.name, count, num_classes=classes, in_channels=channels, **dict(options))
+
+
+# --- As text ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: the figure of a row, and how it is written where there is one."""
+
+    name: str
+    figure: Callable[[Row], Any]
+    write: Callable[[Any], str] = str
+    missing: str = NOT_MEASURED
+
+    def text(self, row: Row) -> str:
+        value = self.figure(row)
+        return self.missing if value is None else self.write(value)
+
+    def order(self, row: Row) -> Any:
+        """What rows are sorted by in this column, a number or a word: of several figures the first; None without."""
+        value = self.figure(row)
+        if isinstance(value, Published):
+            return value.accuracy
+        return value[0] if isinstance(value, tuple) else value
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _published(found: Published) -> str:
+    return f"{found.accuracy:.2f} ({found.source}{'; ' if found.note else ''}{found.note})"
+
+
+def _test(row: Row) -> tuple[float, float | None] | None:
+    return None if row.test is None else (row.test, row.spread)
+
+
+def _with_spread(figures: tuple[float, float | None]) -> str:
+    mean, spread = figures
+    return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+WORDS = ("recipe", "data set", "budget", "device")  # columns that are no numbers
+
+COLUMNS = (
+    Column("recipe", lambda row: row.recipe),
+    Column("test %", _test, _with_spread),
+    Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    Column("budget", lambda row: row.budget if row.records else None),
+    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
+    Column("seeds", lambda row: row.seeds),
+    Column("published %", lambda row: row.published, _published, NOT_GIVEN),
+    Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
+    Column("validation %", lambda row: row.validation, _percent),
+    Column("data set", lambda row: row.dataset),
+    Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
+    Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
+    Column("training pictures", lambda row: row.training_images, lambda count: f"{count:,}"),
+    Column("side", lambda row: row.side),
+    Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
+    Column("images/s", lambda row: row.images_per_second, lambda rate: f"{rate:,.0f}"),
+    Column("device", lambda row: row.device),
+)
+
+MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
+TEXT_COLUMNS = (
+    "recipe",
+    "data set",
+    "budget",
+    "epochs",
+    "test %",
+    "95 % interval",
+    "seeds",
+    "published %",
+    "parameters",
+)
+README_COLUMNS = (
+    "recipe",
+    "budget",
+    "epochs",
+    "test %",
+    "95 % interval",
+    "seeds",
+    "published %",
+    "best peer %",
+    "parameters",
+)
+
+
+def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> str:
+    """The columns ``names`` as a Markdown table; numbers are to the right."""
+    columns = [column for name in names for column in COLUMNS if column.name == name]
+    cells = [[column.text(row) for column in columns] for row in rows]
+    lines = [[column.name for column in columns], ["---" if c.name in WORDS else "---:" for c in columns], *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write_between_markers(path: Path, table: str) -> bool:
+    """Put ``table`` into a Markdown file, between the lines that ``MARKERS`` are; returns whether that changed it."""
+    before = path.read_text(encoding="utf-8")
+    begin, end = MARKERS
+    head, found, rest = before.partition(f"{begin}\n")
+    _, also_found, tail = rest.partition(end)
+    if not found or not also_found:
+        raise CourseError(f"{path} has no lines {begin!r} and {end!r}; add them where the table is to be.")
+    after = f"{head}{begin}\n{table}{end}{tail}"
+    write_text(path, after)
+    return after != before
+
+
+def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:
+    """The columns ``names`` for a terminal."""
+    columns = [column for name in names for column in COLUMNS if column.name == name]
+    table = [[column.name for column in columns], *([column.text(row) for column in columns] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    aligned = [[c.ljust if column.name in WORDS else c.rjust for c, column in zip(line, columns, strict=True)]
+               for line in table]  # fmt: skip
+    return "\n".join("  ".join(put(w) for put, w in zip(line, widths, strict=True)).rstrip() for line in aligned)
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Every figure of every row, unrounded, one line a row; a cell is empty where nothing is measured."""
+    lines = [flat(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """The figures of a row by name, percentages as such; None where nothing is measured."""
+    low, high = row.interval or (None, None)
+    theirs, peer = row.published, row.peer
+    return {
+        "recipe": row.recipe,
+        "model": row.model,
+        "dataset": row.dataset,
+        "budget": row.budget if row.records else None,
+        "seeds": row.seeds,
+        "test_accuracy": row.test,
+        "test_accuracy_std": row.spread,
+        "interval_low": low,
+        "interval_high": high,
+        "val_accuracy": row.validation,
+        "published": theirs.accuracy if theirs else None,
+        "published_source": theirs.source if theirs else None,
+        "best_peer": peer.accuracy if peer else None,
+        "best_peer_source": peer.source if peer else None,
+        "parameters": row.parameters,
+        "mult_adds": row.mult_adds,
+        "epochs": row.epochs,
+        "training_images": row.training_images,
+        "input_side": row.side,
+        "wall_seconds": row.seconds,
+        "images_per_second": row.images_per_second,
+        "device": row.device,
+        "records": " ".join(row.files) or None,
+        "command": row.command,
+    }

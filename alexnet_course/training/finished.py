@@ -1,0 +1,135 @@
+"""What a finished run leaves behind: ``record.json`` with every figure, ``predictions.npy`` and the weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alexnet_course.data import Dataset
+from alexnet_course.errors import CourseError
+from alexnet_course.files import whole_file
+from alexnet_course.models import build_model
+from alexnet_course.records import SCHEMA_NAME, check_record
+from alexnet_course.records.predictions import Predictions, digest
+from alexnet_course.records.record import RECORD, WEIGHTS
+from alexnet_course.training.device import device_name
+from alexnet_course.training.evaluation import Evaluation
+from alexnet_course.training.trainer import Trainer
+from alexnet_course.version import __version__, git_commit
+
+
+def make_record(
+    trainer: Trainer,
+    test_set: Dataset,
+    test: Evaluation,
+    predictions: Predictions,
+    environments: Sequence[dict[str, Any]],
+    augmented: Evaluation | None = None,
+) -> dict[str, Any]:
+    """The record of a finished run, checked against the schema.
+
+    ``predictions`` are those of the test images in the order of ``Dataset.ordered``; ``environments`` where the run was
+    made, the last one last; ``augmented``: on changed test images, as S0 did.
+    """
+    recipe, history, train_set = trainer.recipe, trainer.history, trainer.train_set
+    train_seconds = sum(trainer.train_loader.images_per_epoch / entry["images_per_second"] for entry in history)
+    record = {
+        "schema": SCHEMA_NAME,
+        "budget": recipe.budget,
+        "recipe": recipe.as_dict(),
+        "dataset": {
+            "name": train_set.name,
+            "fingerprint": train_set.fingerprint,
+            "test_fingerprint": test_set.fingerprint,
+            "classes": list(train_set.classes),
+            "training_images": len(trainer.train_loader.indices),
+            "validation_images": len(trainer.val_loader.indices),
+            "test_images": len(test_set),
+            "mean": list(trainer.mean),
+            "std": list(trainer.std),
+        },
+        "seed": recipe.seed,
+        "history": history,
+        "val_accuracy": history[-1]["val_accuracy"],
+        "test_accuracy": test.accuracy,
+        "test_accuracy_interval": list(test.interval),
+        "test_loss": test.loss,
+        "per_class_accuracy": test.per_class,
+        "confusion_matrix": test.confusion,
+        "predictions": digest(predictions),
+        "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
+        "environment": environments[-1],
+        "wall_seconds": trainer.wall_seconds,
+        "images_per_second": trainer.train_loader.images_per_epoch * len(history) / train_seconds,
+    }
+    if augmented is not None:
+        record["augmented_test_accuracy"] = augmented.accuracy
+    if len(environments) > 1:  # interrupted, and gone on with elsewhere
+        record["earlier_environments"] = list(environments[:-1])
+    check_record(record)
+    return record
+
+
+def environment(device: torch.device, precision: str, options: Mapping[str, bool]) -> dict[str, Any]:
+    """Where and with what a run was made; of the ``options``, those that are on."""
+    return {
+        "device": device_name(device),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),  # its own class otherwise, which no checkpoint would take
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "package": __version__,
+        "git_commit": git_commit(),
+        **{name: True for name, on in options.items() if on},
+    }
+
+
+def save_weights(out: Path, model: nn.Module) -> None:
+    """Write the weights, whole or not at all; ``OSError`` where the disk does not take them."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # Copies, because safetensors takes no two names for the same memory, as networks that share weights have.
+    weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
+    try:
+        with whole_file(out / WEIGHTS) as part:
+            save_file(weights, part)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
+
+
+def load_run(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    for name in (RECORD, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CourseError(f"{str(folder)!r} has no {name}; give the folder of a finished run.")
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CourseError(f"{str(folder / RECORD)!r} is not readable as JSON ({error}); train again.") from None
+    check_record(record, str(folder / RECORD))
+    recipe, dataset = record["recipe"], record["dataset"]
+    model = build_model(
+        recipe["model"],
+        num_classes=recipe.get("outputs") or len(dataset["classes"]),
+        in_channels=len(dataset["mean"]),
+        **recipe["model_options"],
+    )
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe['model']!r} ({reason}); "
+                          "train again.") from None  # fmt: skip
+    return model, record

@@ -1,0 +1,311 @@
+"""A run: recipe and images in, trained network and record out, with a folder in which it can stop and go on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from torch import nn
+
+from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.recipe import Recipe
+from alexnet_course.records.predictions import pack, save_predictions
+from alexnet_course.records.record import PREDICTIONS, save_record
+from alexnet_course.training.checkpoint import random_state, set_random_state
+from alexnet_course.training.device import choose_device, device_name, resolve_precision
+from alexnet_course.training.evaluation import Evaluation
+from alexnet_course.training.faults import TrainingStopped
+from alexnet_course.training.finished import environment, load_run, make_record, save_weights
+from alexnet_course.training.folder import RunFolder, read_plan, refuse_changes
+from alexnet_course.training.hooks import Call, Hook, Stop
+from alexnet_course.training.loop import epochs
+from alexnet_course.training.saving import Checkpoints
+from alexnet_course.training.trainer import EpochResult, Trainer
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of ``train``, which says what each is."""
+
+    train_set: Dataset | None
+    test_set: Dataset | None
+    device: str
+    out: str | Path | None
+    checkpoint_steps: int
+    checkpoint_seconds: float
+    deadline: float | None
+    deterministic: bool
+    compile: bool
+    on_step: Callable[[], object] | None
+    hooks: Sequence[Hook]
+
+
+class Run(Iterator[EpochResult]):
+    """A training run: iterate over it to train; each step of the iteration is one epoch.
+
+    ``model``, ``mean``, ``std``, ``device`` and ``precision`` are there from the start, ``history`` grows by one entry
+    an epoch, ``record`` is there when the iteration has ended. The test pictures are looked at once, at that moment.
+    ``trainer`` is what does the work.
+
+    With ``out`` the run is saved in that folder after every epoch, and after every ``checkpoint_steps`` steps. If the
+    folder holds an unfinished run of the same recipe and pictures, this one goes on where it stopped; a finished one is
+    loaded, and the iteration is over at once. Ctrl-C and SIGTERM save first.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        train_set: Dataset | None = None,
+        test_set: Dataset | None = None,
+        device: str = "auto",
+        out: str | Path | None = None,
+        checkpoint_steps: int = 0,
+        checkpoint_seconds: float = 0.0,
+        deadline: float | None = None,
+        deterministic: bool = False,
+        compile: bool = False,
+        on_step: Callable[[], object] | None = None,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.recipe = recipe
+        self.device = choose_device(device)
+        self.out = Path(out) if out is not None else None
+        self.folder = RunFolder(self.out) if self.out is not None else None
+        self.on_step = on_step or (lambda: None)
+        self.record: dict[str, Any] = {}
+        try:
+            self.train_set = train_set if train_set is not None else load_dataset(recipe.dataset, "train")
+            self.test_set = test_set if test_set is not None else load_dataset(recipe.dataset, "test")
+            if self.train_set.classes != self.test_set.classes:
+                raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
+                                  "one data set.")  # fmt: skip
+            self.options = {"deterministic": deterministic, "compile": compile}
+            self.precision = self._choose_precision()
+            self.trainer = Trainer(recipe, self.train_set, self.device, self.precision, **self.options)
+            # Now: the code may yet change.
+            self.environments = [environment(self.device, self.precision, self.options)]
+            self._checkpoints: Checkpoints | None = None
+            if self.folder is not None:
+                self._checkpoints = Checkpoints(self.folder, self.state_dict, checkpoint_steps, checkpoint_seconds)
+                self._open_folder(self.folder)
+            self.trainer.kept = self._kept
+            kept = f"the run is in {self.out}, resume it to go on" if self.out else "it has no folder to be saved in"
+            self._stop = Stop(self._save_to_stop, kept, deadline)
+            saving = [self._checkpoints] if self._checkpoints is not None else []
+            # What is called by the user comes before the save, so that a save is of a step that is over.
+            self._hooks = [Call(lambda: self.on_step()), *hooks, *saving, self._stop]
+            self._epochs = self._train()
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose_precision(self) -> str:
+        """That of the start, if the run goes on on the same device: measured again, it might come out different."""
+        plan = self.folder.plan() if self.folder is not None else None
+        if plan is not None and plan["device"] == device_name(self.device):
+            return str(plan["precision"])
+        return resolve_precision(self.recipe.precision, self.device)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.trainer.model
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.trainer.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.trainer.std
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One ``EpochResult`` an epoch, as a dictionary."""
+        return self.trainer.history
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.trainer.steps
+
+    @property
+    def steps_done(self) -> int:
+        return self.trainer.steps_done
+
+    def stop(self) -> None:
+        """Let the run stop after its next step, saved where it has a folder; it raises ``TrainingStopped``."""
+        self._stop.ask("the program")
+
+    def evaluate(self, dataset: Dataset) -> Evaluation:
+        """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
+        return self.trainer.evaluate(dataset)
+
+    def __next__(self) -> EpochResult:
+        with self._stop.signals if self.folder is not None else nullcontext():
+            return next(self._epochs)
+
+    def _train(self) -> Iterator[EpochResult]:
+        try:
+            for result in epochs(self.trainer, self._hooks):
+                if self.trainer.over:
+                    self._finish()
+                yield result
+            if not self.record:  # the process before this one stopped between its last epoch and its record
+                self._finish()
+        finally:
+            self.close()
+
+    def _finish(self) -> None:
+        """Look at the test pictures, once, and write weights and record."""
+
+        def heed() -> None:
+            self._stop.heed(self.trainer)
+
+        self.trainer.stopwatch.start()
+        test = self.trainer.evaluate(self.test_set, heed)
+        augmented = None
+        if self.recipe.augmented_test:
+            augmented = self.trainer.evaluate(self.test_set, heed, augmented=True)
+        self.trainer.stopwatch.stop()
+        self.trainer.wall_seconds += self.trainer.stopwatch.seconds
+        predictions = pack(test.predictions[self.test_set.ordered], len(self.test_set.classes))
+        self.record = make_record(self.trainer, self.test_set, test, predictions, self.environments, augmented)
+        if self.folder is None:
+            return
+        try:
+            save_weights(self.folder.path, self.model)
+            save_predictions(self.folder.path / PREDICTIONS, predictions)
+            save_record(self.folder.path, self.record)
+            self.folder.discard_checkpoints()
+        except OSError as error:
+            raise TrainingStopped(
+                f"The run is finished, with a test accuracy of {test.accuracy:.2%}, but it could not be written to "
+                f"{self.out} ({error}); {self.folder.remedy} and resume it."
+            ) from None
+
+    def close(self) -> None:
+        """Let another run have the folder. Happens by itself when the run ends."""
+        if self.folder is not None:
+            self.folder.release()
+
+    # --- To stop and to go on ----------------------------------------------------------------------------------------
+
+    def _open_folder(self, folder: RunFolder) -> None:
+        """Go on where the run in ``folder`` stopped; begin where there is none."""
+        plan = {
+            "recipe": self.recipe.as_dict(),
+            "data": {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint},
+            "options": self.options,
+            "device": device_name(self.device),
+            "precision": self.precision,
+        }
+        if folder.finished:
+            model, record = load_run(folder.path)
+            data = {key: record["dataset"][key] for key in plan["data"]}
+            refuse_changes(
+                {"recipe": record["recipe"], "data": data, "options": {}}, {**plan, "options": {}}, folder.path
+            )
+            self.model.load_state_dict(model.state_dict())
+            self.record = record
+            self.trainer.history, self.trainer.epoch = record["history"], self.recipe.epochs + 1
+            self.environments = [record["environment"]]
+            folder.discard_checkpoints()  # where the process before this one stopped after its record
+            self.close()
+            return
+        before = folder.plan()
+        if before is not None:
+            refuse_changes(before, plan, folder.path)
+        folder.open()
+        if before is None:
+            folder.save_plan(plan)
+        state = folder.load()
+        if state is not None:
+            self.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as plain values and tensors."""
+        return {
+            "recipe": self.recipe.as_dict(),
+            "environments": self.environments,
+            "random": random_state(self.device),
+            **self.trainer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken; warns where the rest is made in another environment."""
+        self.trainer.load_state_dict(state)
+        set_random_state(state["random"], self.device)
+        before, now = state["environments"], self.environments[0]
+        if before[-1] == now:
+            self.environments = before
+        else:
+            changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in now if now[key] != before[-1].get(key))
+            warnings.warn(f"The run goes on in another environment ({changes}), so it will not be the same to the bit.",
+                          stacklevel=4)  # fmt: skip
+            self.environments = [*before, now]
+
+    def _save_to_stop(self) -> None:
+        """A state that is broken is not saved over a good one, and a run that has its record needs no checkpoint."""
+        if self._checkpoints is not None and not self.record and self.trainer.sound:
+            self._checkpoints.save(self.trainer)
+
+    def _kept(self) -> str:
+        """What is left of the run where it stops, as the end of a sentence."""
+        saved = self.folder is not None and self.folder.checkpoints()
+        return f"; the run up to its last checkpoint is in {self.out}" if saved else ""
+
+
+def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
+    """Start a run, or go on with the one in the folder ``out``; iterate over the result to train, one ``EpochResult``
+    an epoch.
+
+    ``options``:
+
+    - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
+    - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
+    - ``out``: the folder of the run. It is saved there after every epoch and after every ``checkpoint_steps`` steps,
+      and goes on from there if it is given again.
+    - ``checkpoint_seconds``: leave out the save after an epoch where the last one is not so long ago; the network of S0
+      is 700 MB with its optimiser, which takes longer to write than a fast GPU needs for an epoch.
+    - ``deadline``: stop, with everything saved, once ``time.monotonic()`` is past it.
+    - ``deterministic``: on a GPU, use only kernels whose result can be repeated to the bit. On the CPU all are.
+    - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
+    - ``on_step``: called after every optimiser step.
+    - ``hooks``: objects that look on, of subclasses of ``alexnet_course.training.Hook``.
+
+    torch's global random generator is seeded with the recipe's seed. Raises ``CourseError`` for an option that is none.
+
+    >>> from alexnet_course import Recipe, train
+    >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50))
+    >>> for epoch in run:
+    ...     print(f"epoch {epoch.epoch}: {len(run.history)} done, {0 <= epoch.val_accuracy <= 1}")
+    epoch 1: 1 done, True
+    epoch 2: 2 done, True
+    >>> run.record["dataset"]["test_images"]
+    1000
+    """
+    for name in options:
+        if name not in RunOptions.__annotations__:
+            raise CourseError(f"{name!r} is not an option of train; nearest: "
+                              f"{nearest(name, RunOptions.__annotations__)}.")  # fmt: skip
+    return Run(recipe, **options)
+
+
+def resume(folder: str | Path, **options: Unpack[RunOptions]) -> Run:
+    """Go on with the unfinished run in ``folder``; ``options`` are those of ``train``.
+
+    Recipe and settings are those that it was started with. ``CourseError`` where there is no unfinished run.
+
+    >>> from alexnet_course import Recipe, resume, train
+    >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50), out="runs/first")
+    >>> next(iter(run)).epoch  # and now the lights go out
+    1
+    >>> [epoch.epoch for epoch in resume("runs/first")]
+    [2]
+    """
+    plan = read_plan(folder)
+    return train(Recipe.from_dict(plan["recipe"]), **{"out": folder, **plan["options"], **options})

@@ -1,0 +1,429 @@
+"""The trainer: one network with its optimiser, its schedule and its batches, and what one step of training is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet_course.data import Dataset
+from alexnet_course.data.batches import BatchLoader
+from alexnet_course.errors import CourseError
+from alexnet_course.models import Network, build_model
+from alexnet_course.models.network import check_logits
+from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
+from alexnet_course.recipe import NORMALISATIONS, Recipe
+from alexnet_course.training.device import autocast, use_deterministic_kernels
+from alexnet_course.training.evaluation import Evaluation, evaluate_batches
+from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
+from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
+
+EVALUATION_BATCH = 500  # halved where the memory does not suffice
+SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves it at every overflow
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
+    augmented pictures, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
+    are those of the whole epoch, ``images_per_second`` counts its training part alone."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+    images_per_second: float
+
+
+class Stopwatch:
+    """The seconds that an epoch has been trained for, without those inside ``with stopwatch.paused()``."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        self.seconds = self.read()
+        self._since = None
+
+    def read(self) -> float:
+        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        running = self._since is not None
+        self.stop()
+        yield
+        if running:
+            self.start()
+
+
+class Trainer:
+    """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
+
+    ``precision`` is bf16, fp16 or fp32. ``state_dict`` is all that the rest of the run depends on, but for the global
+    random generators. Raises ``CourseError`` for a recipe that does not fit the network or the training set.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train_set: Dataset,
+        device: torch.device,
+        precision: str,
+        *,
+        deterministic: bool = False,
+        compile: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.train_set = train_set
+        self.device = device
+        self.precision = precision
+        use_deterministic_kernels(device, deterministic)
+        fitting, validation = self._split()
+        self.mean, self.std = self._normalisation(fitting)
+        classes = len(train_set.classes)
+        self.outputs = recipe.outputs or classes
+        if self.outputs < classes:
+            raise CourseError(f"outputs = {self.outputs} is too few for {classes} classes; leave outputs out, or give "
+                              f"at least {classes}.")  # fmt: skip
+
+        torch.manual_seed(recipe.seed)  # the first weights and dropout
+        self.model = build_model(
+            recipe.model,
+            num_classes=self.outputs,
+            in_channels=train_set.images.shape[1],
+            init=recipe.init,
+            **recipe.model_options,
+        )
+        self.model.to(device).to(memory_format=torch.channels_last)
+        # What runs, over the layers of the model. A compiled network has faster functions of its own.
+        plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
+        self.network = torch.compile(self.model) if compile else plain
+        self.faster = nullcontext() if compile else FasterFunctions(device, precision)
+        self._make_loaders(fitting, validation)
+        # What the network cannot take is refused before the first epoch.
+        check_logits(self.model, self.val_loader.prepare(self.val_loader.images[:1]), self.outputs, recipe.model)
+
+        self.optimiser = make_optimiser(self.model, recipe, device)
+        self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
+        # fp16 underflows without it; in the other formats it does nothing.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        if device.type == "cpu":
+            keep_freed_memory()
+        self._broken = torch.zeros((), device=device)  # 1 from the first step on whose numbers are not finite
+        if precision != "fp16":
+            # The fused optimisers leave the weights alone where this is 1, without asking the processor.
+            self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+        self.epoch = 1  # the one under way
+        self.history: list[dict[str, Any]] = []
+        self.wall_seconds = 0.0
+        self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
+        self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
+        self.begin_epoch()
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """Which images to train on, and which to hold out."""
+        recipe, train_set = self.recipe, self.train_set
+        size = picture_count("validation_size", recipe.validation_size, len(train_set))
+        fitting, validation = train_set.split_indices(size, recipe.seed)
+        if recipe.train_size != 1:
+            wanted = picture_count("train_size", recipe.train_size, len(fitting))
+            _, fitting = train_set.split_indices(wanted, recipe.seed, among=fitting)
+        return fitting, validation
+
+    def _normalisation(self, fitting: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel: of the pictures to train on alone, or the recipe's constants."""
+        name, channels = self.recipe.normalisation, self.train_set.images.shape[1]
+        if name == "dataset":
+            return self.train_set.channel_statistics(fitting)
+        mean, std = NORMALISATIONS[name]
+        if channels != len(mean):
+            raise CourseError(f"normalisation = {name!r} has constants for RGB, but the pictures have {channels} "
+                              "channels; set normalisation = 'dataset'.")  # fmt: skip
+        return mean, std
+
+    def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:
+        on_device = self.train_set.to(self.device)  # once: both loaders share these pictures
+        self.train_loader = BatchLoader(
+            on_device,
+            self.recipe.batch_size,
+            indices=fitting,
+            training=True,
+            augmentation=self.recipe.augmentation,
+            generator=torch.Generator(self.device).manual_seed(self.recipe.seed),
+            **self._constants,
+        )
+        self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
+
+    @property
+    def _constants(self) -> dict[str, Any]:
+        return {"mean": self.mean, "std": self.std, "size": self.recipe.picture_size, "device": self.device}
+
+    # --- How far it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.recipe.epochs * len(self.train_loader)
+
+    @property
+    def steps_done(self) -> int:
+        return (self.epoch - 1) * len(self.train_loader) + self.steps_of_epoch
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Steps of the epoch under way that are done."""
+        return len(self._rates)
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or ``stop_after`` ends the run before."""
+        without = epochs_without_progress([entry["val_accuracy"] for entry in self.history])
+        return self.epoch > self.recipe.epochs or 0 < self.recipe.stop_after <= without
+
+    # --- An epoch, in the order of its parts -------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Clear the figures of the epoch that is over."""
+        self._losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
+        self._finite: list[Tensor] = []
+        self._rates: list[float] = []
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.stopwatch = Stopwatch()
+        self.train_loader.rewind()
+
+    def start_epoch(self) -> None:
+        """Make the network ready to train; ``CourseError`` where no weight can learn."""
+        if not any(weight.requires_grad for weight in self.model.parameters()):
+            raise CourseError("All weights of the network are frozen, so none can learn; thaw a part, for "
+                              "example its classifier.")  # fmt: skip
+        self.model.train()
+        self.stopwatch.start()
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One optimiser step on a batch; ``TrainingStopped`` where the memory does not suffice for it."""
+        try:
+            self._step(images, labels)
+            return
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        with autocast(self.device, self.precision), self.faster:
+            logits = self.network(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self._watch(loss.detach())
+        if OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device) or self._broken == 0:
+            self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self._rates.append(self.optimiser.param_groups[0]["lr"])
+        self._correct += (logits.detach().argmax(1) == labels).sum()
+        if self.every_step is not None:
+            self.every_step.step()
+
+    def _watch(self, loss: Tensor) -> None:
+        """Note on the device whether this step's numbers are finite, and from the first that are not, stand still."""
+        finite = torch.isfinite(loss)
+        if self.precision != "fp16":  # whose scaler makes gradients overflow on purpose, now and then
+            # What goes wrong on the way back arrives at the first layer, whose gradient is small and quickly checked.
+            # Looked for in every step: freeze and thaw may come at any time, and a network may not use all its weights.
+            first = next(weight.grad for weight in self.model.parameters() if weight.grad is not None)
+            finite = finite & torch.isfinite(first).all()
+        torch.maximum(self._broken, (~finite).float(), out=self._broken)
+        self._losses.append(loss)
+        self._finite.append(finite)
+
+    def end_training(self) -> None:
+        """Wait for the last step; ``TrainingStopped`` where a step of the epoch met numbers that are not finite."""
+        self._stop_if_not_finite()
+        self.stopwatch.stop()
+
+    def validate(self, on_batch: Callable[[], object] | None = None) -> Evaluation:
+        """The network on the held-out images."""
+        self._validation_began = time.perf_counter()
+        return self._evaluate(self.val_loader, self.train_set, on_batch)
+
+    def end_epoch(self, validation: Evaluation) -> EpochResult:
+        """Note the epoch's figures in the history, let the schedule see them, and go on to the next epoch."""
+        # The validation loss shows what the last step did to the network, which no training loss has seen.
+        self._stop_if_not_finite(validation.loss)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise TrainingStopped(f"The gradients overflow fp16 in epoch {self.epoch} even when they are scaled by "
+                                  f"{SMALLEST_SCALE:g}; train with precision = 'fp32'{self.kept()}.")  # fmt: skip
+        if isinstance(self.every_epoch, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self._step_plateau(self.every_epoch, validation.accuracy)
+        elif self.every_epoch is not None:
+            self.every_epoch.step()
+        images, seconds = self.train_loader.images_per_epoch, self.stopwatch.seconds
+        result = EpochResult(
+            epoch=self.epoch,
+            train_loss=torch.stack(self._losses).cpu().mean().item(),
+            train_accuracy=self._correct.item() / images,
+            val_loss=validation.loss,
+            val_accuracy=validation.accuracy,
+            lr=self._rates[-1],
+            seconds=seconds + time.perf_counter() - self._validation_began,
+            images_per_second=images / seconds,
+        )
+        self.history.append(asdict(result))
+        self.wall_seconds += result.seconds
+        self.epoch += 1
+        self.begin_epoch()
+        return result
+
+    def _step_plateau(self, schedule: torch.optim.lr_scheduler.ReduceLROnPlateau, accuracy: float) -> None:
+        """Let the rate fall where it is time and, with ``restore_best``, go back to the best weights as it does."""
+        if self.recipe.restore_best and all(accuracy > entry["val_accuracy"] for entry in self.history):
+            self._best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        before = self.optimiser.param_groups[0]["lr"]
+        schedule.step(accuracy)
+        if self.recipe.restore_best and self.optimiser.param_groups[0]["lr"] < before:
+            self.model.load_state_dict(self._best)
+
+    # --- Looking at other images -------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, dataset: Dataset, on_batch: Callable[[], object] | None = None, *, augmented: bool = False
+    ) -> Evaluation:
+        """The network as it is now on ``dataset``, with the run's own normalisation, image size and precision.
+
+        ``augmented``: the images changed at random like the training images, which is what S0 measured.
+        """
+        changes: dict[str, Any] = {}
+        if augmented:
+            generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
+            changes = {"augmentation": self.recipe.augmentation, "generator": generator}
+        loader = BatchLoader(dataset, EVALUATION_BATCH, **changes, **self._constants)
+        return self._evaluate(loader, dataset, on_batch)
+
+    def _evaluate(self, loader: BatchLoader, dataset: Dataset, on_batch: Callable[[], object] | None) -> Evaluation:
+        """In batches half as large wherever the memory does not suffice."""
+        while True:
+            try:
+                return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch)
+            except RuntimeError as error:
+                if loader.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+            loader.batch_size //= 2
+
+    # --- To stop and to go on ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as plain values and tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "every_step": self.every_step.state_dict() if self.every_step else None,
+            "every_epoch": self.every_epoch.state_dict() if self.every_epoch else None,
+            "scaler": self.scaler.state_dict(),
+            "loader": self.train_loader.state(),
+            "epoch": self.epoch,
+            "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
+            "rates": self._rates,
+            "correct": self._correct,
+            "history": self.history,
+            "best": self._best,
+            "seconds": (self.wall_seconds, self.stopwatch.read()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken, of the same recipe and images."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.every_step is not None:
+            self.every_step.load_state_dict(state["every_step"])
+        if self.every_epoch is not None:
+            self.every_epoch.load_state_dict(state["every_epoch"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.train_loader.resume(state["loader"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        self._best = {name: tensor.to(self.device) for name, tensor in state.get("best", {}).items()}
+        self._losses = list(state["losses"].to(self.device))
+        self._finite = [torch.isfinite(loss) for loss in self._losses]
+        self._rates, self._correct = state["rates"], state["correct"].to(self.device)
+        self.wall_seconds, self.stopwatch.seconds = state["seconds"]
+
+    # --- Faults ------------------------------------------------------------------------------------------------------
+
+    @property
+    def sound(self) -> bool:
+        """Whether every step so far, and every weight as it is now, is finite, so that the state is worth saving."""
+        return self._broken.item() == 0 and math.isfinite(self._largest_weight())
+
+    def check_finite(self) -> None:
+        """``TrainingStopped`` where a step of this epoch, or what it did to the weights, is not finite."""
+        self._stop_if_not_finite(self._largest_weight(), "largest weight")
+
+    def _largest_weight(self) -> float:
+        """Not finite where the last step broke the network, which no loss has seen yet."""
+        return torch.stack([weight.detach().abs().max() for weight in self.model.parameters()]).max().item()
+
+    def _stop_if_not_finite(self, after: float = 0.0, name: str = "loss") -> None:
+        """Stop where a step of this epoch met numbers that are not finite, or what was found ``after`` it is not."""
+        finite = torch.stack(self._finite).cpu().tolist()
+        if all(finite):
+            step, what = len(finite) - 1, f"{name} became {after}"
+            if math.isfinite(after):
+                return
+        else:
+            step = finite.index(False)
+            loss = self._losses[step].item()
+            what = "gradient overflowed" if math.isfinite(loss) else f"loss became {loss}"
+        images, _ = self.train_loader.batch(step)
+        self.model.train()
+
+        def forward() -> None:
+            with autocast(self.device, self.precision):
+                self.model(images)
+
+        layer = first_layer_to_leave(self.model, forward)
+        where = f"the activations of {layer} left the finite numbers first" if layer else "no activation did by itself"
+        raise TrainingStopped(
+            f"The {what} in epoch {self.epoch} at step {step + 1} of {len(self.train_loader)}, at a learning rate of "
+            f"{self._rates[step]:.3g}; {where}; train again with a lower lr{self.kept()}."
+        )
+
+    def _stop_out_of_memory(self, reason: str) -> None:
+        """Find out what would fit, and stop."""
+        self.optimiser.zero_grad(set_to_none=True)
+        pictures = self.val_loader.images[:1]
+
+        def attempt(size: int) -> None:
+            images = self.val_loader.prepare(pictures.expand(size, -1, -1, -1))
+            with autocast(self.device, self.precision), self.faster:
+                self.network(images).float().sum().backward()
+            self.optimiser.zero_grad(set_to_none=True)
+
+        size = largest_that_fits(self.recipe.batch_size, attempt)
+        hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
+        raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
+                              f"({reason}); {hint}{self.kept()}.")  # fmt: skip
+
+
+def picture_count(key: str, size: float, available: int) -> int:
+    """How many of ``available`` training pictures ``size`` means: so many, or that share where it is below 1."""
+    count = round(size * available) if size < 1 else int(size)
+    if not 0 < count < available:
+        raise CourseError(f"{key} = {size:g} would be {count} of {available} training pictures; "
+                          "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
+    return count

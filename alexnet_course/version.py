@@ -1,0 +1,26 @@
+"""The version of the package, and the commit of the checkout that it runs from."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+
+def git_commit() -> str | None:
+    """The commit of the course's checkout, with ``+changes`` where files differ from it; None outside a checkout."""
+    package = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent.resolve():
+            return None  # installed somewhere inside another project's checkout
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

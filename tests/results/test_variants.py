@@ -1,0 +1,77 @@
+"""Figures from records: means, intervals, and what counts as a difference."""
+
+import json
+
+import pytest
+
+from alexnet_course.records import NOT_MEASURED, records_of
+from alexnet_course.results.variants import accuracy_of, circumstances, compare_to
+from alexnet_course.training import wilson_interval
+
+
+def test_the_accuracy_is_the_mean_over_seeds_with_the_interval_of_the_pictures(write):
+    write("base", 40)
+    folder = write("base", 42, seed=1)
+    accuracy, low, high = accuracy_of("base", folder)
+    assert accuracy == pytest.approx(82)
+    assert (low, high) == tuple(100 * end for end in wilson_interval(41, 50))
+    assert accuracy_of("other", folder) is None
+
+
+def test_the_circumstances_are_those_of_the_records(write):
+    folder = write("base", 40)
+    assert circumstances("base", folder) == "evening: 2 epochs, 110 pictures of 32, 1 run"
+    write("base", 35, seed=1)
+    assert circumstances("base", folder).endswith("2 runs")
+    assert circumstances("other", folder) == NOT_MEASURED
+
+
+def test_the_circumstances_of_runs_that_stopped_early_name_the_shortest_and_the_longest(write):
+    write("base", 40)
+    folder = write("base", 40, seed=1)
+    path = folder / "base-evening-seed1.json"
+    record = json.loads(path.read_text())
+    record["history"].pop()
+    path.write_text(json.dumps(record))
+    assert circumstances("base", folder) == "evening: 1 to 2 epochs, 110 pictures of 32, 2 runs"
+
+
+def test_only_the_longest_budget_that_is_recorded_counts(write):
+    """Runs of two budgets are never mixed."""
+    for budget, right in (("cpu", 10), ("evening", 20), ("long", 30)):
+        folder = write("base", right, budget=budget)
+        write("base", right, seed=1, budget=budget)
+        assert [record["budget"] for record in records_of("base", folder)] == [budget, budget]
+        assert accuracy_of("base", folder)[0] == pytest.approx(2 * right)
+
+
+def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(write):
+    """Base and ``swapped`` are as good, base and ``near`` almost; ``far`` has ten right that the base has not."""
+    write("swapped", [*range(5, 30), *range(30, 35)])
+    write("near", 32)
+    write("far", 40)
+    folder = write("base", 30)
+    variants = {"as it is": "base", "swapped": "swapped", "near": "near", "far": "far", "missing": "missing"}
+    comparison = compare_to("base", variants, folder)
+    base, swapped, near, far, missing = comparison.differences
+    assert (base.accuracy, base.points, base.seen) == (60, None, False)
+    assert (swapped.points, near.points, far.points) == pytest.approx((0, 4, 20))
+    assert (swapped.seen, near.seen, far.seen) == (False, False, True)
+    assert (missing.accuracy, missing.points, missing.seen) == (None, None, False)
+    assert comparison.seen == "1 of 3"
+    assert str(comparison).splitlines() == [
+        "base: evening: 2 epochs, 110 pictures of 32, 1 run",
+        "         test % runs points  chance",
+        "as it is  60.00    1",
+        f"swapped   60.00    1  +0.00  ±{swapped.chance:.2f} within",
+        f"near      64.00    1  +4.00  ±{near.chance:.2f} within",
+        f"far       80.00    1 +20.00  ±{far.chance:.2f}",
+        "missing  not measured",
+    ]
+
+
+def test_without_a_base_nothing_is_compared(write):
+    folder = write("lonely", 25)
+    comparison = compare_to("base", {"lonely": "lonely"}, folder)
+    assert comparison.seen == comparison.base == NOT_MEASURED
+    assert "50.00" in str(comparison)

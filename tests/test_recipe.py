@@ -1,0 +1,357 @@
+import json
+import re
+
+import pytest
+import torch
+
+from alexnet_course.data import Dataset
+from alexnet_course.data.augment import Augmentation
+from alexnet_course.data.doodles import TRAIN_SIZE
+from alexnet_course.errors import CourseError
+from alexnet_course.models import MODELS, build_model
+from alexnet_course.recipe import Recipe
+from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
+from alexnet_course.shapes import zeros_like_input
+from alexnet_course.training.trainer import picture_count
+from alexnet_course.watching import fit
+
+
+def test_defaults_are_a_valid_recipe_named_after_its_model():
+    assert Recipe().name == Recipe().model
+    assert Recipe(name="mine").name == "mine"
+
+
+def test_a_recipe_survives_json():
+    recipe = Recipe(model="cnn4", model_options={"activation": "tanh"}, schedule="step", lr_steps=(2, 5), epochs=8)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+
+
+def test_a_recipe_cannot_be_changed_but_copied_with_changes():
+    recipe = Recipe(epochs=3)
+    with pytest.raises(AttributeError):
+        recipe.epochs = 4
+    assert recipe.replace(epochs=4) == Recipe(epochs=4)
+
+
+def test_toml(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text('model = "cnn4"\nlr = 1\nmodel_options = {lrn = true}\nlr_steps = [2]\nschedule = "step"\n')
+    recipe = Recipe.from_toml(path)
+    assert recipe == Recipe(
+        name="small", model="cnn4", lr=1.0, model_options={"lrn": True}, lr_steps=(2,), schedule="step"
+    )
+    assert load_recipe(str(path)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "'epoch' is not a key of a recipe; nearest: epochs"),
+        (
+            {"model": "alexnet-cifar"},
+            "model = 'alexnet-cifar' is not a network of this course; nearest: alexnet-cifar-",
+        ),
+        ({"optimiser": "sdg"}, "optimiser = 'sdg' is not a choice; nearest: sgd."),
+        ({"schedule": "onecycle"}, "schedule = 'onecycle' is not a choice; nearest: one-cycle."),
+        (
+            {"epochs": 0},
+            "epochs = 0 is out of range; it must be at least 1 and at most 10000; the nearest that works is 1.",
+        ),
+        ({"lr": 0}, "lr = 0.0 is out of range; it must be above 0 and at most 100."),
+        ({"lr": float("nan")}, "lr = nan is of the wrong kind; give a finite number."),
+        ({"batch_size": 1e9}, "batch_size = 1000000000.0 is of the wrong kind; give a whole number."),
+        (
+            {"batch_size": 100_000},
+            "batch_size = 100000 is out of range; it must be at least 1 and at most 65536; the near",
+        ),
+        ({"flip": 1}, "flip = 1 is of the wrong kind; give true or false."),
+        ({"crop": True}, "crop = True is of the wrong kind; give a value like 4."),
+        ({"seed": "1"}, "seed = '1' is of the wrong kind; give a whole number."),
+        ({"model_options": {"dropout": [1]}}, "model_options = {'dropout': [1]} is of the wrong kind; give a table"),
+        ({"model_options": {"init": "paper"}}, "model_options must not set 'init'"),
+        ({"validation_size": 10.5}, "validation_size = 10.5 is neither a share below 1 nor a whole number"),
+        (
+            {"train_size": 10.5},
+            "train_size = 10.5 is neither a share up to 1 nor a whole number of pictures; nearest: 10.",
+        ),
+        ({"train_size": 0}, "train_size = 0.0 is out of range; it must be above 0"),
+        ({"train_size": -5}, "train_size = -5.0 is out of range"),
+        ({"train_size": "all"}, "train_size = 'all' is of the wrong kind; give a finite number."),
+        ({"decay": "weight"}, "decay = 'weight' is not a choice; nearest: weights."),
+        ({"budget": "gpu"}, "budget = 'gpu' is not a choice; nearest: cpu."),
+        ({"normalisation": "imagnet"}, "normalisation = 'imagnet' is not a choice; nearest: imagenet."),
+        ({"autoaugment_policy": "imagenet"}, "autoaugment_policy = 'imagenet' has no effect without autoaugment; set"),
+        ({"max_drops": 3}, "max_drops = 3 has no effect with schedule = 'one-cycle'; set schedule = 'plateau' or"),
+        ({"restore_best": True}, "restore_best = True has no effect with schedule = 'one-cycle'; set schedule ="),
+        ({"stop_after": -1}, "stop_after = -1 is out of range; it must be at least 0"),
+        ({"outputs": 1.5}, "outputs = 1.5 is of the wrong kind; give a whole number."),
+        ({"budget": 1}, "budget = 1 is of the wrong kind; give a text in quotes."),
+        ({"autoaugment": "cifar10"}, "autoaugment = 'cifar10' is of the wrong kind; give true or false."),
+        ({"augmented_test": 1}, "augmented_test = 1 is of the wrong kind; give true or false."),
+        ({"init": "He"}, "init = 'He' is not a choice; nearest: he."),
+        ({"schedule": "step"}, "schedule = 'step' needs lr_steps"),
+        (
+            {"schedule": "step", "lr_steps": [99]},
+            "lr_steps = 99 is out of range; it must be at least 1 and at most 10;",
+        ),
+        ({"lr_steps": [2]}, "lr_steps = [2] has no effect with schedule = 'one-cycle'"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_sentence(values, message):
+    with pytest.raises(CourseError) as caught:
+        Recipe.from_dict(values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("lr = ", "cannot be read as a TOML file"),
+        ("lrr = 1", "bad.toml: 'lrr' is not a key of a recipe; nearest: lr"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, content, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(content)
+    with pytest.raises(CourseError, match=message):
+        Recipe.from_toml(path)
+
+
+def test_a_missing_file_and_an_unknown_name():
+    with pytest.raises(CourseError, match=r"no recipe file 'nowhere\.toml'"):
+        load_recipe("nowhere.toml")
+    with pytest.raises(CourseError, match=r"'alexnet-cifar-3' is neither a recipe.*nearest: .*alexnet-cifar-3x3"):
+        load_recipe("alexnet-cifar-3")
+
+
+def test_every_network_has_a_default_recipe():
+    for name in MODELS:
+        assert load_recipe(name).model == name
+
+
+def test_what_a_recipe_does_to_pictures():
+    plain = Recipe(crop=0, flip=False)
+    assert plain.augmentation == Augmentation()
+    assert plain.replace(autoaugment=True).augmentation == Augmentation(autoaugment="cifar10")
+    imagenet = plain.replace(autoaugment=True, autoaugment_policy="imagenet")
+    assert imagenet.augmentation == Augmentation(autoaugment="imagenet")
+    assert plain.replace(augmented_test=True).augmentation == Augmentation()
+
+
+def test_a_run_is_called_after_recipe_budget_and_seed():
+    recipe = Recipe(name="mine", seed=3)
+    assert recipe.run_name == "mine-seed3"
+    assert recipe.replace(budget="evening").run_name == "mine-evening-seed3"
+    assert recipe.replace(budget="ablation").run_name == "mine-seed3"
+
+
+# --- Budgets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_budgets(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text('model = "cnn4"\nepochs = 50\nlr = 0.1\n\n[evening]\nepochs = 3\ntrain_size = 0.2\n'
+                    "model_options = { lrn = true }\n")  # fmt: skip
+    return path
+
+
+def test_the_evening_budget_is_the_recipe_with_its_table(two_budgets):
+    full, short = (Recipe.from_toml(two_budgets, budget) for budget in ("long", "evening"))
+    assert full == Recipe(name="small", model="cnn4", epochs=50, lr=0.1) == Recipe.from_toml(two_budgets)
+    assert short == full.replace(epochs=3, train_size=0.2, model_options={"lrn": True}, budget="evening")
+    assert load_recipe(str(two_budgets), "evening") == short
+    assert (full.run_name, short.run_name) == ("small-seed0", "small-evening-seed0")
+
+
+@pytest.mark.parametrize("content", ['model = "cnn4"\n', 'model = "cnn4"\nevening = 3\n'])
+def test_a_recipe_without_an_evening_table_has_no_evening_budget(tmp_path, content):
+    path = tmp_path / "long.toml"
+    path.write_text(content)
+    assert Recipe.from_toml(path).epochs == Recipe().epochs
+    with pytest.raises(
+        CourseError, match=r"^long\.toml has no table \[evening\], which says .* use the budget 'long'\.$"
+    ):
+        Recipe.from_toml(path, "evening")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("epoch = 3", "small.toml: 'epoch' is not a key of a recipe; nearest: epochs."),
+        ("epochs = 0", "small.toml: epochs = 0 is out of range; it must be at least 1 and at most 10000; the nearest"),
+        ("lr_steps = [2]", "small.toml: lr_steps = [2] has no effect"),
+    ],
+)
+def test_what_is_wrong_in_an_evening_table_is_refused_with_the_file(tmp_path, table, message):
+    path = tmp_path / "small.toml"
+    path.write_text(f'model = "cnn4"\n[evening]\n{table}\n')
+    with pytest.raises(CourseError) as caught:
+        Recipe.from_toml(path, "evening")
+    assert str(caught.value).startswith(message)
+    assert not re.search(r"\.\s|\n", str(caught.value).removeprefix("small.toml: "))
+
+
+def test_an_unknown_budget_is_refused(two_budgets):
+    for name in (str(two_budgets), "vgg-style", "lenet5"):
+        with pytest.raises(CourseError, match=r"budget = 'cpu' is not a choice; nearest: "):
+            load_recipe(name, "cpu")
+
+
+def test_a_network_without_a_recipe_has_the_defaults_in_both_budgets():
+    assert load_recipe("lenet5") == Recipe(model="lenet5")
+    assert load_recipe("lenet5", "evening") == Recipe(model="lenet5", budget="evening")
+    assert load_recipe("vgg-style", "evening") == load_recipe("vgg-style.modern", "evening")
+
+
+# --- The package's recipes -------------------------------------------------------------------------------------------
+
+BEST, SMALL = "vgg-style-bn.best", "vgg-style-bn.small"
+SETTINGS = {"": (1e-2, "plateau"), "-1e-3": (1e-3, "constant"), "-1e-4": (1e-4, "constant")}
+DATA = ("", "-cifar100")
+FIRST, SECOND = "alexnet-cifar-5x5-v1", ("alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn")  # S3's versions
+UNKNOWN = ("alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn")  # S1 and S2 do not say how they trained
+LARGE = ("alexnet-d2l", "alexnet-lrn")  # on 224 pixels or so
+MODERN = ["alexnet-cifar-3x3", *UNKNOWN, FIRST, *SECOND]
+BOTH = [(name, budget) for budget in ("long", "evening") for name in list_recipes(budget)]
+
+
+def test_every_network_of_the_write_ups_has_its_recipes_and_there_is_no_other():
+    expected = {f"{name}.modern" for name in MODERN} | {BEST, SMALL}
+    expected |= {f"{name}.modern-cifar100" for name in (FIRST, *SECOND, "vgg-style-bn")}
+    expected |= {f"{name}.plain" for name in UNKNOWN} | {"alexnet-cifar-3x3.published"}
+    expected |= {f"{FIRST}.published{setting}{data}" for setting in SETTINGS for data in DATA}
+    expected |= {f"{name}.published-{o}{data}" for name in SECOND for o in ("sgd", "adam") for data in DATA}
+    assert set(list_recipes()) == expected
+
+
+@pytest.mark.parametrize(("name", "budget"), BOTH)
+def test_the_package_s_recipes_are_valid_and_say_what_they_are(name, budget):
+    recipe = load_recipe(name, budget)
+    assert (recipe.name, recipe.budget, recipe.seed) == (name, budget, 0)
+    assert name.startswith(recipe.model + ".")
+    first, second = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()[:2]
+    assert re.match(r"# \w", first)
+    assert len(first) > 40 or second.startswith("# ")
+    assert recipe.dataset == ("cifar100" if name.endswith("cifar100") else "cifar10")
+    held_out = 10_000 if "cifar-5x5" in name and ".published" in name else 5000  # S3: a fifth
+    assert picture_count("validation_size", recipe.validation_size, 50_000) == held_out
+    assert picture_count("validation_size", recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
+    assert recipe.train_size == 1
+
+
+@pytest.mark.parametrize("name", list_recipes("evening"))
+def test_an_evening_is_the_same_number_of_epochs_for_every_network(name):
+    long, evening = (load_recipe(name, budget) for budget in ("long", "evening"))
+    assert evening.epochs == (20 if evening.model in LARGE else 30) < long.epochs
+    same = ["model", "dataset", "optimiser", "schedule", "init", "validation_size", "train_size"]
+    for key in same + ["model_options"] * (name != BEST):
+        assert getattr(evening, key) == getattr(long, key)
+
+
+def test_what_others_published_is_repeated_in_full_and_ours_in_an_evening_too():
+    assert {name.partition(".")[2].partition("-")[0] for name in list_recipes("evening")} == {"modern", "best", "small"}
+
+
+@pytest.mark.parametrize(("name", "budget"), BOTH)
+def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_pictures(name, budget):
+    recipe = load_recipe(name, budget)
+    outputs = recipe.outputs or (100 if recipe.dataset == "cifar100" else 10)
+    with torch.device("meta"):
+        model = build_model(recipe.model, outputs, **recipe.model_options).eval()
+    assert model(zeros_like_input(model, (2, 3, recipe.picture_size, recipe.picture_size))).shape == (2, outputs)
+    count = sum(weight.numel() for weight in model.parameters())
+    if outputs > 10:
+        assert model.classifier[-1].weight.shape[0] == outputs
+    elif name == BEST:
+        assert count <= 60_000_000
+    elif name == SMALL:
+        assert 2 * len(torch.nn.utils.parameters_to_vector(model.state_dict().values())) < 1_000_000  # bytes of fp16
+    else:
+        assert count == MODELS[recipe.model].parameters
+    if budget == "long":  # what the file says of it
+        stated = re.findall(r"(\d+,\d{3},\d{3})\W+parameters", (FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+        assert stated in ([], [f"{count:,}"])
+
+
+def settings(name: str) -> dict[str, object]:
+    return {key: value for key, value in load_recipe(name).as_dict().items() if key not in ("name", "model", "dataset")}
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_settings_of_s3_s_first_version(setting, data):
+    recipe = load_recipe(f"{FIRST}.published{setting}{data}")
+    assert (recipe.lr, recipe.schedule) == SETTINGS[setting]
+    assert (recipe.max_drops, recipe.patience) == ((0, 3) if setting else (3, 10))
+    assert (recipe.outputs, recipe.normalisation, recipe.validation_size) == (256 if data else 0, "none", 0.2)
+    assert (recipe.optimiser, recipe.momentum, recipe.weight_decay, recipe.batch_size) == ("sgd", 0.9, 5e-4, 128)
+    assert (recipe.epochs, recipe.stop_after, recipe.augmentation) == (3000, 101 if setting else 41, Augmentation())
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_settings_of_s3_s_second_version(name):
+    sgd, adam = (load_recipe(f"{name}.published-{optimiser}") for optimiser in ("sgd", "adam"))
+    assert (sgd.optimiser, sgd.lr, sgd.momentum, sgd.weight_decay) == ("sgd", 1e-2, 0.9, 5e-4)
+    assert (sgd.schedule, sgd.patience, sgd.max_drops, sgd.restore_best) == ("plateau", 15, 3, True)
+    assert (adam.optimiser, adam.lr, adam.weight_decay, adam.schedule) == ("adam", 1e-4, 5e-4, "constant")
+    for recipe in (sgd, adam):
+        assert (recipe.normalisation, recipe.augmentation) == ("imagenet", Augmentation(flip=True))
+        assert (recipe.epochs, recipe.stop_after, recipe.batch_size, recipe.validation_size) == (200, 50, 128, 0.2)
+        assert settings(recipe.name) == settings(f"{recipe.name}-cifar100")
+
+
+def test_s0_s_settings():
+    recipe = load_recipe("alexnet-cifar-3x3.published")
+    assert (recipe.optimiser, recipe.lr, recipe.momentum, recipe.weight_decay) == ("sgd", 1e-3, 0.9, 1e-4)
+    assert (recipe.batch_size, recipe.decay, recipe.label_smoothing) == (32, "all", 0.0)
+    assert (recipe.augmentation, recipe.normalisation) == (Augmentation(autoaugment="imagenet"), "half")
+    assert recipe.augmented_test
+
+
+def test_s1_s_mistake_is_in_the_plain_recipe_alone():
+    assert load_recipe("alexnet-d2l.plain").model_options == {"trailing_relu": True}
+    assert load_recipe("alexnet-d2l.modern").model_options == {}
+
+
+def test_only_the_recipe_of_s0_measures_on_augmented_test_pictures():
+    assert [name for name in list_recipes() if load_recipe(name).augmented_test] == ["alexnet-cifar-3x3.published"]
+
+
+@pytest.fixture(scope="module")
+def hundred_classes():
+    """A stand-in for CIFAR-100: three training pictures of each class, and one for the test, of its own colours."""
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(f"class {number:02}" for number in range(100))
+    planes = torch.randint(256, (100, 3, 1, 1), generator=generator, dtype=torch.uint8)
+
+    def split(each: int) -> Dataset:
+        labels = torch.arange(100 * each) % 100
+        images = planes[labels].expand(-1, -1, 32, 32).clone()
+        images[:, :, :8] = torch.randint(256, (100 * each, 3, 8, 32), generator=generator, dtype=torch.uint8)
+        return Dataset(images, labels, names, "cifar100")
+
+    return {"train_set": split(3), "test_set": split(1), "device": "cpu"}
+
+
+@pytest.mark.parametrize(("name", "budget"), [(name, budget) for name, budget in BOTH if name.endswith("cifar100")])
+def test_the_cifar100_recipes_train_on_a_stand_in(name, budget, hundred_classes):
+    """One epoch of a narrow network."""
+    recipe = load_recipe(name, budget)
+    shorter = {"epochs": 1, "model_options": {"width": 0.125, "hidden": 32}, "batch_size": 50, "precision": "fp32"}
+    run = fit(recipe.replace(**shorter), progress=False, **hundred_classes)
+    record = run.record
+    assert (record["dataset"]["name"], len(record["dataset"]["classes"]), record["budget"]) == ("cifar100", 100, budget)
+    held_out = round(300 * recipe.validation_size)
+    assert (record["dataset"]["training_images"], record["dataset"]["validation_images"]) == (300 - held_out, held_out)
+    assert len(record["confusion_matrix"]) == len(record["confusion_matrix"][0]) == 100
+    guessing = torch.tensor(float(recipe.outputs or 100)).log().item()
+    assert record["history"][0]["train_loss"] == pytest.approx(guessing, rel=0.1)
+
+
+def test_a_file_does_not_set_its_own_budget(tmp_path):
+    path = tmp_path / "short.toml"
+    path.write_text('budget = "cpu"\n')
+    with pytest.raises(CourseError, match=r"short\.toml: .*budget = 'cpu' is not for the file"):
+        Recipe.from_toml(path)

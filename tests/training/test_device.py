@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from alexnet_course.errors import CourseError
+from alexnet_course.training import device as module
+from alexnet_course.training.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    cpu_has_fast_bf16,
+    device_name,
+    resolve_precision,
+    use_deterministic_kernels,
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "fast_bf16", "expected"),
+    [
+        ("cuda", (6, 0), False, "fp32"),
+        ("cuda", (6, 1), False, "fp32"),
+        ("cuda", (6, 2), False, "fp32"),
+        ("cuda", (7, 0), False, "fp16"),  # V100
+        ("cuda", (7, 2), False, "fp16"),
+        ("cuda", (7, 5), False, "fp16"),  # T4: Colab's free GPU
+        ("cuda", (8, 0), False, "bf16"),  # A100
+        ("cuda", (8, 6), False, "bf16"),
+        ("cuda", (8, 7), False, "bf16"),
+        ("cuda", (8, 9), False, "bf16"),  # L4
+        ("cuda", (9, 0), False, "bf16"),  # H100
+        ("cuda", (10, 0), False, "bf16"),
+        ("cuda", (6, 0), True, "fp32"),  # what the processor can do does not matter on a GPU
+        ("cuda", (7, 5), True, "fp16"),
+        ("mps", None, False, "fp32"),
+        ("mps", None, True, "fp32"),
+        ("cpu", None, True, "bf16"),
+        ("cpu", None, False, "fp32"),
+    ],
+)
+def test_auto_takes_what_the_device_computes_natively(device, capability, fast_bf16, expected):
+    assert choose_precision("auto", device, capability, fast_bf16) == expected
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("device", [("cuda", (6, 0)), ("cuda", (9, 0)), ("mps", None), ("cpu", None)])
+def test_a_named_precision_is_taken_as_it_is(precision, device):
+    assert choose_precision(precision, *device) == precision
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_the_processor_is_measured_where_it_matters_and_only_there(monkeypatch, fast, expected):
+    measured = []
+    monkeypatch.setattr(module, "cpu_has_fast_bf16", lambda: measured.append(1) or fast)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert resolve_precision("auto", torch.device("cuda:0")) == "fp16"
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"
+    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
+    assert not measured
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    assert measured == [1]
+
+
+@pytest.mark.parametrize(("factor", "fast"), [(1.0, False), (1.2, False), (0.1, False), (3.0, True)])
+def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, fast):
+    """On a clock that shows a product of fp32 matrices as taking ``factor`` times as long as one of bf16."""
+    clock = [0.0]
+    product = torch.Tensor.__matmul__
+
+    def timed(matrix: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        clock[0] += factor if matrix.dtype == torch.float32 else 1.0
+        return product(matrix[:1, :1], other[:1, :1])
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    assert cpu_has_fast_bf16.__wrapped__() is fast
+
+
+def test_on_the_processor_there_are_no_kernels_to_choose():
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    use_deterministic_kernels(torch.device("cpu"), True)
+    assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
+
+
+def test_the_name_of_the_processor_says_that_it_is_one():
+    assert device_name(torch.device("cpu")).endswith(" (cpu)")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_autocast_computes_in_the_precision_asked_for(precision, dtype):
+    layer = torch.nn.Linear(4, 4)
+    with autocast(torch.device("cpu"), precision):
+        assert layer(torch.ones(2, 4)).dtype == dtype
+
+
+def test_the_cpu_is_measured_once():
+    assert cpu_has_fast_bf16() is cpu_has_fast_bf16()
+    assert cpu_has_fast_bf16.cache_info().misses == 1
+
+
+def test_devices():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cuda", "mps", "cpu")
+    with pytest.raises(CourseError, match=r"^device = 'gpu' is not a device; give one of auto, cuda, mps, cpu\.$"):
+        choose_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_the_machine_lacks():
+    with pytest.raises(CourseError, match=r"^device = 'cuda' is not available on this machine, which has .*cpu"):
+        choose_device("cuda")
