@@ -32,10 +32,10 @@ SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.p
 
 PDF := _build/alexnet-course.pdf
 
-.PHONY: help setup book pdf serve test execute formulas results lint lock clean
+.PHONY: help setup book pdf serve test test-fast execute formulas results lint lock clean
 
 help:  ## print these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with the exact versions of requirements.lock
 
@@ -74,7 +74,7 @@ $(PDF): $(CHECKED)
 serve: $(CHECKED)  ## show the book at http://localhost:8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(BOOK) 8000
 
-test execute: export ALEXNET_COURSE_PROFILE := quick
+test test-fast execute: export ALEXNET_COURSE_PROFILE := quick
 
 test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
 	@$(BIN)/python -m pytest --ignore tests/browser --ignore tests/colab
@@ -86,6 +86,9 @@ test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and t
 	@if $(BIN)/python book/pdf.py --can-print; then $(MAKE) --no-print-directory pdf; fi
 	@$(BIN)/python -m pytest -rs tests/browser
 
+test-fast: $(STAMP)  ## run the unit tests that take no time, a core each, and nothing else
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -m 'not slow' --ignore tests/browser --ignore tests/colab
+
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
 
@@ -93,6 +96,7 @@ formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromi
 	@$(BIN)/python book/formulas.py
 
 results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
+	@$(BIN)/python -m benchmarks.costs
 	@$(BIN)/alexnet-course results --write README.md
 	@$(BIN)/python -m benchmarks.weights
 

@@ -103,6 +103,7 @@ def test_the_matrix_product_counts_its_operations(monkeypatch):
     assert bench.matrix_product(RECIPE, CPU)() == 2 * 16**3
 
 
+@pytest.mark.slow
 def test_a_contender_works_in_a_process_of_its_own():
     with Contender(bench.our_loop, RECIPE, "cpu", True) as contender:
         assert contender.first_step_seconds > 0

@@ -593,6 +593,7 @@ def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, mo
     assert round(30 * found["accuracy"], 6) % 1 == 0
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_of_the_list_gets_no_traceback():
     command = [sys.executable, "-m", "benchmarks.campaign", "--list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

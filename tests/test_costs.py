@@ -49,6 +49,7 @@ except FirstStep:
 """
 
 
+@pytest.mark.slow
 def test_import_and_first_step_come_soon(tmp_path, monkeypatch):
     """Issue 3 allows 0.3 s for the import after torch and torchvision, and 2 s from there to the first step on
     doodles that are cached, here with the course's network of 57 million weights."""
@@ -106,6 +107,7 @@ print(pixels, peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux counts the peak in known units")
 def test_pictures_cost_their_pixels_once():
     """60,000 pictures are 184 MB; the run that trains and validates on them needs hardly more."""

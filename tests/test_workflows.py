@@ -193,6 +193,7 @@ class TestColab:
         assert "ZeroDivisionError" in found["error"]
         assert found["red"] == ["a warning\n"]
 
+    @pytest.mark.slow
     def test_sees_what_was_replaced(self, colab):
         found = colab.install("import os, pandas; pandas.__file__ = os.__file__")
         assert found["error"] == ""

@@ -55,6 +55,7 @@ def test_the_page_fills_in_what_is_filled_in_here():
     assert 'mine, theirs = (Path("runs", plan.run_name) for plan in (recipe, rival))' in lines
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_newcomer_gets_to_a_row_that_is_checked_and_repeated(tmp_path):
     for name, text in files().items():

@@ -6,6 +6,8 @@ Every function takes a ``torch.Generator`` on the images' device, so that a run 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,21 +105,63 @@ def colour_pca(
     the colour added to all its pixels is their sum over eigenvector × number × eigenvalue, as the paper writes it.
     """
     draws = torch.randn(images.shape[0], 3, device=images.device, generator=generator) * strength
-    basis = (eigenvectors * eigenvalues).to(images.device, torch.float32)
+    basis = (eigenvectors * eigenvalues).to(images.device, torch.float32)  # no copy where they are on the device
     return images + (draws @ basis.T).to(images.dtype)[:, :, None, None]
 
 
-def autoaugment(images: Tensor, generator: torch.Generator | None = None, policy: str = "cifar10") -> Tensor:
-    """torchvision's AutoAugment, drawn for each image by itself.
+def autoaugment(
+    images: Tensor, generator: torch.Generator | None = None, policy: str = "cifar10", seed: int | None = None
+) -> Tensor:
+    """torchvision's AutoAugment, drawn for each image by itself; to the bit what it makes of one image after the other.
 
     ``images`` is uint8 N×3×H×W, and so is the result. ``policy`` is ``"cifar10"`` or ``"imagenet"``: what the changes
-    were searched for. One image after the other: slow, but theirs. Source: Cubuk et al. 2019; S0 used torchvision's
-    default, which is ImageNet's.
+    were searched for. All draws are made on the CPU, from ``seed`` or, where that is None, from a seed that
+    ``generator`` draws, which a GPU's has to hand over. Then each change is made to all images that drew it at once.
+    Source: Cubuk et al. 2019; S0 used torchvision's default, which is ImageNet's.
     """
+    if seed is None:
+        seed = int(torch.randint(2**62, (1,), device=images.device, generator=generator))
+    change = _autoaugment(policy)
+    draws = torch.Generator().manual_seed(seed)  # neither dropout's nor a GPU's
+    drawn = [change.draw(draws, *images.shape[2:]) for _ in range(len(images))]
+    result = images.clone()
+    for turn in range(2):  # a policy is two changes, one after the other
+        groups: dict[tuple[str, float], list[int]] = {}
+        for image, changes in enumerate(drawn):
+            if changes[turn] is not None:
+                groups.setdefault(changes[turn], []).append(image)
+        for (kind, magnitude), members in groups.items():
+            chosen = torch.tensor(members).to(images.device, non_blocking=True)
+            result[chosen] = change.apply(result[chosen], kind, magnitude)
+    return result
+
+
+@cache
+def _autoaugment(policy: str) -> Any:
+    """torchvision's AutoAugment with its draws and its changes apart."""
     from torchvision.transforms import AutoAugmentPolicy, v2  # here, because importing torchvision takes a second
 
-    change = v2.AutoAugment(AutoAugmentPolicy(policy))
-    seed = int(torch.randint(2**62, (1,), device=images.device, generator=generator))
-    with torch.random.fork_rng(devices=[]):  # it draws from torch's global generator, which belongs to dropout
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU's as well
-        return torch.stack([change(image) for image in images])
+    class Apart(v2.AutoAugment):
+        def draw(self, draws: torch.Generator, height: int, width: int) -> list[tuple[str, float] | None]:
+            """What to do to one image: two changes, each a kind and a magnitude, or None. The draws of ``forward``."""
+            changes: list[tuple[str, float] | None] = []
+            policy = self._policies[int(torch.randint(len(self._policies), (), generator=draws))]
+            for kind, probability, level in policy:
+                if not torch.rand((), generator=draws) <= probability:
+                    changes.append(None)
+                    continue
+                magnitudes, signed = self._AUGMENTATION_SPACE[kind]
+                scale = magnitudes(10, height, width)
+                magnitude = float(scale[level]) if scale is not None else 0.0
+                if scale is not None and signed and torch.rand((), generator=draws) <= 0.5:
+                    magnitude *= -1
+                changes.append((kind, magnitude))
+            return changes
+
+        def apply(self, images: Tensor, kind: str, magnitude: float) -> Tensor:
+            changed: Tensor = self._apply_image_or_video_transform(
+                images, kind, magnitude, interpolation=self.interpolation, fill=self._fill
+            )
+            return changed
+
+    return Apart(AutoAugmentPolicy(policy))

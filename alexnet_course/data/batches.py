@@ -51,9 +51,14 @@ class BatchLoader:
         self.generator = generator
         self.mean = torch.tensor(mean, device=device)[:, None, None]
         self.std = torch.tensor(std, device=device)[:, None, None]
-        self.colours = principal_colours(self.images, self.indices) if self.augmentation.colour_pca else None
+        self.colours: tuple[Tensor, Tensor] | None = None
+        if self.augmentation.colour_pca:  # on the device, or every step would copy them there
+            values, vectors = principal_colours(self.images, self.indices)
+            kind = torch.float32 if self.indices.device.type == "mps" else torch.float64  # Apple's GPUs have no double
+            self.colours = values.to(device, kind), vectors.to(device, kind)
         self._order = self.indices  # of the epoch under way
         self._step = 0  # batches of it that are done
+        self._seeds: list[int] = []  # AutoAugment's, one a batch
         self._resumed = False
 
     def __len__(self) -> int:
@@ -72,6 +77,10 @@ class BatchLoader:
             if self.training:
                 shuffled = torch.randperm(len(self.indices), device=self.indices.device, generator=self.generator)
                 self._order = self.indices[shuffled]
+            if self.augmentation.autoaugment:
+                # All at once, because a GPU stands still while it hands over what it has drawn.
+                drawn = torch.randint(2**62, (len(self),), device=self.indices.device, generator=self.generator)
+                self._seeds = drawn.tolist()
         self._resumed = False
         while self._step < len(self):
             self._step += 1  # before the batch goes out, so that a state taken with it in hand counts it as done
@@ -80,16 +89,18 @@ class BatchLoader:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch number ``step`` (from 0) of the epoch under way; where it is augmented, with new random numbers."""
         chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.prepare(self.images[chosen]), self.labels[chosen]
+        seed = self._seeds[step] if self._seeds else None
+        return self.prepare(self.images[chosen], seed), self.labels[chosen]
 
     def state(self) -> dict[str, Any]:
         """Order of the epoch under way, batches of it that are done, and what the random generator will draw next."""
         random = self.generator.get_state() if self.generator is not None else None
-        return {"order": self._order.cpu(), "step": self._step, "random": random}
+        return {"order": self._order.cpu(), "step": self._step, "random": random, "seeds": self._seeds}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Let the next epoch be the rest of the one that ``state`` was taken in."""
         self._order, self._step = state["order"].to(self.indices.device), state["step"]
+        self._seeds = state.get("seeds", [])
         if self.generator is not None:
             self.generator.set_state(state["random"])
         self._resumed = self._step > 0
@@ -98,11 +109,11 @@ class BatchLoader:
         """The epoch under way is over, with all that follows it: a state taken from now on is that of a new one."""
         self._step = 0
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """uint8 pictures → what the network sees."""
+    def prepare(self, images: Tensor, seed: int | None = None) -> Tensor:
+        """uint8 pictures → what the network sees; ``seed`` is AutoAugment's, drawn where none is given."""
         change, generator = self.augmentation, self.generator
         if change.autoaugment:
-            images = autoaugment(images, generator, change.autoaugment)
+            images = autoaugment(images, generator, change.autoaugment, seed)
         if change.crop or change.flip:
             images = crop_and_flip(images, change.crop, change.flip, generator)
         pixels = images.to(memory_format=torch.channels_last).float() / 255

@@ -167,9 +167,8 @@ def same_batches(some: list[Any], others: list[Any]) -> bool:
 
 def loader(seed: int = 0, **options: Any) -> BatchLoader:
     """Six batches of five, with everything that draws random numbers."""
-    everything = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1)
     generator = torch.Generator().manual_seed(seed)
-    options = {"training": True, "augmentation": everything, **options}
+    options = {"training": True, "augmentation": EVERYTHING, **options}
     return BatchLoader(noisy(32), 5, mean=MEAN, std=STD, generator=generator, **options)
 
 

@@ -158,6 +158,7 @@ def small_alexnet() -> nn.Sequential:
     )
 
 
+@pytest.mark.slow
 def test_a_small_alexnet_passes_90_percent(train: Split, test: Split) -> None:
     (images, labels), (unseen, truth) = [(images.float() / 128 - 1, labels) for images, labels in (train, test)]
     epochs, batch_size = 4, 50

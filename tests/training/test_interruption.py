@@ -122,6 +122,7 @@ def checkpoint(step: int) -> str:
 # --- Killed, and asked to stop ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path):
     aims = ("step", "checkpoint", "validation")
     kills = kill_again_and_again(tmp_path, 5, aims=aims)
@@ -148,6 +149,7 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wish", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatch, capfd, wish, status):
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(alone / "cache"))
@@ -526,6 +528,7 @@ recipe = Recipe(**{recipe!r})
 SHORT = {"model": "lenet5", "epochs": 12, "train_size": 128, "validation_size": 64, "batch_size": 32}
 
 
+@pytest.mark.slow
 def test_the_book_s_lines_go_on_in_another_runtime_after_the_first_has_died(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the steps are so small that a second thread is in the way

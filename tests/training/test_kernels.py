@@ -619,6 +619,7 @@ def test_what_hangs_on_a_layer_still_happens_where_pooling_comes_first():
 # --- Memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep what is freed")
 def test_freed_memory_is_not_fetched_from_the_system_again():
     code = """
