@@ -182,7 +182,7 @@ def make_pictures(root: Path, training: int = 240, test: int = 60) -> None:
             Image.fromarray(pixels).save(file)
 
 
-def train_arguments(pictures: Path, out: Path, model: str, seed: int) -> list[str]:
+def train_arguments(pictures: Path, out: Path, model: str, seed: int, device: str = "cpu") -> list[str]:
     """The command of a small run that uses much of what there is to save: 3 × 12 steps, with random augmentation, an
     optimiser and a schedule with a state, and checkpoints inside an epoch."""
     recipe = {
@@ -191,13 +191,13 @@ def train_arguments(pictures: Path, out: Path, model: str, seed: int) -> list[st
     }  # fmt: skip
     settings = [text for key, value in recipe.items() for text in ("--set", f"{key}={value}")]
     return [
-        "train", model, "--data", f"folder:{pictures}", "--out", str(out), "--seed", str(seed), "--device", "cpu",
-        "--epochs", "3", "--batch-size", "15", "--lr", "0.002", "--checkpoint-steps", "5", *settings,
+        "train", model, "--data", f"folder:{pictures}", "--out", str(out), "--seed", str(seed), "--device", device,
+        "--epochs", "3", "--batch-size", "15", "--lr", "0.002", "--checkpoint-steps", "5", "--deterministic", *settings,
     ]  # fmt: skip
 
 
-def resume_arguments(out: Path) -> list[str]:
-    return ["resume", str(out), "--device", "cpu", "--checkpoint-steps", "5"]
+def resume_arguments(out: Path, device: str = "cpu") -> list[str]:
+    return ["resume", str(out), "--device", device, "--checkpoint-steps", "5"]
 
 
 def without_times(value: Any) -> Any:
@@ -218,13 +218,13 @@ def same_end(one: Path, other: Path) -> bool:
 
 
 def kill_again_and_again(
-    folder: Path, times: int, model: str = "cnn4", seed: int = 0, aims: Sequence[str] = AIMS
+    folder: Path, times: int, model: str = "cnn4", seed: int = 0, aims: Sequence[str] = AIMS, device: str = "cpu"
 ) -> list[Kill]:
     """Train in ``folder``, once without interruption and then with at least ``times`` kills over as many runs as that
     takes, each carried to its end; at least one kill hits each phase of ``aims``."""
     chance = random.Random(seed)
     make_pictures(folder / "pictures")
-    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed), folder)
+    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed, device), folder)
     alone.wait()
     began = dict(zip(PHASES, alone.watch.begun.astype(int).tolist(), strict=True))
     lasted = {name: alone.watch.seconds[number] / max(1, began[name]) for number, name in enumerate(PHASES)}
@@ -241,12 +241,12 @@ def kill_again_and_again(
     while next_aim():
         run += 1
         out = folder / f"run-{run}"
-        again = train_arguments(folder / "pictures", out, model, seed)
+        again = train_arguments(folder / "pictures", out, model, seed, device)
         unresolved: list[Kill] = []
         hit: str | None = "start-up"
         while hit is not None:
             either = (out / "run.json").exists() and chance.random() < 0.5
-            trainer = Process(resume_arguments(out) if either else again, folder)
+            trainer = Process(resume_arguments(out, device) if either else again, folder)
             hit, aim = None, next_aim()
             if aim:
                 often = began[aim] if began[aim] <= 3 else began[aim] // 3  # so that a run can be killed several times
@@ -286,10 +286,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=40, metavar="N", help="kills (default: 40)")
     parser.add_argument("--model", default="cnn4", metavar="MODEL")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the training and of the kills' moments")
+    parser.add_argument("--device", default="cpu", metavar="D")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every kill there")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        kills = kill_again_and_again(Path(folder), options.times, options.model, options.seed)
+        kills = kill_again_and_again(Path(folder), options.times, options.model, options.seed, device=options.device)
     print(table(kills))
     print(f"{options.model}, {kills[-1].run} runs")
     if options.json:

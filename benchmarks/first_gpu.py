@@ -1,0 +1,226 @@
+"""What to run first on a machine with a GPU, within minutes and without a network: everything that only a GPU can tell.
+
+    python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --minutes 8
+
+Two parts run alone, because they are timed: the bench, and each network's images a second and peak memory. Then, side
+by side until the time is up: repeated runs compared to the bit, training processes killed and resumed, every chapter in
+the profile ``full``, and processes of the campaign, which make the records of full length, the most valuable first.
+Each part writes into the folder OUT as it goes, and ``summary.json`` there says what became of it; a part that fails
+costs only itself. Records are in OUT/records. What is interrupted goes on with the next call if OUT/runs is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+NETWORKS = ("alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "alexnet-cifar-5x5-v1", "vgg-style",
+            "vgg-style-bn", "alexnet-d2l", "alexnet-lrn")  # fmt: skip
+REPEATED = ("cnn4", "alexnet-cifar-5x5-v1", "vgg-style-bn")  # with nothing, LRN and dropout, batch norm and dropout
+IMAGES, EPOCHS = 45_000, 2  # of random pictures: speed does not depend on what they show
+TIMED = 120.0  # seconds that a part which runs alone may take at most
+LAST_SECONDS = 20.0  # in which the campaign's processes save what they are at
+
+
+@dataclass
+class Part:
+    """One command, which writes to ``NAME.log``. ``status`` is its exit status, or None if the clock stopped it."""
+
+    name: str
+    command: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+    seconds: float = 0.0
+
+
+class Board:
+    """Starts parts, notes in ``summary.json`` what becomes of them, and stops what is late."""
+
+    def __init__(self, out: Path, deadline: float) -> None:
+        self.out, self.deadline = out, deadline
+        self.done: list[Part] = []
+        self._running: dict[str, tuple[Part, subprocess.Popen[bytes], float]] = {}
+
+    def start(self, part: Part) -> None:
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        variables = {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", **part.variables}
+        log = (self.out / f"{part.name}.log").open("wb")
+        process = subprocess.Popen(part.command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=variables)
+        self._running[part.name] = part, process, time.monotonic()
+
+    def wait(self, limit: float | None = None) -> None:
+        """Until all parts have ended, or ``limit`` (``time.monotonic()``) or the deadline has come."""
+        until = min(self.deadline, limit if limit is not None else self.deadline)
+        while self._running:
+            for part, process, began in list(self._running.values()):
+                status = process.poll()
+                if status is None and time.monotonic() >= until:
+                    process.kill()
+                    process.wait()
+                elif status is None:
+                    continue
+                part.status, part.seconds = status, time.monotonic() - began
+                del self._running[part.name]
+                self.done.append(part)
+                self.report()
+            time.sleep(0.05)
+
+    def report(self) -> None:
+        parts = [{key: value for key, value in asdict(part).items() if key != "variables"} for part in self.done]
+        (self.out / "summary.json").write_text(json.dumps(parts, indent=1) + "\n")
+
+
+def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
+    bench = ["bench", "--data", places(options).get("cifar10", "doodles"), "--device", options.device]
+    return [
+        Part("bench", [*python(), "alexnet_course", *bench, "--json", str(out / "bench.json")]),
+        Part("speed", [*python(), "benchmarks.first_gpu", str(out), "--device", options.device, "--part", "speed"]),
+    ]
+
+
+def parts_together(out: Path, options: argparse.Namespace, minutes: float) -> list[Part]:
+    own = [*python(), "benchmarks.first_gpu", str(out), "--device", options.device]
+    data = [text for place in options.data for text in ("--data", place)]
+    campaign = [*python(), "benchmarks.campaign", *data, "--device", options.device, "--budget", "long",
+                "--minutes", f"{minutes:.3f}", "--records", str(out / "records"), "--runs", str(out / "runs"),
+                "--only", *options.only]  # fmt: skip
+    return [
+        Part("repeat", [*own, "--part", "repeat"]),
+        Part("kill", [*python(), "benchmarks.kill", "--times", "20", "--device", options.device,
+                      "--json", str(out / "kill.json")]),
+        Part("chapters", [*own, *data, "--part", "chapters"], {"ALEXNET_COURSE_PROFILE": "full"}),
+        *(Part(f"campaign-{number}", campaign) for number in range(1, options.processes + 1)),
+    ]  # fmt: skip
+
+
+def python() -> list[str]:
+    return [sys.executable, "-m"]
+
+
+def places(options: argparse.Namespace) -> dict[str, str]:
+    return dict(place.split("=", 1) for place in options.data)
+
+
+# --- The parts that are ours -----------------------------------------------------------------------------------------
+
+
+def measure_speed(out: Path, options: argparse.Namespace) -> None:
+    """Images a second in the second epoch, and peak memory, of each network as its recipe of full length trains it."""
+    import torch
+
+    from alexnet_course.data import Dataset
+    from alexnet_course.recipes import load_recipe
+    from alexnet_course.training import choose_device, train
+
+    device = choose_device(options.device)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    classes = tuple(f"class {number}" for number in range(10))
+    pictures = Dataset(images, torch.arange(IMAGES) % 10, classes, "random")
+    result = {}
+    for name in NETWORKS:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        recipe = load_recipe(f"{name}.modern").replace(epochs=EPOCHS, lr=1e-5)
+        run = train(recipe, train_set=pictures, test_set=pictures.subset(range(500)), device=options.device)
+        *_, last = run
+        result[name] = {
+            "batch_size": recipe.batch_size,
+            "images_per_second": last.images_per_second,
+            "peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            "environment": run.environments[-1],
+        }
+        (out / "speed.json").write_text(json.dumps(result, indent=1) + "\n")
+        print(f"{name}: {last.images_per_second:,.0f} images/s", flush=True)
+
+
+def compare_repeats(out: Path, options: argparse.Namespace) -> None:
+    """Whether two runs of the same seed have the same weights to the bit, with and without ``deterministic``."""
+    import torch
+
+    from alexnet_course import Recipe, train
+
+    result = {}
+    for deterministic in (False, True):
+        for model in REPEATED:
+            recipe = Recipe(model=model, epochs=1, train_size=1000, validation_size=200, cutout=8)
+            ends = []
+            for _ in range(2):  # one after the other: dropout draws from the generators of the whole process
+                run = train(recipe, device=options.device, deterministic=deterministic)
+                list(run)
+                ends.append(run.model.state_dict().values())
+            weights = zip(*ends, strict=True)
+            name = f"{model}{', deterministic' if deterministic else ''}"
+            result[name] = all(torch.equal(one, other) for one, other in weights)
+            (out / "repeat.json").write_text(json.dumps(result, indent=1) + "\n")
+            print(f"{name}: {'the same' if result[name] else 'OTHER weights'}", flush=True)
+
+
+def run_chapters(out: Path, options: argparse.Namespace) -> None:
+    """Every chapter from its first cell to its last, on the pictures of ``--data``; the seconds of each."""
+    import nbclient
+    import nbformat
+
+    result: dict[str, float | str] = {}
+    for path in sorted(BOOK.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            for name, place in places(options).items():  # there is no network to download them from
+                cell.source = cell.source.replace(f'"{name}"', f'"{place}"')
+        began = time.monotonic()
+        try:
+            nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": BOOK}}).execute()
+            result[path.stem] = time.monotonic() - began
+        except Exception as error:  # whatever a chapter can run into; the others are run all the same
+            result[path.stem] = str(error)[-2000:]
+        (out / "chapters.json").write_text(json.dumps(result, indent=1) + "\n")
+        print(f"{path.stem}: {result[path.stem]}", flush=True)
+
+
+OWN: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "speed": measure_speed,
+    "repeat": compare_repeats,
+    "chapters": run_chapters,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_gpu", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder for everything that comes out")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=SPEC", help="cifar10=folder:data/cifar10")
+    parser.add_argument("--minutes", type=float, default=8.0, metavar="M")
+    parser.add_argument("--device", default="cuda", metavar="D")
+    parser.add_argument("--processes", type=int, default=6, metavar="N", help="of the campaign (default: 6)")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="runs of the campaign")
+    parser.add_argument("--part", choices=OWN, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    out: Path = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if options.part:
+        OWN[options.part](out, options)
+        return 0
+    board = Board(out, time.monotonic() + 60 * options.minutes)
+    for part in parts_alone(out, options):
+        board.start(part)
+        board.wait(time.monotonic() + min(TIMED, 15 * options.minutes))
+    left = board.deadline - time.monotonic() - LAST_SECONDS
+    for part in parts_together(out, options, max(0.0, left) / 60):
+        board.start(part)
+    board.wait()
+    for part in board.done:
+        print(f"{part.name}: {'stopped by the clock' if part.status is None else f'exit status {part.status}'}, "
+              f"{part.seconds:.0f} s")  # fmt: skip
+    return 0 if all(part.status in (0, None) for part in board.done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

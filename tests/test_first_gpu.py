@@ -1,0 +1,91 @@
+"""The first minutes on a GPU: one part that fails or hangs costs only itself, and what came out is on the disk."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from torch import nn
+
+from alexnet_course import register_model
+from alexnet_course.models import MODELS
+from alexnet_course.recipes import list_recipes
+from benchmarks import first_gpu
+from benchmarks.first_gpu import NETWORKS, OWN, Board, Part, main, parts_alone, parts_together
+
+FOREVER = 1e9
+
+
+def lines(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def summary(out: Path) -> dict[str, int | None]:
+    return {part["name"]: part["status"] for part in json.loads((out / "summary.json").read_text())}
+
+
+def test_what_fails_or_hangs_costs_only_itself(tmp_path):
+    board = Board(tmp_path, FOREVER)
+    for part in (
+        Part("good", lines("print('done')")),
+        Part("bad", lines("raise SystemExit(3)")),
+        Part("late", lines("import time; print('begun', flush=True); time.sleep(60)")),
+    ):
+        board.start(part)
+    board.wait(time.monotonic() + 3)
+    assert summary(tmp_path) == {"good": 0, "bad": 3, "late": None}
+    assert (tmp_path / "good.log").read_text() == "done\n"
+    assert (tmp_path / "late.log").read_text() == "begun\n"
+
+
+def test_the_deadline_holds_for_every_part(tmp_path):
+    board = Board(tmp_path, time.monotonic() + 1)
+    board.start(Part("late", lines("import time; time.sleep(60)")))
+    began = time.monotonic()
+    board.wait()
+    assert time.monotonic() - began < 10
+    assert summary(tmp_path) == {"late": None}
+
+
+def test_timed_parts_run_alone_and_the_others_together(tmp_path, monkeypatch, capsys):
+    note = "import sys, time; open({0!r}, 'a').write('<'); time.sleep(0.5); open({0!r}, 'a').write('>')"
+    diary = lines(note.format(str(tmp_path / "diary")))
+    monkeypatch.setattr(first_gpu, "parts_alone", lambda *_: [Part("one", diary), Part("two", diary)])
+    monkeypatch.setattr(first_gpu, "parts_together", lambda *_: [Part("three", diary), Part("four", lines("1 / 0"))])
+    assert main([str(tmp_path / "out"), "--minutes", "1"]) == 1
+    assert (tmp_path / "diary").read_text() == "<><><>"
+    assert "four: exit status 1" in capsys.readouterr().out
+
+
+def options(**changes: object) -> Namespace:
+    return Namespace(**{"data": ["cifar10=folder:x"], "device": "cuda", "processes": 2, "only": ["*"], **changes})
+
+
+def test_every_part_is_a_command_that_there_is(tmp_path):
+    parts = [*parts_alone(tmp_path, options()), *parts_together(tmp_path, options(), 1.0)]
+    assert [part.name for part in parts] == ["bench", "speed", "repeat", "kill", "chapters", "campaign-1", "campaign-2"]
+    for part in parts:
+        assert list(part.command[:2]) == [sys.executable, "-m"]
+        assert part.command[2].partition(".")[0] in ("alexnet_course", "benchmarks")
+        if "--part" in part.command:
+            assert part.command[part.command.index("--part") + 1] in OWN
+
+
+def test_every_network_has_the_recipe_that_is_measured():
+    assert {f"{name}.modern" for name in NETWORKS} <= set(list_recipes())
+
+
+def test_repeats_are_compared_on_this_machine(tmp_path, monkeypatch):
+    """Where every run can be repeated to the bit; the second network draws its dropout's random numbers."""
+
+    def build(num_classes: int, in_channels: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(in_channels * 32 * 32, num_classes))
+
+    register_model("tiny-dropout", build)
+    monkeypatch.setattr(first_gpu, "REPEATED", ("cnn4", "tiny-dropout"))
+    assert main([str(tmp_path), "--device", "cpu", "--part", "repeat"]) == 0
+    result = json.loads((tmp_path / "repeat.json").read_text())
+    assert len(result) == 4
+    assert all(result.values())
+    del MODELS["tiny-dropout"]
