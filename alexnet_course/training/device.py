@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -14,10 +16,19 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """``auto``: cuda, then mps, then cpu. Otherwise the device named; ``CourseError`` where this machine lacks it."""
+    """``auto``: cuda where there is a GPU that the installed PyTorch has code for, otherwise cpu. Otherwise the device
+    named; ``CourseError`` where this machine lacks it.
+
+    ``mps`` is taken only where it is named: nobody has run the course on Apple's GPUs yet.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
+        if not available["cuda"]:
+            return torch.device("cpu")
+        reason = _without_code(torch.device("cuda", 0))
+        if reason:
+            warnings.warn(f"{reason}; the processor is used instead.", stacklevel=2)
+        return torch.device("cpu" if reason else "cuda")
     try:
         wanted = torch.device(device)
     except RuntimeError:
@@ -26,10 +37,45 @@ def choose_device(device: str = "auto") -> torch.device:
         names = ", ".join(name for name, there in available.items() if there)
         raise CourseError(f"device = {device!r} is not available on this machine, which has {names}; "
                           "leave the device out to use the best one.")  # fmt: skip
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise CourseError(f"device = {device!r} does not exist; this machine has {torch.cuda.device_count()} GPU(s), "
-                          "counted from cuda:0.")  # fmt: skip
+    if wanted.type == "cuda":
+        if (wanted.index or 0) >= torch.cuda.device_count():
+            raise CourseError(f"device = {device!r} does not exist; this machine has {torch.cuda.device_count()} "
+                              "GPU(s), counted from cuda:0.")  # fmt: skip
+        reason = _without_code(wanted)
+        if reason:
+            raise CourseError(f"{reason}; install one that has, or use the device cpu.")
     return wanted
+
+
+def _without_code(device: torch.device) -> str:
+    """Why PyTorch cannot compute on this GPU, as the beginning of a sentence; empty where it can."""
+    capability = torch.cuda.get_device_capability(device)
+    if has_code_for(capability, torch.cuda.get_arch_list()):
+        return ""
+    return (f"PyTorch {torch.__version__} has no code for {torch.cuda.get_device_name(device)}, whose compute "
+            f"capability is {capability[0]}.{capability[1]}")  # fmt: skip
+
+
+def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Whether a PyTorch that was ``built_for`` these (``torch.cuda.get_arch_list()``) runs on a GPU of ``capability``.
+
+    Machine code (``sm_86``) runs on GPUs of the same major version from its own minor version on, or, where it ends in
+    a letter (``sm_90a``), on its own only; PTX (``compute_90``) is compiled for any later GPU.
+
+    >>> from alexnet_course.training.device import has_code_for
+    >>> has_code_for((6, 0), ["sm_75", "sm_80", "sm_90"])  # a P100 and a PyTorch that no longer knows it
+    False
+    """
+    for name in built_for:
+        kind, _, number = name.partition("_")
+        version = divmod(int(number.rstrip("af")), 10)
+        if kind == "compute" and capability >= version:
+            return True
+        if kind == "sm" and not number.isdigit() and capability == version:
+            return True
+        if kind == "sm" and number.isdigit() and capability[0] == version[0] and capability[1] >= version[1]:
+            return True
+    return not built_for  # a build that does not say
 
 
 def choose_precision(

@@ -9,6 +9,7 @@ from alexnet_course.training.device import (
     choose_precision,
     cpu_has_fast_bf16,
     device_name,
+    has_code_for,
     resolve_precision,
     use_deterministic_kernels,
 )
@@ -101,7 +102,7 @@ def test_the_cpu_is_measured_once():
 
 def test_devices():
     assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cuda", "mps", "cpu")
+    assert choose_device("auto").type in ("cuda", "cpu")
     with pytest.raises(CourseError, match=r"^device = 'gpu' is not a device; give one of auto, cuda, mps, cpu\.$"):
         choose_device("gpu")
 
@@ -110,3 +111,57 @@ def test_devices():
 def test_a_device_that_the_machine_lacks():
     with pytest.raises(CourseError, match=r"^device = 'cuda' is not available on this machine, which has .*cpu"):
         choose_device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """``gpu(capability, built_for)``: a machine with a GPU of that kind and one of Apple's."""
+
+    def arrange(capability: tuple[int, int], built_for: list[str]) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Tesla P100")
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+    return arrange
+
+
+def test_auto_takes_no_gpu_that_it_has_no_code_for(gpu):
+    gpu((6, 0), ["sm_75", "sm_90"])
+    said = (
+        r"^PyTorch \S+ has no code for Tesla P100, whose compute capability is 6\.0; the processor is used instead\.$"
+    )
+    with pytest.warns(UserWarning, match=said):
+        assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(CourseError, match=r"has no code for Tesla P100.*; install one that has, or use the device cpu"):
+        choose_device("cuda")
+    gpu((9, 0), ["sm_75", "sm_90"])
+    assert choose_device("auto") == torch.device("cuda")
+
+
+def test_apple_s_gpus_are_used_only_where_they_are_named(gpu, monkeypatch):
+    gpu((9, 0), ["sm_90"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    assert choose_device("mps") == torch.device("mps")
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "runs"),
+    [
+        ((7, 5), ["sm_75"], True),
+        ((8, 9), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((9, 0), ["sm_80", "sm_86"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 0), ["sm_90a"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((7, 0), ["compute_75"], False),
+        ((12, 1), ["sm_120"], True),
+        ((6, 0), [], True),
+    ],
+)
+def test_which_gpus_a_build_has_code_for(capability, built_for, runs):
+    assert has_code_for(capability, built_for) is runs

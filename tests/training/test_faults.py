@@ -458,5 +458,7 @@ def test_what_is_out_of_memory():
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)."))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
