@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+import nbformat
 from torch import nn
 
 from alexnet_course import register_model
@@ -89,3 +90,19 @@ def test_repeats_are_compared_on_this_machine(tmp_path, monkeypatch):
     assert len(result) == 4
     assert all(result.values())
     del MODELS["tiny-dropout"]
+
+
+def test_chapters_take_their_pictures_from_where_they_are(tmp_path, monkeypatch):
+    """And one that fails does not cost the others."""
+    cells = {
+        "good": "from alexnet_course import load_dataset; assert len(load_dataset('cifar10', 'test')) == 1000",
+        "bad": "raise SystemError('oh')",
+    }
+    for name, source in cells.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(first_gpu, "BOOK", tmp_path)
+    assert main([str(tmp_path), "--data", "cifar10=doodles", "--part", "chapters"]) == 0
+    result = json.loads((tmp_path / "chapters.json").read_text())
+    assert isinstance(result["good"], float)
+    assert "SystemError" in result["bad"]

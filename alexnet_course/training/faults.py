@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from alexnet_course.shapes import leaf_layers, watching
 
-# PyTorch's words on the processor of Linux and macOS, on that of Windows, and on Apple's GPUs; then cuBLAS's and cuDNN's,
-# which ask for memory of their own when the network's has nearly filled a GPU.
+# PyTorch's words on the processor of Linux and macOS, on that of Windows, and on Apple's GPUs; then cuBLAS's and
+# cuDNN's, which ask for memory of their own when the network's has nearly filled a GPU.
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
