@@ -56,17 +56,17 @@ def bench(
     ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``rates`` are in pictures
     a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
     available = len(train_set) * 9 // 10  # the rest is held out
-    batch_size = min(batch_size or BATCH[place.type], available)
+    batch_size = min(batch_size or BATCH[chosen.type], available)
     if repeats < 1:
         raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
     recipe = Recipe(
         model=model, dataset=dataset, batch_size=batch_size, optimiser="sgd", lr=1e-3, weight_decay=5e-5,
         schedule="constant", epochs=1,
     )  # fmt: skip
-    precision = resolve_precision(recipe.precision, place)
+    precision = resolve_precision(recipe.precision, chosen)
 
     tried = {}
     for workers in sorted({0, 1, 2, min(4, os.cpu_count() or 1), min(8, os.cpu_count() or 1)}):
@@ -104,7 +104,7 @@ def bench(
     side = recipe.picture_size
     return {
         "schema": SCHEMA,
-        "environment": {**environment(place, precision, {}), "cores": os.cpu_count()},
+        "environment": {**environment(chosen, precision, {}), "cores": os.cpu_count()},
         "model": model,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "mult_adds": sum(layer.mult_adds for layer in layer_table(network, (train_set.images.shape[1], side, side))),
@@ -274,20 +274,20 @@ class Contender:
 
 
 def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: str, settings: Sequence[Any]) -> None:
-    place = choose_device(device)
-    step = make(Recipe.from_dict(recipe), place, *settings)
-    start = _now(place)
+    chosen = choose_device(device)
+    step = make(Recipe.from_dict(recipe), chosen, *settings)
+    start = _now(chosen)
     step()
-    pipe.send(_now(place) - start)
+    pipe.send(_now(chosen) - start)
     try:
         while True:
             question, *details = pipe.recv()
             if question == "rate":
-                pipe.send(_rate(step, place, *details))
+                pipe.send(_rate(step, chosen, *details))
             elif question == "peak":
-                pipe.send(torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None)
+                pipe.send(torch.cuda.max_memory_allocated(chosen) if chosen.type == "cuda" else None)
             else:
-                pipe.send(_profile(step, place))
+                pipe.send(_profile(step, chosen))
     except EOFError:  # nobody asks any more
         pass
 

@@ -49,30 +49,30 @@ def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> di
 def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
     """For each unit of ``layer``, the ``count`` pictures of ``loader`` that excite it most, the strongest first.
 
-    A unit here is a channel of a convolution or pooling, at whichever place it answers most, or one output of a linear
+    A unit here is a channel of a convolution or pooling, at whichever position it answers most, or one output of a linear
     layer; the result has one list for each of them. In evaluation mode, every picture once. Raises ``CourseError`` for
     an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their deconvolution.
     """
     if loader.training:
         raise CourseError("The loader shuffles its pictures, so nobody could tell which was which; give one made with "
                           "training=False.")  # fmt: skip
-    tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their places
+    tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their positions
 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         flat = output.float().flatten(2) if output.dim() > 2 else output.float()[:, :, None]
-        values, places = flat.max(2)
-        tops.append((values, places))
+        values, positions = flat.max(2)
+        tops.append((values, positions))
 
     with watching(_named(model, [layer]), keep), evaluating(model), torch.no_grad():
         for images, _ in loader:
             model(images)
-    values, places = (torch.cat(part) for part in zip(*tops, strict=True))  # pictures × units
+    values, positions = (torch.cat(part) for part in zip(*tops, strict=True))  # pictures × units
     best = values.topk(min(count, len(values)), dim=0)
     patches = patch_finder(model, layer, tuple(images.shape[1:]))
     order = loader.indices.tolist()
     return [
         [
-            Response(order[index], value, patches(int(places[index, unit])))
+            Response(order[index], value, patches(int(positions[index, unit])))
             for index, value in zip(best.indices[:, unit].tolist(), best.values[:, unit].tolist(), strict=True)
         ]
         for unit in range(values.shape[1])
@@ -80,7 +80,7 @@ def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5)
 
 
 def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> Callable[[int], Box]:
-    """A function that gives the box (see ``Response``) seen from a place of ``layer``, places counted row by row.
+    """A function that gives the box (see ``Response``) seen from a position of ``layer``, positions counted row by row.
 
     ``input_size`` is (C, H, W). Going up through the layers, each moves the first window to the left and up, by its
     padding times the jump of the layer below. Raises ``CourseError`` where ``layer`` is no row of ``layer_table``.
@@ -93,7 +93,7 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
         raise CourseError(f"{layer!r} is not one layer of the network; nearest: {nearest(layer, names)}.")
     this = rows[names.index(layer)]
     if this.receptive_field is None or this.jump is None:
-        return lambda place: (0, 0, height, width)
+        return lambda position: (0, 0, height, width)
     start, jump = 0, 1
     for row in rows[: names.index(layer) + 1]:
         padding: Any = getattr(model.get_submodule(row.name), "padding", 0)
@@ -101,8 +101,8 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
         jump = row.jump or jump
     field, step, columns = this.receptive_field, this.jump, this.output_shape[2]
 
-    def patch(place: int) -> Box:
-        top, left = (start + step * index for index in divmod(place, columns))
+    def patch(position: int) -> Box:
+        top, left = (start + step * index for index in divmod(position, columns))
         bottom, right = min(top + field, height), min(left + field, width)
         return max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0)
 

@@ -1,18 +1,20 @@
-"""Optimisers and schedules by name: a new one is an entry here, and a recipe can name it."""
+"""Optimisers and schedules by name: a new one is an entry here, and a recipe can name it.
+
+A recipe asks for the names alone, so PyTorch is imported where it is needed.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import nn
-from torch.optim import lr_scheduler
-from torch.optim.lr_scheduler import LRScheduler as Scheduler
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.optim.lr_scheduler import LRScheduler as Scheduler
+
     from alexnet_course.recipe import Recipe
 
 
@@ -32,6 +34,8 @@ class OptimiserSpec:
 
 
 def _sgd(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    import torch
+
     sgd = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
     if recipe.momentum:
         # Where fp16's scaler skips the first step, the fused kernel would leave this memory as it found it.
@@ -41,10 +45,14 @@ def _sgd(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.opt
 
 
 def _adam(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    import torch
+
     return torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def _adamw(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    import torch
+
     return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
@@ -67,7 +75,7 @@ def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> to
 
 
 # Of each schedule: the scheduler to step after every step, and the one to step after every epoch.
-Schedulers = tuple[Scheduler | None, Scheduler | None]
+Schedulers: TypeAlias = "tuple[Scheduler | None, Scheduler | None]"
 
 
 def _constant(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
@@ -75,15 +83,21 @@ def _constant(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch:
 
 
 def _step(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    from torch.optim import lr_scheduler
+
     return None, lr_scheduler.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
 
 
 def _plateau(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    from torch.optim import lr_scheduler
+
     lowest = recipe.lr * recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     return None, lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
 
 
 def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+    from torch.optim import lr_scheduler
+
     total = recipe.epochs * steps_per_epoch
     return lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, total, recipe.warmup)), None
 

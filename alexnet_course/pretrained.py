@@ -91,7 +91,7 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
 
 def model_card(record: Mapping[str, Any], size: int) -> str:
     """What to know about a trained network of ``size`` bytes, in Markdown, from its record."""
-    recipe, dataset, place = Recipe.from_dict(record["recipe"]), record["dataset"], record["environment"]
+    recipe, dataset, environment = Recipe.from_dict(record["recipe"]), record["dataset"], record["environment"]
     low, high = record["test_accuracy_interval"]
     worst = min(record["per_class_accuracy"], key=record["per_class_accuracy"].__getitem__)
     options = ", ".join(f"{key} {value}" for key, value in recipe.model_options.items())
@@ -106,8 +106,8 @@ def model_card(record: Mapping[str, Any], size: int) -> str:
         f"mean {_numbers(dataset['mean'])} and the standard deviation {_numbers(dataset['std'])}.",
         "",
         f"**Recipe.** `{recipe.name}`, budget `{recipe.budget}`, seed {recipe.seed}: {recipe.epochs} epochs of "
-        f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {place['device']} with torch "
-        f"{place['torch']}.",
+        f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {environment['device']} with torch "
+        f"{environment['torch']}.",
         "",
         f"**Accuracy** of the run's own weights on the {dataset['test_images']:,} test pictures: "
         f"{record['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "

@@ -10,12 +10,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alexnet_course.data.augment import Augmentation
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import INITIALISATIONS, MODELS
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from alexnet_course.data.augment import Augmentation
 
 # long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
 # size, so that rows compare. ablation: a reduced network on part of the pictures, one thing changed. cpu: records of
@@ -166,6 +168,8 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augmentation:
+        from alexnet_course.data.augment import Augmentation  # here, because it imports PyTorch
+
         return Augmentation(
             crop=self.crop,
             flip=self.flip,

@@ -131,15 +131,15 @@ def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
 
 
 class Pictures:
-    """The data sets of the campaign, each loaded once. ``places`` says where to read one: its name → a spec.
+    """The data sets of the campaign, each loaded once. ``specs`` says where to read one: its name → a spec.
 
     ``new`` are newer pictures of CIFAR-10's classes, where their place is given. Raises ``CourseError`` where they
     cannot be had.
     """
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self.places = places
-        self.new = load_dataset(places[NEW], "test") if NEW in places else None
+    def __init__(self, specs: Mapping[str, str]) -> None:
+        self.specs = specs
+        self.new = load_dataset(specs[NEW], "test") if NEW in specs else None
         self._loaded: dict[str, dict[str, Dataset]] = {}
         self._missing: dict[str, str] = {}
 
@@ -148,7 +148,7 @@ class Pictures:
         if name in self._missing:  # a download that failed is not tried for every run again
             raise CourseError(self._missing[name])
         if name not in self._loaded:
-            spec = self.places.get(name, name)
+            spec = self.specs.get(name, name)
             try:
                 found = {f"{split}_set": load_dataset(spec, split) for split in ("train", "test")}
             except CourseError as error:
@@ -250,13 +250,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         device = choose_device(options.device)
-        places = dict(parse_place(text) for text in options.data)
+        specs = dict(parse_place(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
             raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
         if options.threads:
             torch.set_num_threads(options.threads)
         recipes = plan(options.budget, options.seeds or SEEDS)
-        for name in places:
+        for name in specs:
             known = sorted({NEW, *(recipe.dataset for recipe in recipes)})
             if name not in known:
                 raise CourseError(f"--data {name}=…: no run of the campaign uses {name!r}; name {' or '.join(known)}.")
@@ -269,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = []
         for outcome in campaign(
             recipes,
-            Pictures(places),
+            Pictures(specs),
             records=options.records,
             runs=options.runs,
             device=str(device),

@@ -80,7 +80,7 @@ class Board:
 
 
 def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
-    bench = ["bench", "--data", places(options).get("cifar10", "doodles"), "--device", options.device]
+    bench = ["bench", "--data", specs(options).get("cifar10", "doodles"), "--device", options.device]
     return [
         Part("bench", [*python(), "alexnet_course", *bench, "--json", str(out / "bench.json")]),
         Part("speed", [*python(), "benchmarks.first_gpu", str(out), "--device", options.device, "--part", "speed"]),
@@ -89,7 +89,7 @@ def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
 
 def parts_together(out: Path, options: argparse.Namespace, minutes: float) -> list[Part]:
     own = [*python(), "benchmarks.first_gpu", str(out), "--device", options.device]
-    data = [text for place in options.data for text in ("--data", place)]
+    data = [text for spec in options.data for text in ("--data", spec)]
     campaign = [*python(), "benchmarks.campaign", *data, "--device", options.device, "--budget", "long",
                 "--minutes", f"{minutes:.3f}", "--records", str(out / "records"), "--runs", str(out / "runs"),
                 "--only", *options.only]  # fmt: skip
@@ -106,8 +106,8 @@ def python() -> list[str]:
     return [sys.executable, "-m"]
 
 
-def places(options: argparse.Namespace) -> dict[str, str]:
-    return dict(place.split("=", 1) for place in options.data)
+def specs(options: argparse.Namespace) -> dict[str, str]:
+    return dict(spec.split("=", 1) for spec in options.data)
 
 
 # --- The parts that are ours -----------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def run_chapters(out: Path, options: argparse.Namespace) -> None:
     result: dict[str, float | str] = {}
     for path in sorted(BOOK.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_DOWNLOAD.format(places(options))))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_DOWNLOAD.format(specs(options))))
         began = time.monotonic()
         try:
             nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": BOOK}}).execute()
@@ -187,8 +187,8 @@ def run_chapters(out: Path, options: argparse.Namespace) -> None:
 # There is no network to download data sets from, so they are taken from where they are.
 NO_DOWNLOAD = """
 from alexnet_course.data import SOURCES, Source, load_dataset
-for name, place in {}.items():
-    SOURCES[name] = Source(lambda split, root, place=place: load_dataset(place, split))
+for name, spec in {}.items():
+    SOURCES[name] = Source(lambda split, root, spec=spec: load_dataset(spec, split))
 """
 
 OWN: dict[str, Callable[[Path, argparse.Namespace], None]] = {

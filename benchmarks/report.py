@@ -81,21 +81,21 @@ def draw(results: list[dict[str, Any]]) -> Figure:
 
     figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.4), sharey=True)
     for result in results:
-        for place, key in zip(axes, ("by_batch_size", "by_data_size"), strict=True):
+        for panel, key in zip(axes, ("by_batch_size", "by_data_size"), strict=True):
             sizes = [int(size) for size in result[key]]
             middle = [statistics.median(rates) for rates in result[key].values()]
             below = [m - min(rates) for m, rates in zip(middle, result[key].values(), strict=True)]
             above = [max(rates) - m for m, rates in zip(middle, result[key].values(), strict=True)]
-            place.errorbar(sizes, middle, (below, above), marker="o", capsize=3, label=machine(result))
-    for place, label, key in zip(
+            panel.errorbar(sizes, middle, (below, above), marker="o", capsize=3, label=machine(result))
+    for panel, label, key in zip(
         axes, ("batch size", "training pictures"), ("by_batch_size", "by_data_size"), strict=True
     ):
-        place.set_xscale("log")
-        place.set(xlabel=label)
+        panel.set_xscale("log")
+        panel.set(xlabel=label)
         ticks = [int(size) for size in results[0][key]]
-        place.set_xticks(ticks, [f"{size:,}" for size in ticks], rotation=45, ha="right")
-        place.minorticks_off()
-        place.grid(axis="y")
+        panel.set_xticks(ticks, [f"{size:,}" for size in ticks], rotation=45, ha="right")
+        panel.minorticks_off()
+        panel.grid(axis="y")
     axes[0].set(ylabel="pictures a second", ylim=(0, None))
     axes[0].legend(loc="lower right")
     return figure

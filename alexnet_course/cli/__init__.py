@@ -2,7 +2,8 @@
 
 Standard output carries only the result; progress and errors go to standard error. Wrong use exits with 2, a run that
 cannot go on with 1, Ctrl-C with 130. PyTorch takes more than a second to import, so a command imports what it works
-with in the function that runs it: help and what is wrong with the arguments come at once.
+with in the function that runs it: help, what is wrong with the arguments, and the lists of networks and results, which
+need none of it, come at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import warnings
 from typing import Any
 
+from alexnet_course.cli.common import is_main_process
 from alexnet_course.cli.parser import make_parser
 from alexnet_course.errors import CourseError
 
@@ -25,10 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.command(options)
         sys.stdout.flush()
     except CourseError as error:
-        print(f"alexnet-course: {error}", file=sys.stderr)
+        say(f"alexnet-course: {error}")
         return 2
     except KeyboardInterrupt:
-        print("\nalexnet-course: stopped", file=sys.stderr)
+        say("\nalexnet-course: stopped")
         return 130
     except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not isinstance(error, TrainingStopped):
             raise
-        print(f"alexnet-course: {error}", file=sys.stderr)
+        say(f"alexnet-course: {error}")
         return 1 if error.signal is None else 128 + error.signal
     return 0
 
@@ -52,4 +54,10 @@ def load_own_networks(files: list[str]) -> None:
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as one sentence, like an error, without the place in the code."""
-    print(f"\nalexnet-course: {message}", file=sys.stderr)
+    say(f"\nalexnet-course: {message}")
+
+
+def say(text: str) -> None:
+    """To standard error, once where several processes train together."""
+    if is_main_process():
+        print(text, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +23,11 @@ def add_command(
     )
     sub.set_defaults(command=command)
     return sub
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all that ``torchrun`` started, which run into the same errors together."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def add_networks(sub: argparse.ArgumentParser) -> None:

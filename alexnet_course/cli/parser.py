@@ -7,6 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from alexnet_course.cli import bench, data, evaluate, models, reproduce, results, train
+from alexnet_course.cli.common import is_main_process
 
 COMMANDS = (models, data, train, evaluate, results, reproduce, bench)  # in the order of the help
 
@@ -15,7 +16,8 @@ class Parser(argparse.ArgumentParser):
     """argparse, but wrong use gives one sentence instead of the whole usage text."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        if is_main_process():
+            print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
@@ -49,9 +50,8 @@ def verify_records(options: argparse.Namespace) -> None:
 def print_table(options: argparse.Namespace) -> None:
     paths = [path for folder in options.add for path in run_folders(Path(folder))]  # before the imports
     from alexnet_course.results import table
-    from alexnet_course.results.reproduce import find_record
 
-    rows = table.results_table(options.records, [find_record(str(path.parent)) for path in paths])
+    rows = table.results_table(options.records, find_records(paths))
     if not options.all:
         rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
     if options.write is not None:
@@ -68,3 +68,11 @@ def run_folders(folder: Path) -> list[Path]:
     if not found:
         raise CourseError(f"{str(folder)!r} holds no finished run; give the folder that train wrote to.")
     return found
+
+
+def find_records(paths: list[Path]) -> list[dict[str, Any]]:
+    if not paths:
+        return []
+    from alexnet_course.results.reproduce import find_record  # which imports PyTorch
+
+    return [find_record(str(path.parent)) for path in paths]

@@ -13,18 +13,10 @@ from tqdm import tqdm
 
 from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 
 SPLITS = ("train", "test")
-
-# Which published pictures a folder holds, by fingerprint: a record that carries one of these names was made with the
-# real pixels, whatever the folder is called. Computed from lossless PNG trees of all 50,000 + 10,000 pictures.
-KNOWN_FINGERPRINTS = {
-    "13f049e863097f830921b504f20819dd": "cifar10",  # train
-    "2a5f2e8a3b10ab4574fa2c6c74af200d": "cifar10",  # test
-    "53a7c94c8d219effb12b1d370ff87049": "cifar100",  # train
-    "252f8c39c92152913bb9c76ed9834ac1": "cifar100",  # test
-}
 
 _PROGRESS_FROM = 2000  # files; fewer are decoded before a bar would be read
 _TASK = 256  # files a task of the thread pool: 60,000 tasks of one file would cost more than they share out

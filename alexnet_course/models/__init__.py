@@ -1,21 +1,29 @@
-"""The networks: one file a family, all of them by name in the registry."""
+"""The networks: one file a family, all of them by name in the registry.
 
-from alexnet_course.models.alexnet import AlexNet, D2LAlexNet
-from alexnet_course.models.cnn4 import CNN4
-from alexnet_course.models.layers import INITIALISATIONS, initialise, local_response_norm
-from alexnet_course.models.lenet import LeNet5
-from alexnet_course.models.network import Network
+What needs PyTorch is imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from alexnet_course.models.registry import (
     MODELS,
-    ModelSpec,
     build_model,
     list_models,
     load_networks,
     measured,
     register_model,
 )
+from alexnet_course.models.specs import INITIALISATIONS, ModelSpec
 from alexnet_course.models.summary import summary
-from alexnet_course.models.vgg import VGGStyle
+
+if TYPE_CHECKING:
+    from alexnet_course.models.alexnet import AlexNet, D2LAlexNet
+    from alexnet_course.models.cnn4 import CNN4
+    from alexnet_course.models.layers import initialise, local_response_norm
+    from alexnet_course.models.lenet import LeNet5
+    from alexnet_course.models.network import Network
+    from alexnet_course.models.vgg import VGGStyle
 
 __all__ = [
     "CNN4",
@@ -36,3 +44,25 @@ __all__ = [
     "register_model",
     "summary",
 ]
+
+_MODULES = {
+    "alexnet": ("AlexNet", "D2LAlexNet"),
+    "cnn4": ("CNN4",),
+    "layers": ("initialise", "local_response_norm"),
+    "lenet": ("LeNet5",),
+    "network": ("Network",),
+    "vgg": ("VGGStyle",),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker would take every name from it
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

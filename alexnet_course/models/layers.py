@@ -3,8 +3,7 @@
 from torch import nn
 
 from alexnet_course.errors import CourseError
-
-INITIALISATIONS = ("default", "paper", "he")
+from alexnet_course.models.specs import INITIALISATIONS as INITIALISATIONS
 
 
 def scaled(channels: int, width: float) -> int:

@@ -1,160 +1,31 @@
-"""All networks by name: those of the course, and those that you register."""
+"""All networks by name: those of the course, and those that you register.
+
+What builds or runs a network imports PyTorch where it does; names and figures come without.
+"""
+
+from __future__ import annotations
 
 import inspect
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.models import alexnet, vgg
-from alexnet_course.models.cnn4 import CNN4
-from alexnet_course.models.layers import INITIALISATIONS, initialise
-from alexnet_course.models.lenet import LeNet5
-from alexnet_course.models.network import Network, check_logits
+from alexnet_course.models.specs import INITIALISATIONS, SPECS, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
 
 Measured = TypeVar("Measured")
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """What is known about a network before it is built."""
-
-    name: str
-    build: Callable[..., nn.Module]
-    """Builds it, with ``num_classes``, ``in_channels`` and the network's own overrides as keyword arguments."""
-    input_size: tuple[int, int, int]
-    """(C, H, W) of the pictures that it was published for."""
-    num_classes: int
-    """Classes of the published network; ``parameters`` holds for this number."""
-    parameters: int
-    """Weights and biases, with ``input_size`` and ``num_classes``."""
-    source: str
-    """Who published it: S0 to S4 are the write-ups that the course rebuilds."""
-    note: str
-    """One line on what makes it different."""
-
-
-_SPECS = (
-    ModelSpec(
-        "alexnet-cifar-3x3",
-        alexnet.alexnet_cifar_3x3,
-        (3, 32, 32),
-        10,
-        57_023_306,
-        "S0",
-        "first convolution 3×3, padding 2; adaptive pooling enlarges 3×3 to 6×6",
-    ),
-    ModelSpec(
-        "alexnet-d2l",
-        alexnet.D2LAlexNet,
-        (3, 224, 224),
-        10,
-        46_787_978,
-        "S1; S4 with in_channels=1",
-        "d2l's network; trailing_relu=True adds S1's ReLU after the logits",
-    ),
-    ModelSpec(
-        "alexnet-lrn",
-        alexnet.alexnet_lrn,
-        (3, 227, 227),
-        10,
-        58_322_314,
-        "S2, first network",
-        "the paper's network without groups",
-    ),
-    ModelSpec(
-        "vgg-style",
-        vgg.vgg_style,
-        (3, 32, 32),
-        10,
-        15_920_714,
-        "S2, second network",
-        "every convolution a pair of 3×3",
-    ),
-    ModelSpec(
-        "vgg-style-bn",
-        vgg.vgg_style_bn,
-        (3, 32, 32),
-        10,
-        20_648_266,
-        "S2, third network",
-        "2, 2, 2, 3 and 3 convolutions with batch norm",
-    ),
-    ModelSpec(
-        "alexnet-cifar-5x5-v1",
-        alexnet.alexnet_cifar_5x5_v1,
-        (3, 32, 32),
-        10,
-        24_740_234,
-        "S3, first version",
-        "the paper's widths, LRN after convolutions 1, 2 and 5; the head sees the 2×2 map as it is",
-    ),
-    ModelSpec(
-        "alexnet-cifar-5x5",
-        alexnet.alexnet_cifar_5x5,
-        (3, 32, 32),
-        10,
-        57_026_378,
-        "S3, second version",
-        "first convolution 5×5, stride 1, no padding; dropout after each hidden ReLU",
-    ),
-    ModelSpec(
-        "alexnet-cifar-5x5-lrn",
-        alexnet.alexnet_cifar_5x5_lrn,
-        (3, 32, 32),
-        10,
-        58_294_666,
-        "S3, second version",
-        "the paper's widths, LRN after convolutions 1, 2 and 5, adaptive max pooling",
-    ),
-    ModelSpec(
-        "alexnet-2012",
-        alexnet.alexnet_2012,
-        (3, 227, 227),
-        1000,
-        60_965_224,
-        "Krizhevsky et al. 2012",
-        "two groups in convolutions 2, 4 and 5, LRN",
-    ),
-    ModelSpec(
-        "alexnet-owt",
-        alexnet.alexnet_owt,
-        (3, 224, 224),
-        1000,
-        61_100_840,
-        "Krizhevsky 2014, as in torchvision",
-        "one tower, no LRN; takes torchvision's weights",
-    ),
-    ModelSpec(
-        "lenet5",
-        LeNet5,
-        (1, 32, 32),
-        10,
-        61_706,
-        "LeCun et al. 1998",
-        "tanh and average pooling, as usually rebuilt",
-    ),
-    ModelSpec(
-        "cnn4",
-        CNN4,
-        (3, 32, 32),
-        10,
-        89_578,
-        "Krizhevsky et al. 2012, figure 1 and section 3.3",
-        'the paper\'s four-layer CIFAR network; activation="relu" or "tanh", lrn=False or True',
-    ),
-)
-
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in SPECS}
 OF_THE_COURSE = frozenset(MODELS)
 
 
@@ -168,7 +39,7 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
-def build_model(name: str, num_classes: int = 10, **overrides: Any) -> nn.Module:
+def build_model(name: str, num_classes: int = 10, **overrides: Any) -> torch.nn.Module:
     """Builds a network by name: N×C×H×W pictures in, N rows of ``num_classes`` logits out.
 
     ``overrides``: ``in_channels`` and ``init`` ("default", "paper" or "he") for every network, ``dropout`` (0 up to,
@@ -185,6 +56,9 @@ def build_model(name: str, num_classes: int = 10, **overrides: Any) -> nn.Module
     if name not in MODELS:
         raise CourseError(f"There is no network {name!r}; did you mean {nearest(str(name), MODELS)}, or one of your "
                           "own, which has to be registered first (register_model, --networks FILE)?")  # fmt: skip
+    from alexnet_course.models.layers import initialise
+    from alexnet_course.models.network import Network
+
     spec = MODELS[name]
     parameters = inspect.signature(spec.build).parameters
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -232,12 +106,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def measured(name: str, measure: Callable[[nn.Module], Measured], **options: Any) -> Measured:
+def measured(name: str, measure: Callable[[torch.nn.Module], Measured], **options: Any) -> Measured:
     """``measure(network)`` for the network ``build_model(name, **options)``: of its shapes, since its values are none.
 
     The network is built on PyTorch's device ``meta``, without memory or time, or, if it or the measuring does not work
     there, as usual. The random state stays as it was.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         with suppress(Exception), torch.device("meta"):  # whatever someone's own network can run into without values
             return measure(build_model(name, **options))
@@ -249,7 +125,7 @@ def measured(name: str, measure: Callable[[nn.Module], Measured], **options: Any
 
 def register_model(
     name: str,
-    build: Callable[..., nn.Module],
+    build: Callable[..., torch.nn.Module],
     *,
     input_size: tuple[int, int, int] = (3, 32, 32),
     num_classes: int = 10,
@@ -282,6 +158,11 @@ def register_model(
     before = MODELS.get(name)
     if before is not None and _identity(before.build) != _identity(build):
         raise CourseError(f"{name!r} is registered already, with another builder; give this one another name.")
+    import torch
+    from torch import nn
+
+    from alexnet_course.models.network import check_logits
+
     if isinstance(build, nn.Module) or not callable(build):
         raise CourseError(f"build is a {type(build).__name__}; give the class or the function that builds the network.")
     for key in ("num_classes", "in_channels"):

@@ -1,15 +1,18 @@
 """torchinfo's table of a network."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from alexnet_course.errors import CourseError
-from alexnet_course.shapes import evaluating, zeros_like_input
+
+if TYPE_CHECKING:
+    import torch
 
 
-def summary(model: nn.Module, input_size: Sequence[int]) -> str:
+def summary(model: torch.nn.Module, input_size: Sequence[int]) -> str:
     """torchinfo's table of ``model`` for pictures of ``input_size``, (C, H, W) or with the batch (N, C, H, W), as text.
 
     Leaves the modes of the model's layers and the random state as they were. Raises CourseError where ``input_size`` is
@@ -17,6 +20,8 @@ def summary(model: nn.Module, input_size: Sequence[int]) -> str:
     """
     import torchinfo  # here, so that importing the package stays cheap
     from torchinfo.enums import Units
+
+    from alexnet_course.shapes import evaluating, zeros_like_input
 
     sizes = tuple(input_size)
     if len(sizes) not in (3, 4) or not all(isinstance(value, int) and value >= 1 for value in sizes):

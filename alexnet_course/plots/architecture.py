@@ -67,8 +67,8 @@ def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> F
         percent = 100 * np.asarray(values, dtype=float) / np.sum(values)
         y = rows + (index - (len(quantities) - 1) / 2) * thickness
         axes.barh(y, percent, height=thickness * 0.92, color=PALETTE[index], label=label)
-        for place, value in zip(y, percent, strict=True):
-            axes.text(value + 0.8, place, f"{value:.1f}", va="center", fontsize=9)
+        for position, value in zip(y, percent, strict=True):
+            axes.text(value + 0.8, position, f"{value:.1f}", va="center", fontsize=9)
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlabel("share of the network (%)")

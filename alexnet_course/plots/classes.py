@@ -71,7 +71,7 @@ def per_class(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         measured = label in means
         axes.plot(means[label][order] if measured else [], rows if measured else [], marker, color=colour, markersize=7,
                   alpha=0.85, label=label if measured else f"{label}: {NOT_MEASURED}")  # fmt: skip
-    axes.set_yticks(rows, [classes[place] for place in order])
+    axes.set_yticks(rows, [classes[position] for position in order])
     axes.set_xlabel("test accuracy of the class (%)")
     axes.grid(axis="x")
     fig.legend(loc="outside upper center", ncols=2)

@@ -97,18 +97,20 @@ def accuracies(rows: Mapping[str, Measured | None], reference: str, xlabel: str 
     base = rows[reference]
     if base is not None:
         axes.axvspan(base[1], base[2], color=LIGHT, zorder=0)
-    for place, (label, measured) in enumerate(rows.items()):
+    for position, (label, measured) in enumerate(rows.items()):
         if measured is None:
             axes.annotate(
-                NOT_MEASURED, (0.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY
+                NOT_MEASURED, (0.02, position), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY
             )
             continue
         value, low, high = measured
         colour = BLUE if label == reference else ORANGE
         axes.errorbar(
-            value, place, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3, markersize=5
+            value, position, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3, markersize=5
         )
-        axes.annotate(f"{value:.1f}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.annotate(
+            f"{value:.1f}", (high, position), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
+        )
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     axes.margins(x=0.15)
@@ -148,10 +150,10 @@ def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float
     if len(accuracies) > len(styles):
         raise CourseError(f"diary got {len(accuracies)} sources; give at most {len(styles)}, to be told apart.")
     fig, axes = plt.subplots(figsize=(WIDTH, 0.75 * len(steps) + 1.4))
-    for place, ((source, values), (marker, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
-        known = [(row + 0.16 * place, *value) for row, value in enumerate(values) if value is not None]
+    for position, ((source, values), (marker, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
+        known = [(row + 0.16 * position, *value) for row, value in enumerate(values) if value is not None]
         rows, centres = [entry[0] for entry in known], [entry[1] for entry in known]
-        if place == 0:
+        if position == 0:
             axes.plot(centres, rows, color=colour, linewidth=1.2, linestyle=":")
         for row, _, *interval in known:
             if interval:
@@ -182,14 +184,14 @@ def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[S
             f"accuracy_by_count got {len(accuracies)} ways; give at most {len(styles)}, to be told apart."
         )
     fig, axes = plt.subplots(figsize=(WIDTH, 3.6))
-    for place, ((way, runs), (style, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
+    for position, ((way, runs), (style, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
         percent = [100 * np.asarray(seeds, dtype=float) for seeds in runs]
         axes.plot(counts, [seeds.mean() for seeds in percent], style, color=colour, markersize=7, label=way)
         axes.fill_between(
             counts, [seeds.min() for seeds in percent], [seeds.max() for seeds in percent], color=colour, alpha=0.15
         )
         for count, seeds in zip(counts, percent, strict=True):
-            shifted = count * 1.04 ** (place - (len(accuracies) - 1) / 2)  # or they would hide each other
+            shifted = count * 1.04 ** (position - (len(accuracies) - 1) / 2)  # or they would hide each other
             axes.plot([shifted] * len(seeds), seeds, style[0], color=colour, markersize=3, alpha=0.7)
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -215,13 +217,13 @@ def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
         raise CourseError(f"measured_effects got {len(kinds)} kinds; give at most {len(PALETTE)}, one a colour.")
     fig, axes = plt.subplots(figsize=(WIDTH, 0.36 * len(rows) + 1.3))
     for kind, colour in zip(kinds, PALETTE, strict=False):
-        places = [place for place, row in enumerate(rows) if row["kind"] == kind]
-        chosen = [rows[place] for place in places]
-        axes.hlines(places, [row["low"] for row in chosen], [row["high"] for row in chosen], color=colour)
-        axes.plot([row["mean"] for row in chosen], places, "o", color=colour, markersize=7, label=kind)
-    for place, row in enumerate(rows):
+        positions = [position for position, row in enumerate(rows) if row["kind"] == kind]
+        chosen = [rows[position] for position in positions]
+        axes.hlines(positions, [row["low"] for row in chosen], [row["high"] for row in chosen], color=colour)
+        axes.plot([row["mean"] for row in chosen], positions, "o", color=colour, markersize=7, label=kind)
+    for position, row in enumerate(rows):
         mean = f"{row['mean']:+.1f}".replace("-", "−")
-        axes.text(1.02, place, mean, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+        axes.text(1.02, position, mean, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     low, high = min(-1.0, *(row["low"] for row in rows)), max(1.0, *(row["high"] for row in rows))

@@ -66,7 +66,7 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         for cost, accuracy, row in points:
             ablation = row.recipe.startswith(ABLATION)
             axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
-        front = [points[place] for place in pareto_front([(point.cost, point.accuracy) for point in points])]
+        front = [points[position] for position in pareto_front([(point.cost, point.accuracy) for point in points])]
         axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
         on_front += front
         rising = sorted(points, key=lambda point: (not point.row.recipe.startswith(ABLATION), point.accuracy))
@@ -107,26 +107,26 @@ class _Point(NamedTuple):
 
 def _from_accuracy(percent: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     wrong = np.clip(100 - percent, 0.01, None)  # one mistake in 10,000 pictures is as few as are told apart
-    place: NDArray[np.floating[Any]] = -np.log10(wrong)
-    return place
+    position: NDArray[np.floating[Any]] = -np.log10(wrong)
+    return position
 
 
-def _to_accuracy(place: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    return 100 - 10.0**-place
+def _to_accuracy(position: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return 100 - 10.0**-position
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Places of the (cost, accuracy) points that no other one beats, by rising cost: dearer ones are more accurate."""
     front: list[int] = []
-    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
-        if not front or points[place][1] > points[front[-1]][1]:
-            front.append(place)
+    for position in sorted(range(len(points)), key=lambda position: (points[position][0], -points[position][1])):
+        if not front or points[position][1] > points[front[-1]][1]:
+            front.append(position)
     return front
 
 
 def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
     """Write each name near its point, where it covers least of what is drawn and written already."""
-    figure.draw_without_rendering()  # the layout is made here, and places in pixels are known from now on
+    figure.draw_without_rendering()  # the layout is made here, and positions in pixels are known from now on
     pixel = 72 / figure.dpi  # points
     taken = []
     for line in axes.lines:
@@ -144,15 +144,15 @@ def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float],
         size = note.get_window_extent()
         width, height = size.width * pixel, 1.15 * size.height * pixel
         left, bottom = axes.transData.transform((x, y)) * pixel
-        places = []
+        positions = []
         for distance in range(0, 140, 12):  # near before far; to the sides before above and below
             for up in (0, distance, -distance):
                 for start in (8, -8 - width, -width / 2, 8 + distance, -8 - width - distance):
                     box = Bbox.from_bounds(left + start, bottom + up - height / 2, width, height)
                     covered = sum(_overlap(box, other) for other in taken)
                     covered += 10 * (width * height - _overlap(box, ground))
-                    places.append((covered + 0.2 * distance, start, up, box))
-        _, start, up, box = min(places, key=lambda place: place[0])
+                    positions.append((covered + 0.2 * distance, start, up, box))
+        _, start, up, box = min(positions, key=lambda position: position[0])
         note.set_position((start, up))
         taken.append(box)
         if abs(up) > 12 or min(abs(start), abs(start + width)) > 12:
@@ -275,18 +275,18 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
         rows: of `results_table`, drawn in the order given.
     """
     fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.46 * len(rows)))
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         if row.test is None or row.interval is None:
             text = NOT_MEASURED
         else:
             text = f"{row.test:.2f}"
             low, high = row.interval
-            axes.errorbar(0, place - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
+            axes.errorbar(0, position - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
                           linewidth=1.5)  # fmt: skip
             seeds = [100 * record["test_accuracy"] - row.test for record in row.records]
             marker, _, colour = BUDGETS[row.budget]
-            axes.plot(seeds, [place + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
-        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9,
+            axes.plot(seeds, [position + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
+        axes.annotate(text, (1.01, position), xycoords=("axes fraction", "data"), va="center", fontsize=9,
                       color=GREY if row.test is None else "black", annotation_clip=False)  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=":", zorder=0)
     for budget, (marker, _, colour) in BUDGETS.items():

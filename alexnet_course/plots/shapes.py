@@ -37,7 +37,7 @@ def pooling_windows(size: int, settings: Sequence[tuple[int, int]]) -> Figure:
 
 
 def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Figure:
-    """Draw every place where a kernel can stand on a line of `size` pixels, one row for each output.
+    """Draw every position in which a kernel can stand on a line of `size` pixels, one row for each output.
 
     Pixels that no position touches (those behind the floor of the output-size formula) are marked. The arguments are
     those of `conv_output_size`, and so is the `CourseError` for a kernel that does not fit.
@@ -79,7 +79,7 @@ def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, 
 def spatial_sizes(size: int, layers: Sequence[Layer]) -> list[int]:
     """The heights that a picture of `size` pixels takes on its way through `layers`, without repeats: 227, 55, 27, …"""
     heights = [size, *(layer.output_shape[1] for layer in layers if len(layer.output_shape) == 3)]
-    return [height for place, height in enumerate(heights) if place == 0 or height != heights[place - 1]]
+    return [height for index, height in enumerate(heights) if index == 0 or height != heights[index - 1]]
 
 
 def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
@@ -92,10 +92,10 @@ def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Fig
     for axes, (name, (size, layers)) in zip(grid.flat, tables.items(), strict=True):
         heights = spatial_sizes(size, layers)
         left = 0.0
-        for place, height in enumerate(heights):
+        for index, height in enumerate(heights):
             side = height / max(heights)
             middle = left + max(side, 0.25) / 2
-            axes.add_patch(Rectangle((middle - side / 2, 0), side, side, color=PALETTE[place % len(PALETTE)]))
+            axes.add_patch(Rectangle((middle - side / 2, 0), side, side, color=PALETTE[index % len(PALETTE)]))
             axes.text(middle, -0.06, str(height), ha="center", va="top")
             left += max(side, 0.25) + 0.12
         axes.set(xlim=(0, 3.8), ylim=(-0.3, 1.05), aspect="equal", anchor="W")
@@ -141,9 +141,9 @@ def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Se
         drawn = [(label, field) for label, field in fields if field <= 2 * size]
         reach = 1.1 * max(size, drawn[-1][1]) / 2
         label_height = size / 2  # of the last label written, so that the next one keeps its distance
-        for place, (label, field) in enumerate(drawn):
+        for index, (label, field) in enumerate(drawn):
             edge = (size - field) / 2
-            colour = plt.get_cmap("plasma")(0.8 * place / len(drawn))
+            colour = plt.get_cmap("plasma")(0.8 * index / len(drawn))
             box = Rectangle((edge, edge), field, field, fill=False, edgecolor=colour, linewidth=1.8, path_effects=halo)
             axes.add_patch(box)
             if label_height - edge > 0.17 * reach:

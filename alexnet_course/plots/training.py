@@ -76,7 +76,7 @@ def range_test_curve(points: Sequence[tuple[float, float]], marks: Mapping[str, 
     rates, losses = (np.asarray(part, dtype=float) for part in zip(*points, strict=True))
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     axes.plot(rates, losses, color=GREY, linewidth=1, alpha=0.7, label="each step")
-    near = [slice(max(0, place - 4), place + 5) for place in range(len(losses))]
+    near = [slice(max(0, position - 4), position + 5) for position in range(len(losses))]
     axes.plot(rates, [losses[part].mean() for part in near], color=BLUE, label="mean of nine steps")
     for (label, rate), colour in zip((marks or {}).items(), (ORANGE, GREEN, PINK), strict=False):
         axes.axvline(rate, color=colour, linestyle="--", linewidth=1.5, label=f"{label}: {rate:.1g}")
@@ -142,12 +142,12 @@ def rate_sweep(losses: Mapping[str, Mapping[float, float]], level: float, level_
         raise CourseError(f"rate_sweep got {len(losses)} networks; give at most {len(styles)}, to be told apart.")
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     top = 1.15 * level
-    for place, ((network, ends), (style, colour)) in enumerate(zip(losses.items(), styles, strict=False)):
+    for position, ((network, ends), (style, colour)) in enumerate(zip(losses.items(), styles, strict=False)):
         rates = sorted(ends)
         kept = [rate for rate in rates if ends[rate] <= top]
         axes.plot(kept, [ends[rate] for rate in kept], style, color=colour, markersize=6, label=network)
         broken = [rate for rate in rates if rate not in kept]
-        height = top * (1 - 0.03 * place)
+        height = top * (1 - 0.03 * position)
         axes.plot(broken, [height] * len(broken), "x", color=colour, markersize=9, markeredgewidth=2.5)
     axes.axhline(level, color=GREY, linewidth=1.2, linestyle=":", label=level_label)
     axes.plot([], [], "x", color="#333333", markersize=8, markeredgewidth=2, label="broke down")

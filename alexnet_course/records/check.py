@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from alexnet_course.data.folder import KNOWN_FINGERPRINTS
+from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
-from alexnet_course.models import MODELS, ModelSpec, measured
+from alexnet_course.models.costs import parameters_of
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 
 
-def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
+def check_fit(record: Mapping[str, Any], origin: str = "the record", build: bool = False) -> None:
     """Raise ``CourseError`` where ``record``, which is of the schema's form, is not of a run that the package knows.
 
     Its recipe must be the package's, if it has the name of one; its network must have as many parameters as the recipe
-    builds; pictures with the name of a published data set must have its fingerprints.
+    builds; pictures with the name of a published data set must have its fingerprints. With ``build`` the network is
+    built to count them, also where ``costs.json`` says how many there are.
     """
     recipe = Recipe.from_dict(record["recipe"])
     known = _known(recipe.budget).get(recipe.name)
@@ -32,10 +33,10 @@ def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
         raise CourseError(f"{origin} says budget {record['budget']!r} and seed {record['seed']}, but its recipe "
                           f"{recipe.budget!r} and {recipe.seed}; restore it, or make the run again.")  # fmt: skip
     dataset = record["dataset"]
-    options = tuple(sorted(recipe.model_options.items()))
-    parameters = _parameters(
-        MODELS[recipe.model], options, recipe.outputs or len(dataset["classes"]), len(dataset["mean"])
-    )
+    network = (recipe.model, recipe.model_options, len(dataset["mean"]), recipe.outputs or len(dataset["classes"]))
+    parameters = parameters_of(*network, again=build)
+    if record["parameters"] != parameters:  # which may be of a network as it was before you changed it
+        parameters = parameters_of(*network, again=True)
     if record["parameters"] != parameters:
         raise CourseError(f"{origin} is of a {recipe.model} with {record['parameters']:,} parameters, but its recipe "
                           f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
@@ -52,14 +53,3 @@ def check_fit(record: Mapping[str, Any], origin: str = "the record") -> None:
 def _known(budget: str) -> dict[str, Recipe]:
     """The package's recipes with this budget, by name."""
     return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes(budget)), *ablations()]}
-
-
-@cache
-def _parameters(model: ModelSpec, options: tuple[tuple[str, Any], ...], classes: int, channels: int) -> int:
-    return measured(
-        model.name,
-        lambda network: sum(weight.numel() for weight in network.parameters()),
-        num_classes=classes,
-        in_channels=channels,
-        **dict(options),
-    )

@@ -13,16 +13,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from torch import nn
-
 from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
-from alexnet_course.models import MODELS, ModelSpec, measured
+from alexnet_course.models import MODELS
+from alexnet_course.models.costs import mult_adds_of, parameters_of
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
-from alexnet_course.shapes import layer_table
-from alexnet_course.training.evaluation import wilson_interval
+from alexnet_course.records.interval import wilson_interval
 
 PUBLISHED_FILE = Path(__file__).parent / "published.toml"
 ABLATION = "ablation."
@@ -228,19 +226,8 @@ def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
 
 def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
     """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
-    options = tuple(sorted(recipe.model_options.items()))
-    return _costs(MODELS[recipe.model], options, recipe.picture_size, recipe.outputs or classes)
-
-
-@cache
-def _costs(model: ModelSpec, options: tuple[tuple[str, Any], ...], side: int, classes: int) -> tuple[int, int]:
-    channels = model.input_size[0]
-
-    def count(network: nn.Module) -> tuple[int, int]:
-        layers = layer_table(network, (channels, side, side))
-        return sum(weight.numel() for weight in network.parameters()), sum(layer.mult_adds for layer in layers)
-
-    return measured(model.name, count, num_classes=classes, in_channels=channels, **dict(options))
+    network = (recipe.model, recipe.model_options, MODELS[recipe.model].input_size[0], recipe.outputs or classes)
+    return parameters_of(*network), mult_adds_of(*network, recipe.picture_size)
 
 
 # --- As text ---------------------------------------------------------------------------------------------------------

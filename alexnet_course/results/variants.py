@@ -8,8 +8,8 @@ from pathlib import Path
 
 from alexnet_course.models import MODELS
 from alexnet_course.records import FOLDER, NOT_MEASURED, records_of
+from alexnet_course.records.interval import wilson_interval
 from alexnet_course.results.compare import Test, compare
-from alexnet_course.training.evaluation import wilson_interval
 
 
 def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float, float] | None:

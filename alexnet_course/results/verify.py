@@ -15,9 +15,9 @@ from alexnet_course.optim import epochs_without_progress
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record
 from alexnet_course.records.check import check_fit
+from alexnet_course.records.interval import wilson_interval
 from alexnet_course.records.predictions import Predictions, digest, labels_of, load_predictions, stored_labels
 from alexnet_course.records.record import PREDICTIONS, RECORD
-from alexnet_course.training.evaluation import wilson_interval
 
 CLOSE = 1e-9  # figures of fractions that were computed in another order
 
@@ -69,7 +69,7 @@ def verify_record(path: Path) -> list[str]:
         return [f"it is not readable as JSON ({error}); restore or delete it."]
     try:
         check_record(record, "it")
-        check_fit(record, "it")
+        check_fit(record, "it", build=True)
     except CourseError as error:
         return [str(error)]
     problems = list(_disagreements(record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,8 +11,10 @@ from torch import Tensor, nn
 
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.records.interval import wilson_interval as wilson_interval
 from alexnet_course.shapes import evaluating
 from alexnet_course.training.device import autocast
+from alexnet_course.training.parallel import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,6 @@ class Evaluation:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy for pictures like these."""
         return wilson_interval(sum(row[i] for i, row in enumerate(self.confusion)), self.count)
-
-
-def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for ``correct`` successes out of ``count``; 95 % with the default ``z``.
-
-    >>> from alexnet_course.training import wilson_interval
-    >>> low, high = wilson_interval(8000, 10_000)
-    >>> f"{low:.2%} to {high:.2%}"
-    '79.20% to 80.77%'
-    """
-    share = correct / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low, high = (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
-    return low if correct > 0 else 0.0, high if correct < count else 1.0  # exact there, whatever the rounding
 
 
 def evaluate(
@@ -86,25 +72,34 @@ def evaluate_batches(
     classes: Sequence[str],
     precision: str,
     on_batch: Callable[[], object] | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """``evaluate`` for a loader that is already on the device; one transfer back, at the end.
 
-    ``on_batch`` is called after each batch.
+    ``on_batch`` is called after each batch. The processes of a ``group`` look at a part of each batch, and each of them
+    gets what comes out for all.
     """
     device = loader.labels.device
     loss = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
     truths: list[Tensor] = []
     guesses: list[Tensor] = []
-    with evaluating(model):
-        for images, labels in loader:
-            with autocast(device, precision):
-                logits = model(images)
-            loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-            truths.append(labels)
-            guesses.append(logits[:, : len(classes)].argmax(1))  # where there are more outputs than classes, as S3 had
-            if on_batch is not None:
-                on_batch()
-    predictions = torch.cat(guesses)
+
+    def look() -> None:
+        with evaluating(model):
+            for images, labels in loader:
+                truths.append(labels)
+                guesses.append(torch.zeros_like(labels, dtype=torch.int64))
+                mine, theirs, into = group.part(images), group.part(labels), group.part(guesses[-1])
+                if len(mine):  # or a last batch of few pictures has none for this process
+                    with autocast(device, precision):
+                        logits = model(mine)
+                    loss.add_(F.cross_entropy(logits.float(), theirs, reduction="sum"))
+                    into.copy_(logits[:, : len(classes)].argmax(1))  # there may be more outputs than classes, as S3 had
+                if on_batch is not None:
+                    on_batch()
+
+    group.together(look)
+    loss, predictions = group.total(loss), group.total(torch.cat(guesses))
     pairs = torch.cat(truths) * len(classes) + predictions
     counts = torch.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1).cpu()
     correct, totals = counts.diagonal(), counts.sum(1)

@@ -70,9 +70,9 @@ def pool_first(model: nn.Module) -> nn.Module:
     for name, child in model.named_children():
         if type(child) is nn.Sequential:  # one with a forward of its own may do more than call its layers in turn
             layers = list(child)
-            for place in range(len(layers) - 1):
-                if isinstance(layers[place], nn.ReLU) and isinstance(layers[place + 1], nn.MaxPool2d):
-                    layers[place], layers[place + 1] = layers[place + 1], layers[place]
+            for index in range(len(layers) - 1):
+                if isinstance(layers[index], nn.ReLU) and isinstance(layers[index + 1], nn.MaxPool2d):
+                    layers[index], layers[index + 1] = layers[index + 1], layers[index]
             view._modules[name] = nn.Sequential(*layers)
     return view
 
@@ -149,8 +149,8 @@ class _ResponseNorm(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.constants = _band(x, size), alpha / size, beta, k
         result = torch.empty_like(x, memory_format=torch.channels_last)
-        for some, place in zip(_rows(x).split(ROWS), _rows(result).split(ROWS), strict=True):
-            torch.mul(some, _power(_denominator(some, *ctx.constants), beta), out=place)
+        for some, target in zip(_rows(x).split(ROWS), _rows(result).split(ROWS), strict=True):
+            torch.mul(some, _power(_denominator(some, *ctx.constants), beta), out=target)
         return result
 
     @staticmethod
@@ -160,11 +160,11 @@ class _ResponseNorm(torch.autograd.Function):
         band, share, beta, _ = ctx.constants
         result = torch.empty_like(x, memory_format=torch.channels_last)
         parts = zip(_rows(x).split(ROWS), _rows(gradient).split(ROWS), _rows(result).split(ROWS), strict=True)
-        for some, their_gradient, place in parts:
+        for some, their_gradient, target in parts:
             denominator = _denominator(some, *ctx.constants)
             direct = _power(denominator, beta).mul_(their_gradient)
             shared = (some * direct).div_(denominator).to(some.dtype) @ band.t()
-            place.copy_(direct.addcmul_(some, shared, value=-2 * share * beta))
+            target.copy_(direct.addcmul_(some, shared, value=-2 * share * beta))
         return result, None, None, None, None
 
 

@@ -219,9 +219,9 @@ def as_markdown(table: Table) -> str:
     """Columns after the first that hold no words are to the right."""
     heads, rows = table
     numbers = [
-        place > 0
+        position > 0
         and not any(character.isalpha() for character in "".join(cells))
-        for place, cells in enumerate(zip(*rows, strict=True))
+        for position, cells in enumerate(zip(*rows, strict=True))
     ]
     rule = ["---:" if number else "---" for number in numbers]
     lines = [heads, rule, *rows]

@@ -250,9 +250,9 @@ class Quiz(SphinxDirective):
         self.env.note_dependency(str(path))
         children: list[nodes.Node] = []
         for number, question in enumerate(read_quiz(path), start=1):
-            place = f"quiz-{name}-{number}"
+            field = f"quiz-{name}-{number}"
             children += [
-                self.question(question, number, place),
+                self.question(question, number, field),
                 self.solution(question, number),
             ]
         return [tag("div", *children, css="quiz")]
@@ -262,38 +262,38 @@ class Quiz(SphinxDirective):
         found, messages = self.state.inline_text(text, self.lineno)
         return nodes.inline("", "", *found, *messages, classes=[css])
 
-    def question(self, question: Question, number: int, place: str) -> Tag:
+    def question(self, question: Question, number: int, field: str) -> Tag:
         heading = nodes.strong("", f"Question {number} of {QUESTIONS}. ")
         legend = tag("legend", heading, self.inline(question.text))
         if question.wants_number:
             kind = {"data_tolerance": str(question.tolerance)}
-            rows = [self.number_field(question, place)]
+            rows = [self.number_field(question, field)]
         else:
             kind = {}
             rows = [
-                self.choice(answer, letter, place)
+                self.choice(answer, letter, field)
                 for letter, answer in letters(question)
             ]
         return tag("fieldset", legend, *rows, css="quiz-question", **kind)
 
-    def choice(self, answer: Answer, letter: str, place: str) -> Tag:
-        here = f"{place}-{letter}"
-        button = tag("input", type="radio", name=place, id=here, value=letter)
+    def choice(self, answer: Answer, letter: str, field: str) -> Tag:
+        here = f"{field}-{letter}"
+        button = tag("input", type="radio", name=field, id=here, value=letter)
         text = self.inline(answer.text)
         label = tag("label", nodes.inline("", f"({letter}) "), text)
         label["attributes"]["for"] = here
         return tag("div", button, label, css="quiz-answer")
 
-    def number_field(self, question: Question, place: str) -> Tag:
+    def number_field(self, question: Question, field: str) -> Tag:
         unit = f" ({question.unit})" if question.unit else ""
         label = tag("label", nodes.Text(f"Your answer{unit}: "))
-        label["attributes"]["for"] = place
+        label["attributes"]["for"] = field
         entry = tag(
             "input",
             type="text",
             inputmode="decimal",
             autocomplete="off",
-            id=place,
+            id=field,
         )
         return tag("div", label, entry, css="quiz-answer")
 
