@@ -49,9 +49,9 @@ def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> di
 def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
     """For each unit of ``layer``, the ``count`` pictures of ``loader`` that excite it most, the strongest first.
 
-    A unit here is a channel of a convolution or pooling, at whichever position it answers most, or one output of a linear
-    layer; the result has one list for each of them. In evaluation mode, every picture once. Raises ``CourseError`` for
-    an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their deconvolution.
+    A unit here is a channel of a convolution or pooling, at the position where it answers most, or one output of a
+    linear layer; the result has one list for each of them. In evaluation mode, every picture once. Raises
+    ``CourseError`` for an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their deconvolution.
     """
     if loader.training:
         raise CourseError("The loader shuffles its pictures, so nobody could tell which was which; give one made with "

@@ -32,10 +32,11 @@ def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **o
 
 
 def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
-    """Train ``run`` to its end and show how it goes."""
+    """Train ``run`` to its end and show how it goes; of several processes, the main one shows it."""
     with warnings.catch_warnings():  # without ipywidgets the bar is text, which needs no word in a notebook
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
+    progress, tensorboard = progress and run.group.is_main, tensorboard and run.group.is_main
     writer = _tensorboard_writer(run) if tensorboard else None
     figure = _LiveFigure() if progress and in_notebook() else None
     recipe, call_before = run.recipe, run.on_step

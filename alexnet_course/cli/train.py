@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from alexnet_course.training import Run
 
 
+ON_SEVERAL_GPUS = """on several GPUs, here 4, each of which takes a part of every batch:
+  torchrun --nproc-per-node 4 -m alexnet_course train alexnet-cifar-3x3"""
+
+
 def add(commands: Commands) -> None:
     sub = add_command(
         commands,
@@ -24,6 +28,7 @@ def add(commands: Commands) -> None:
         "train a network and leave weights and a record",
         "train alexnet-cifar-3x3 --data folder:data/cifar10 --epochs 5 --set label_smoothing=0.1",
     )
+    sub.epilog = f"{sub.epilog}\n\n{ON_SEVERAL_GPUS}"
     sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
     sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
     sub.add_argument("--budget", default="long", metavar="B", help="long, or evening: the recipe's table of that name")
@@ -58,16 +63,20 @@ def add_run_options(sub: argparse.ArgumentParser) -> None:
 def train_command(options: argparse.Namespace) -> None:
     settings = parse_settings(options.set)  # before the imports, which take a while
     from alexnet_course.recipes import load_recipe
-    from alexnet_course.training import train
-    from alexnet_course.watching import summary_writer
 
     recipe = load_recipe(options.name, options.budget)
     given = ("dataset", "epochs", "batch_size", "lr", "seed", "precision")
     changes = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
     recipe = recipe.replace(**{**changes, **settings})
+
+    from alexnet_course.training import train
+    from alexnet_course.training.parallel import join_group
+    from alexnet_course.watching import summary_writer
+
     if options.tensorboard:
         summary_writer()  # before there is a folder, in case there is no TensorBoard
-    folder = Path(options.out) if options.out else free_folder(Path("runs") / recipe.run_name)
+    runs = Path("runs") / recipe.run_name
+    folder = Path(options.out) if options.out else join_group().on_main(lambda: free_folder(runs))
     run = train(
         recipe,
         device=options.device,
@@ -89,15 +98,18 @@ def resume_command(options: argparse.Namespace) -> None:
 
 def finish(run: Run, options: argparse.Namespace) -> None:
     """Train to the end, with a progress bar, and print the result."""
+    from alexnet_course.training.parallel import leave_group
     from alexnet_course.watching import watch
 
-    if run.record:
+    if run.record and run.group.is_main:
         print(f"{run.out} holds this run, finished", file=sys.stderr)
-    elif run.steps_done:
+    elif run.steps_done and run.group.is_main:
         print(f"going on in {run.out} at step {run.steps_done:,} of {run.steps:,}", file=sys.stderr)
     watch(run, tensorboard=options.tensorboard)
-    print(f"test accuracy {with_interval(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
-          f"validation {run.record['val_accuracy']:.2%}; record in {run.out}/{RECORD}")  # fmt: skip
+    leave_group()
+    if run.group.is_main:
+        print(f"test accuracy {with_interval(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
+              f"validation {run.record['val_accuracy']:.2%}; record in {run.out}/{RECORD}")  # fmt: skip
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

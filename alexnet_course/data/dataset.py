@@ -123,9 +123,9 @@ class Dataset:
             raise CourseError(f"{self.name!r} has {what}; choose from {', '.join(self.classes)}.")
         numbers = [self.classes.index(name) for name in names]
         part = self.subset(torch.isin(self.labels, torch.tensor(numbers, device=self.labels.device)).nonzero()[:, 0])
-        place = torch.zeros(len(self.classes), dtype=torch.int64, device=self.labels.device)
-        place[numbers] = torch.arange(len(numbers), device=self.labels.device)
-        return replace(part, labels=place[part.labels], classes=tuple(names))
+        new_label = torch.zeros(len(self.classes), dtype=torch.int64, device=self.labels.device)
+        new_label[numbers] = torch.arange(len(numbers), device=self.labels.device)
+        return replace(part, labels=new_label[part.labels], classes=tuple(names))
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same pictures on ``device``; not a copy where they are there already."""

@@ -230,11 +230,11 @@ def load_networks(path: str | Path) -> list[str]:
 
 def _stopped(path: Path, error: BaseException) -> CourseError:
     """What to say of a file that stopped with ``error``: where, by the last of its own lines, and why."""
-    lines, place = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else [], error.__traceback__
-    while place is not None:
-        if place.tb_frame.f_code.co_filename == str(path):
-            lines.append(place.tb_lineno)
-        place = place.tb_next
+    lines, trace = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
     where = f" in line {lines[-1]}" if lines else ""
     return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); mend it there.")
 

@@ -29,8 +29,8 @@ def check_record(record: Any, origin: str = "the record") -> None:
 
     error = best_match(_validator().iter_errors(record))
     if error is not None:
-        place = "/".join(map(str, error.absolute_path)) or "its top level"
-        raise CourseError(f"{origin} is not a record of this course: at {place}, {error.message}.")
+        where = "/".join(map(str, error.absolute_path)) or "its top level"
+        raise CourseError(f"{origin} is not a record of this course: at {where}, {error.message}.")
 
 
 def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[dict[str, Any]]:

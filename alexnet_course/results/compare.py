@@ -113,8 +113,8 @@ def correct(record: Mapping[str, Any], folder: str | Path = FOLDER) -> npt.NDArr
     if labels is None:
         raise CourseError(f"The package keeps no labels of {dataset['name']}, so {name_of(record)} cannot be compared "
                           "picture by picture; run both recipes with two seeds.")  # fmt: skip
-    place = np.array([dataset["classes"].index(name) for name in sorted(dataset["classes"])])
-    return np.asarray(place[labels] == predictions_of(record, folder))
+    position = np.array([dataset["classes"].index(name) for name in sorted(dataset["classes"])])
+    return np.asarray(position[labels] == predictions_of(record, folder))
 
 
 def predictions_of(record: Mapping[str, Any], folder: str | Path = FOLDER) -> Predictions:

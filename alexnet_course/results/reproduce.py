@@ -96,7 +96,7 @@ def repetition(
     ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
     name. Raises ``CourseError`` where the pictures are not the recorded ones, before anything is trained.
     """
-    dataset, place = record["dataset"], record["environment"]
+    dataset, environment = record["dataset"], record["environment"]
     pictures = {"train": train_set, "test": test_set}
     for split, key in (("train", "fingerprint"), ("test", "test_fingerprint")):
         found = pictures[split] or load_dataset(dataset["name"], split)
@@ -107,9 +107,9 @@ def repetition(
         pictures[split] = found
     recipe = Recipe.from_dict(record["recipe"])
     device = choose_device(options.get("device", "auto"))
-    if device.type == "cpu" and "(cpu)" in place["device"]:
-        torch.set_num_threads(place["threads"])  # sums are taken in another order with another number
-        recipe = recipe.replace(precision=place["precision"])
+    if device.type == "cpu" and "(cpu)" in environment["device"]:
+        torch.set_num_threads(environment["threads"])  # sums are taken in another order with another number
+        recipe = recipe.replace(precision=environment["precision"])
     return train(recipe, train_set=pictures["train"], test_set=pictures["test"], **options)
 
 

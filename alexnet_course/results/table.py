@@ -157,8 +157,8 @@ class Row:
     @property
     def device(self) -> str | None:
         """Where the runs were made, and with which torch."""
-        places = {f"{r['environment']['device']}, torch {r['environment']['torch']}" for r in self.records}
-        return " and ".join(sorted(places)) or None
+        machines = {f"{r['environment']['device']}, torch {r['environment']['torch']}" for r in self.records}
+        return " and ".join(sorted(machines)) or None
 
     @property
     def files(self) -> list[str]:
@@ -198,7 +198,7 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]]
         groups.setdefault((alike, pictures["fingerprint"]), {}).setdefault(record["seed"], record)
     rows = [make_row(Recipe.from_dict(runs[min(runs)]["recipe"]), list(runs.values())) for runs in groups.values()]
     experiments = ablations()
-    order = {recipe.name: place for place, recipe in enumerate(experiments)}
+    order = {recipe.name: position for position, recipe in enumerate(experiments)}
     rows.sort(key=lambda row: (order.get(row.recipe, -1), row.dataset != "cifar10", row.dataset,
                                -(row.test or 0), row.recipe))  # fmt: skip
     recorded = {row.recipe for row in rows}

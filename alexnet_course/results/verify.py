@@ -156,9 +156,9 @@ def _contradictions(record: Mapping[str, Any], predictions: Predictions) -> Iter
     labels = stored_labels(dataset["test_fingerprint"])
     if labels is None:
         return  # someone's own pictures: the confusion matrix can be compared with their labels only
-    place = np.array([classes.index(name) for name in sorted(classes)])
+    position = np.array([classes.index(name) for name in sorted(classes)])
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(confusion, (place[labels], predictions), 1)
+    np.add.at(confusion, (position[labels], predictions), 1)
     if confusion.tolist() != record["confusion_matrix"]:
         correct = int(confusion.trace())
         yield (f"its confusion matrix is not that of the predictions beside it, which have {correct:,} of "

@@ -7,9 +7,10 @@ from alexnet_course.training.finished import load_run
 from alexnet_course.training.hooks import Hook
 from alexnet_course.training.layer_statistics import LayerStatistics
 from alexnet_course.training.loop import epochs
+from alexnet_course.training.progress import EpochResult
 from alexnet_course.training.range_test import lr_range_test
 from alexnet_course.training.run import Run, RunOptions, resume, train
-from alexnet_course.training.trainer import EpochResult, Trainer
+from alexnet_course.training.trainer import Trainer
 from alexnet_course.training.transfer import carry_features, freeze, thaw
 
 __all__ = [

@@ -76,8 +76,10 @@ def make_record(
     return record
 
 
-def environment(device: torch.device, precision: str, options: Mapping[str, bool]) -> dict[str, Any]:
-    """Where and with what a run was made; of the ``options``, those that are on."""
+def environment(
+    device: torch.device, precision: str, options: Mapping[str, bool], processes: int = 1
+) -> dict[str, Any]:
+    """Where and with what a run was made; of the ``options``, those that are on, and of ``processes``, more than 1."""
     return {
         "device": device_name(device),
         "precision": precision,
@@ -88,6 +90,7 @@ def environment(device: torch.device, precision: str, options: Mapping[str, bool
         "package": __version__,
         "git_commit": git_commit(),
         **{name: True for name, on in options.items() if on},
+        **({"processes": processes} if processes > 1 else {}),
     }
 
 

@@ -147,7 +147,7 @@ class RunFolder:
                 return read_checkpoint(path)
             except CourseError as error:
                 instead = f"Going on from {found[place].name}" if place < len(found) else "Starting from the beginning"
-                warnings.warn(f"{error} {instead}.", stacklevel=4)
+                warnings.warn(f"{error} {instead}.", stacklevel=6)
         return None
 
     def discard_checkpoints(self) -> None:
@@ -186,6 +186,16 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise CourseError(f"{str(path)!r} is not readable as JSON ({error}); train again in a new folder.") from None
     return plan
+
+
+def refuse_other_processes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """``CourseError`` where a run that is to go on was trained by more or fewer processes: it has as many states."""
+    before, here = plan.get("processes", 1), now.get("processes", 1)
+    if before != here:
+        processes = "1 process" if here == 1 else f"{here} processes"
+        start = f"with torchrun --nproc-per-node {before}" if before > 1 else "without torchrun"
+        raise CourseError(f"The run in {str(folder)!r} cannot go on with {processes}, "
+                          f"since it was started with {before}; resume it {start}.")  # fmt: skip
 
 
 def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

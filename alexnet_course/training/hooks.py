@@ -11,7 +11,8 @@ from alexnet_course.training.faults import TrainingStopped
 from alexnet_course.training.signals import StopWish
 
 if TYPE_CHECKING:
-    from alexnet_course.training.trainer import EpochResult, Trainer
+    from alexnet_course.training.progress import EpochResult
+    from alexnet_course.training.trainer import Trainer
 
 
 class Hook:
@@ -65,10 +66,12 @@ class Stop(Hook):
         wish = self.signals.signal
         if self.deadline is not None and time.monotonic() >= self.deadline:
             self.ask("its deadline")
-        by = wish.name if wish is not None else self._asked_by
-        if not by:
+        by, group = wish.name if wish is not None else self._asked_by, trainer.group
+        if not group.any(bool(by)):
             return
+        by, wish = next(asked for asked in group.gather((by, wish)) if asked[0])  # where only another was asked to
         self.save()
+        group.any(False)  # nobody leaves before all is saved: torchrun ends the others with the first
         stopped = TrainingStopped(f"Stopped by {by} at step {trainer.steps_done:,} of {trainer.steps:,}; {self.kept}.")
         stopped.signal = wish
         raise stopped
@@ -80,4 +83,5 @@ class Stop(Hook):
         self.heed(trainer)
 
     def on_evaluation_batch(self, trainer: Trainer) -> None:
-        self.heed(trainer)
+        if trainer.group.size == 1:  # several do not wait for each other inside an evaluation, but stop after it
+            self.heed(trainer)

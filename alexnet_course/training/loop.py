@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from alexnet_course.training.hooks import Hook
-from alexnet_course.training.trainer import EpochResult, Trainer
+from alexnet_course.training.progress import EpochResult
+from alexnet_course.training.trainer import Trainer
 
 
 def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult]:

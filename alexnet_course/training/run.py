@@ -8,23 +8,25 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.recipe import Recipe
-from alexnet_course.records.predictions import pack, save_predictions
+from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import PREDICTIONS, save_record
 from alexnet_course.training.checkpoint import random_state, set_random_state
-from alexnet_course.training.device import choose_device, device_name, resolve_precision
+from alexnet_course.training.device import device_name, resolve_precision
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.faults import TrainingStopped
 from alexnet_course.training.finished import environment, load_run, make_record, save_weights
-from alexnet_course.training.folder import RunFolder, read_plan, refuse_changes
+from alexnet_course.training.folder import RunFolder, read_plan, refuse_changes, refuse_other_processes
 from alexnet_course.training.hooks import Call, Hook, Stop
 from alexnet_course.training.loop import epochs
+from alexnet_course.training.parallel import join_group
+from alexnet_course.training.progress import EpochResult
 from alexnet_course.training.saving import Checkpoints
-from alexnet_course.training.trainer import EpochResult, Trainer
+from alexnet_course.training.trainer import Trainer
 
 
 class RunOptions(TypedDict, total=False):
@@ -53,6 +55,9 @@ class Run(Iterator[EpochResult]):
     With ``out`` the run is saved in that folder after every epoch, and after every ``checkpoint_steps`` steps. If the
     folder holds an unfinished run of the same recipe and pictures, this one goes on where it stopped; a finished one is
     loaded, and the iteration is over at once. Ctrl-C and SIGTERM save first.
+
+    In processes that ``torchrun`` started, each makes a ``Run`` of the same options, and they train together: see
+    ``train``. ``group`` is the group of these processes; only the main one has a ``folder``.
     """
 
     def __init__(
@@ -72,26 +77,34 @@ class Run(Iterator[EpochResult]):
         hooks: Sequence[Hook] = (),
     ) -> None:
         self.recipe = recipe
-        self.device = choose_device(device)
+        self.group = join_group()
+        self.device = self.group.device(device)
         self.out = Path(out) if out is not None else None
-        self.folder = RunFolder(self.out) if self.out is not None else None
+        self.folder: RunFolder | None = None
+        self.group.on_main(self._take_folder)
         self.on_step = on_step or (lambda: None)
         self.record: dict[str, Any] = {}
         try:
-            self.train_set = train_set if train_set is not None else load_dataset(recipe.dataset, "train")
-            self.test_set = test_set if test_set is not None else load_dataset(recipe.dataset, "test")
+            self.train_set, self.test_set = self.group.main_first(
+                lambda: (
+                    train_set if train_set is not None else load_dataset(recipe.dataset, "train"),
+                    test_set if test_set is not None else load_dataset(recipe.dataset, "test"),
+                )
+            )
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip
             self.options = {"deterministic": deterministic, "compile": compile}
-            self.precision = self._choose_precision()
-            self.trainer = Trainer(recipe, self.train_set, self.device, self.precision, **self.options)
+            self.precision = self.group.on_main(self._choose_precision)
+            self.trainer = self.group.together(
+                lambda: Trainer(recipe, self.train_set, self.device, self.precision, **self.options, group=self.group)
+            )
             # Now: the code may yet change.
-            self.environments = [environment(self.device, self.precision, self.options)]
+            self.environments = [self.group.on_main(self._environment)]
             self._checkpoints: Checkpoints | None = None
-            if self.folder is not None:
+            if self.out is not None:
                 self._checkpoints = Checkpoints(self.folder, self.state_dict, checkpoint_steps, checkpoint_seconds)
-                self._open_folder(self.folder)
+                self._open_folder()
             self.trainer.kept = self._kept
             kept = f"the run is in {self.out}, resume it to go on" if self.out else "it has no folder to be saved in"
             self._stop = Stop(self._save_to_stop, kept, deadline)
@@ -102,6 +115,12 @@ class Run(Iterator[EpochResult]):
         except BaseException:
             self.close()
             raise
+
+    def _take_folder(self) -> None:
+        self.folder = RunFolder(self.out) if self.out is not None else None
+
+    def _environment(self) -> dict[str, Any]:
+        return environment(self.device, self.precision, self.options, self.group.size)
 
     def _choose_precision(self) -> str:
         """That of the start, if the run goes on on the same device: measured again, it might come out different."""
@@ -141,11 +160,14 @@ class Run(Iterator[EpochResult]):
         self._stop.ask("the program")
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Evaluate the network as it is now, with the run's own normalisation, picture size and precision."""
+        """Evaluate the network as it is now, with the run's own normalisation, picture size and precision.
+
+        Where several processes train together, all of them have to call this.
+        """
         return self.trainer.evaluate(dataset)
 
     def __next__(self) -> EpochResult:
-        with self._stop.signals if self.folder is not None else nullcontext():
+        with self._stop.signals if self.out is not None else nullcontext():
             return next(self._epochs)
 
     def _train(self) -> Iterator[EpochResult]:
@@ -165,6 +187,8 @@ class Run(Iterator[EpochResult]):
         def heed() -> None:
             self._stop.heed(self.trainer)
 
+        if self.group.size > 1:
+            heed()  # several do not stop inside an evaluation
         self.trainer.stopwatch.start()
         test = self.trainer.evaluate(self.test_set, heed)
         augmented = None
@@ -173,7 +197,11 @@ class Run(Iterator[EpochResult]):
         self.trainer.stopwatch.stop()
         self.trainer.wall_seconds += self.trainer.stopwatch.seconds
         predictions = pack(test.predictions[self.test_set.ordered], len(self.test_set.classes))
-        self.record = make_record(self.trainer, self.test_set, test, predictions, self.environments, augmented)
+        record = make_record(self.trainer, self.test_set, test, predictions, self.environments, augmented)
+        self.record = self.group.on_main(lambda: record)  # whose seconds are those of the main process
+        self.group.on_main(lambda: self._write(predictions))
+
+    def _write(self, predictions: Predictions) -> None:
         if self.folder is None:
             return
         try:
@@ -183,8 +211,8 @@ class Run(Iterator[EpochResult]):
             self.folder.discard_checkpoints()
         except OSError as error:
             raise TrainingStopped(
-                f"The run is finished, with a test accuracy of {test.accuracy:.2%}, but it could not be written to "
-                f"{self.out} ({error}); {self.folder.remedy} and resume it."
+                f"The run is finished, with a test accuracy of {self.record['test_accuracy']:.2%}, but it could not be "
+                f"written to {self.out} ({error}); {self.folder.remedy} and resume it."
             ) from None
 
     def close(self) -> None:
@@ -194,14 +222,29 @@ class Run(Iterator[EpochResult]):
 
     # --- To stop and to go on ----------------------------------------------------------------------------------------
 
-    def _open_folder(self, folder: RunFolder) -> None:
-        """Go on where the run in ``folder`` stopped; begin where there is none."""
-        plan = {
+    def _open_folder(self) -> None:
+        """Go on where the run in the folder stopped; begin where there is none."""
+        record, weights, state = self.group.on_main(self._look_into_folder)
+        if record is not None:
+            self.model.load_state_dict(weights)
+            self.record = record
+            self.trainer.history, self.trainer.epoch = record["history"], self.recipe.epochs + 1
+            self.environments = [record["environment"]]
+        elif state is not None:
+            self.load_state_dict(state)
+
+    def _look_into_folder(self) -> tuple[dict[str, Any] | None, dict[str, Tensor], dict[str, Any] | None]:
+        """The record and the weights of a finished run, or the state in which one was interrupted; neither where one
+        begins. Done by the main process."""
+        folder = self.folder
+        assert folder is not None
+        plan: dict[str, Any] = {
             "recipe": self.recipe.as_dict(),
             "data": {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint},
             "options": self.options,
             "device": device_name(self.device),
             "precision": self.precision,
+            **({"processes": self.group.size} if self.group.size > 1 else {}),
         }
         if folder.finished:
             model, record = load_run(folder.path)
@@ -209,43 +252,41 @@ class Run(Iterator[EpochResult]):
             refuse_changes(
                 {"recipe": record["recipe"], "data": data, "options": {}}, {**plan, "options": {}}, folder.path
             )
-            self.model.load_state_dict(model.state_dict())
-            self.record = record
-            self.trainer.history, self.trainer.epoch = record["history"], self.recipe.epochs + 1
-            self.environments = [record["environment"]]
             folder.discard_checkpoints()  # where the process before this one stopped after its record
             self.close()
-            return
+            return record, model.state_dict(), None
         before = folder.plan()
         if before is not None:
             refuse_changes(before, plan, folder.path)
+            refuse_other_processes(before, plan, folder.path)
         folder.open()
         if before is None:
             folder.save_plan(plan)
-        state = folder.load()
-        if state is not None:
-            self.load_state_dict(state)
+        return None, {}, folder.load()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on, as plain values and tensors."""
+        random, *of_others = self.group.gather(random_state(self.device))
         return {
             "recipe": self.recipe.as_dict(),
             "environments": self.environments,
-            "random": random_state(self.device),
+            "random": random,
+            "random_of_others": of_others,  # where several processes train together
             **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken; warns where the rest is made in another environment."""
         self.trainer.load_state_dict(state)
-        set_random_state(state["random"], self.device)
+        set_random_state([state["random"], *state.get("random_of_others", [])][self.group.rank], self.device)
         before, now = state["environments"], self.environments[0]
         if before[-1] == now:
             self.environments = before
         else:
             changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in now if now[key] != before[-1].get(key))
-            warnings.warn(f"The run goes on in another environment ({changes}), so it will not be the same to the bit.",
-                          stacklevel=4)  # fmt: skip
+            if self.group.is_main:
+                warnings.warn(f"The run goes on in another environment ({changes}), so it will not be the same to the "
+                              "bit.", stacklevel=4)  # fmt: skip
             self.environments = [*before, now]
 
     def _save_to_stop(self) -> None:
@@ -277,6 +318,11 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
     - ``on_step``: called after every optimiser step.
     - ``hooks``: objects that look on, of subclasses of ``alexnet_course.training.Hook``.
 
+    In N processes that ``torchrun --nproc-per-node N`` started, each takes a part of every batch and, where there are
+    any, a GPU of its own; ``batch_size`` remains that of the whole batch. The run is that of one process but for
+    rounding and, since each part is looked at alone, for dropout and batch norm. One process writes the folder, and
+    N processes can go on with it.
+
     torch's global random generator is seeded with the recipe's seed. Raises ``CourseError`` for an option that is none.
 
     >>> from alexnet_course import Recipe, train
@@ -307,5 +353,5 @@ def resume(folder: str | Path, **options: Unpack[RunOptions]) -> Run:
     >>> [epoch.epoch for epoch in resume("runs/first")]
     [2]
     """
-    plan = read_plan(folder)
+    plan = join_group().on_main(lambda: read_plan(folder))
     return train(Recipe.from_dict(plan["recipe"]), **{"out": folder, **plan["options"], **options})

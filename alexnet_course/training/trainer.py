@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -24,51 +24,11 @@ from alexnet_course.training.device import autocast, use_deterministic_kernels
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
+from alexnet_course.training.parallel import ALONE, Group, running_statistics
+from alexnet_course.training.progress import EpochResult, Stopwatch
 
 EVALUATION_BATCH = 500  # halved where the memory does not suffice
 SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves it at every overflow
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
-    augmented pictures, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
-    are those of the whole epoch, ``images_per_second`` counts its training part alone."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    lr: float
-    seconds: float
-    images_per_second: float
-
-
-class Stopwatch:
-    """The seconds that an epoch has been trained for, without those inside ``with stopwatch.paused()``."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since: float | None = None
-
-    def start(self) -> None:
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        self.seconds = self.read()
-        self._since = None
-
-    def read(self) -> float:
-        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        running = self._since is not None
-        self.stop()
-        yield
-        if running:
-            self.start()
 
 
 class Trainer:
@@ -76,6 +36,9 @@ class Trainer:
 
     ``precision`` is bf16, fp16 or fp32. ``state_dict`` is all that the rest of the run depends on, but for the global
     random generators. Raises ``CourseError`` for a recipe that does not fit the network or the training set.
+
+    The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
+    computes with its part of a batch (see ``alexnet_course.training.parallel``).
     """
 
     def __init__(
@@ -87,8 +50,10 @@ class Trainer:
         *,
         deterministic: bool = False,
         compile: bool = False,
+        group: Group = ALONE,
     ) -> None:
         self.recipe = recipe
+        self.group = group
         self.train_set = train_set
         self.device = device
         self.precision = precision
@@ -115,9 +80,14 @@ class Trainer:
         self.network = torch.compile(self.model) if compile else plain
         self.faster = nullcontext() if compile else FasterFunctions(device, precision)
         self._make_loaders(fitting, validation)
+        if self.train_loader.batch_size < group.size:
+            raise CourseError(f"A batch of {self.train_loader.batch_size} has no part for each of {group.size} "
+                              "processes; give a larger batch_size, or start fewer.")  # fmt: skip
         # What the network cannot take is refused before the first epoch.
         check_logits(self.model, self.val_loader.prepare(self.val_loader.images[:1]), self.outputs, recipe.model)
 
+        if not group.is_main:
+            torch.manual_seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
         self.optimiser = make_optimiser(self.model, recipe, device)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
         # fp16 underflows without it; in the other formats it does nothing.
@@ -203,7 +173,7 @@ class Trainer:
         self._losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
         self._finite: list[Tensor] = []
         self._rates: list[float] = []
-        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)  # in this process's part of the batches
         self.stopwatch = Stopwatch()
         self.train_loader.rewind()
 
@@ -212,11 +182,13 @@ class Trainer:
         if not any(weight.requires_grad for weight in self.model.parameters()):
             raise CourseError("All weights of the network are frozen, so none can learn; thaw a part, for "
                               "example its classifier.")  # fmt: skip
+        self.group.copy_from_main(list(self.model.state_dict().values()))  # whatever somebody has done to them
         self.model.train()
         self.stopwatch.start()
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One optimiser step on a batch; ``TrainingStopped`` where the memory does not suffice for it."""
+        """One optimiser step on a batch, the whole one in each process of a group; ``TrainingStopped`` where the memory
+        does not suffice for it."""
         try:
             self._step(images, labels)
             return
@@ -227,17 +199,33 @@ class Trainer:
         self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
+        part, part_labels = self.group.part(images), self.group.part(labels)
+        loss = self.group.together(lambda: self._backward(part, part_labels))
+        if self.group.size > 1:
+            self._average(loss, share=len(part_labels) / len(labels))
+        self.group.together(lambda: self._update(loss))
+
+    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of N×C×H×W pictures; leaves its gradients with the weights."""
         with autocast(self.device, self.precision), self.faster:
             logits = self.network(images)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self._watch(loss.detach())
+        self._correct += (logits.detach().argmax(1) == labels).sum()
+        return loss.detach()
+
+    def _average(self, loss: Tensor, share: float) -> None:
+        """Make loss and gradients of a part, which is that ``share`` of the batch, those of the batch."""
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        self.group.average([*gradients, *running_statistics(self.model), loss], share)
+
+    def _update(self, loss: Tensor) -> None:
+        self._watch(loss)
         if OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device) or self._broken == 0:
             self.scaler.step(self.optimiser)
         self.scaler.update()
         self._rates.append(self.optimiser.param_groups[0]["lr"])
-        self._correct += (logits.detach().argmax(1) == labels).sum()
         if self.every_step is not None:
             self.every_step.step()
 
@@ -278,7 +266,7 @@ class Trainer:
         result = EpochResult(
             epoch=self.epoch,
             train_loss=torch.stack(self._losses).cpu().mean().item(),
-            train_accuracy=self._correct.item() / images,
+            train_accuracy=self.group.total(self._correct).item() / images,
             val_loss=validation.loss,
             val_accuracy=validation.accuracy,
             lr=self._rates[-1],
@@ -320,7 +308,7 @@ class Trainer:
         """In batches half as large wherever the memory does not suffice."""
         while True:
             try:
-                return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch)
+                return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch, self.group)
             except RuntimeError as error:
                 if loader.batch_size == 1 or not is_out_of_memory(error):
                     raise
@@ -329,7 +317,8 @@ class Trainer:
     # --- To stop and to go on ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, as plain values and tensors."""
+        """All that the rest of the run depends on, as plain values and tensors; the same in all processes of a group,
+        which all have to call this."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -340,7 +329,7 @@ class Trainer:
             "epoch": self.epoch,
             "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
             "rates": self._rates,
-            "correct": self._correct,
+            "correct": self.group.total(self._correct),
             "history": self.history,
             "best": self._best,
             "seconds": (self.wall_seconds, self.stopwatch.read()),
@@ -360,7 +349,9 @@ class Trainer:
         self._best = {name: tensor.to(self.device) for name, tensor in state.get("best", {}).items()}
         self._losses = list(state["losses"].to(self.device))
         self._finite = [torch.isfinite(loss) for loss in self._losses]
-        self._rates, self._correct = state["rates"], state["correct"].to(self.device)
+        self._rates = state["rates"]
+        # Of several processes, the main one has counted for all, so far.
+        self._correct = state["correct"].to(self.device) * self.group.is_main
         self.wall_seconds, self.stopwatch.seconds = state["seconds"]
 
     # --- Faults ------------------------------------------------------------------------------------------------------
@@ -389,14 +380,14 @@ class Trainer:
             step = finite.index(False)
             loss = self._losses[step].item()
             what = "gradient overflowed" if math.isfinite(loss) else f"loss became {loss}"
-        images, _ = self.train_loader.batch(step)
+        images = self.group.part(self.train_loader.batch(step)[0])
         self.model.train()
 
         def forward() -> None:
             with autocast(self.device, self.precision):
                 self.model(images)
 
-        layer = first_layer_to_leave(self.model, forward)
+        layer = next(filter(None, self.group.gather(first_layer_to_leave(self.model, forward))), None)
         where = f"the activations of {layer} left the finite numbers first" if layer else "no activation did by itself"
         raise TrainingStopped(
             f"The {what} in epoch {self.epoch} at step {step + 1} of {len(self.train_loader)}, at a learning rate of "
@@ -409,12 +400,13 @@ class Trainer:
         pictures = self.val_loader.images[:1]
 
         def attempt(size: int) -> None:
-            images = self.val_loader.prepare(pictures.expand(size, -1, -1, -1))
+            part = -(-size // self.group.size)
+            images = self.val_loader.prepare(pictures.expand(part, -1, -1, -1))
             with autocast(self.device, self.precision), self.faster:
                 self.network(images).float().sum().backward()
             self.optimiser.zero_grad(set_to_none=True)
 
-        size = largest_that_fits(self.recipe.batch_size, attempt)
+        size = min(size or 0 for size in self.group.gather(largest_that_fits(self.recipe.batch_size, attempt)))
         hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
         raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
                               f"({reason}); {hint}{self.kept()}.")  # fmt: skip
