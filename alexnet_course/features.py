@@ -51,7 +51,8 @@ def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5)
 
     A unit here is a channel of a convolution or pooling, at the position where it answers most, or one output of a
     linear layer; the result has one list for each of them. In evaluation mode, every picture once. Raises
-    ``CourseError`` for an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their deconvolution.
+    ``CourseError`` for an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their
+    deconvolution.
     """
     if loader.training:
         raise CourseError("The loader shuffles its pictures, so nobody could tell which was which; give one made with "
