@@ -271,14 +271,14 @@ class Run(Iterator[EpochResult]):
             "recipe": self.recipe.as_dict(),
             "environments": self.environments,
             "random": random,
-            "random_of_others": of_others,  # where several processes train together
+            "others": of_others,  # where several processes train together
             **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken; warns where the rest is made in another environment."""
         self.trainer.load_state_dict(state)
-        set_random_state([state["random"], *state.get("random_of_others", [])][self.group.rank], self.device)
+        set_random_state([state["random"], *state.get("others", [])][self.group.rank], self.device)
         before, now = state["environments"], self.environments[0]
         if before[-1] == now:
             self.environments = before
