@@ -8,14 +8,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.optim.lr_scheduler import LRScheduler as Scheduler
 
-    from alexnet_course.recipe import Recipe
+
+class Settings(Protocol):
+    """What is read of a recipe here; ``Recipe`` says what each is."""
+
+    @property
+    def optimiser(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def decay(self) -> str: ...
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def lr_steps(self) -> tuple[int, ...]: ...
+    @property
+    def lr_factor(self) -> float: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def max_drops(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -26,14 +53,14 @@ class OptimiserSpec:
     asking the processor; the trainer asks for one that cannot be, before each step.
     """
 
-    make: Callable[[list[dict[str, Any]], Recipe, bool], torch.optim.Optimizer]
+    make: Callable[[list[dict[str, Any]], Settings, bool], torch.optim.Optimizer]
     can_be_fused: bool = True
 
     def heeds_found_inf(self, device: torch.device) -> bool:
         return self.can_be_fused and device.type in ("cuda", "cpu")
 
 
-def _sgd(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+def _sgd(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch.optim.Optimizer:
     import torch
 
     sgd = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
@@ -44,13 +71,13 @@ def _sgd(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.opt
     return sgd
 
 
-def _adam(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+def _adam(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch.optim.Optimizer:
     import torch
 
     return torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
-def _adamw(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+def _adamw(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch.optim.Optimizer:
     import torch
 
     return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
@@ -59,7 +86,7 @@ def _adamw(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.o
 OPTIMISERS = {"sgd": OptimiserSpec(_sgd), "adam": OptimiserSpec(_adam), "adamw": OptimiserSpec(_adamw)}
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, recipe: Settings, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser for all weights of ``model``.
 
     With ``decay = "weights"``, what is not a kernel or a matrix, that is biases and batch norm's scales and shifts, is
@@ -78,24 +105,24 @@ def make_optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> to
 Schedulers: TypeAlias = "tuple[Scheduler | None, Scheduler | None]"
 
 
-def _constant(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+def _constant(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     return None, None
 
 
-def _step(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+def _step(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     from torch.optim import lr_scheduler
 
     return None, lr_scheduler.MultiStepLR(optimiser, list(recipe.lr_steps), recipe.lr_factor)
 
 
-def _plateau(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     from torch.optim import lr_scheduler
 
     lowest = recipe.lr * recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     return None, lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
 
 
-def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     from torch.optim import lr_scheduler
 
     total = recipe.epochs * steps_per_epoch
@@ -105,7 +132,7 @@ def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch
 SCHEDULES = {"constant": _constant, "step": _step, "plateau": _plateau, "one-cycle": _one_cycle}
 
 
-def make_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> Schedulers:
+def make_schedule(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     """torch's own schedulers: the one to step after every step, and the one to step after every epoch."""
     return SCHEDULES[recipe.schedule](optimiser, recipe, steps_per_epoch)
 

@@ -207,3 +207,33 @@ class TestReport:
 
 def test_benchmarks_are_importable_from_the_root_alone():
     assert Path(report.__file__).parents[1] == Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("aten::mkldnn_convolution", "convolutions"),
+        (
+            "sm80_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_kernel_cudnn",
+            "convolutions",
+        ),
+        (
+            "void cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816wgrad_optimized_bf16_128x128>",
+            "convolutions",
+        ),
+        ("turing_fp16_s1688cudnn_fp16_256x128_ldg8_relu_f2f_exp_small_nhwc_tn_v1", "convolutions"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, int, 512, true, 1, true>", "batch norm"),
+        ("void cudnn::pooling_fw_4d_kernel<float, float, cudnn::maxpooling_func<float>>", "pooling"),
+        ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_TNT", "linear layers"),
+        ("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_64x4_nn", "linear layers"),
+        ("aten::addmm", "linear layers"),
+        ("Memcpy DtoD (Device -> Device)", "copies and casts"),
+        ("Memset (Device)", "copies and casts"),
+        ("void at::native::multi_tensor_apply_kernel<FusedOptimizerTensorListMetadata<4>>", "optimiser"),
+        ("void at::native::FusedAdamMathFunctor<float, 4>", "optimiser"),
+        ("aten::something_new", "other"),
+    ],
+)
+def test_a_kernel_is_filed_under_what_it_is_for(name, kind):
+    """Names as the profiler shows them on a processor, a T4 and newer GPUs."""
+    assert bench.kind_of(name) == kind

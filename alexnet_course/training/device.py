@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -117,14 +118,25 @@ def resolve_precision(requested: str, device: torch.device) -> str:
     return choose_precision(requested, device.type, capability, device.type == "cpu" and cpu_has_fast_bf16())
 
 
-def use_deterministic_kernels(device: torch.device, wanted: bool) -> None:
-    """On a GPU, choose kernels for the whole process: those that repeat to the bit, or whichever are fastest."""
+def let_cublas_repeat() -> None:
+    """cuBLAS wants to be told before it is first used, in an environment variable, that its results should repeat."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextmanager
+def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """On a GPU, inside the ``with``, kernels that repeat to the bit, or the fastest; afterwards as it was before."""
     if device.type != "cuda":
+        yield
         return
-    torch.backends.cudnn.benchmark = not wanted
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS wants to be told before its first call
-        torch.use_deterministic_algorithms(True)
+    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic or before[1])
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before[0]
+        torch.use_deterministic_algorithms(before[1])
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -23,11 +23,12 @@ def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult
         for hook in hooks:
             hook.on_epoch_start(trainer)
         trainer.start_epoch()
-        for images, labels in trainer.train_loader:
-            trainer.step(images, labels)
-            for hook in hooks:
-                hook.on_step(trainer)
-        trainer.end_training()  # waits until the device has done all steps
+        with trainer.kernels():
+            for images, labels in trainer.train_loader:
+                trainer.step(images, labels)
+                for hook in hooks:
+                    hook.on_step(trainer)
+            trainer.end_training()  # waits until the device has done all steps
         result = trainer.end_epoch(trainer.validate(after_batch))
         for hook in hooks:
             hook.on_epoch_end(trainer, result)

@@ -51,21 +51,26 @@ def lr_range_test(
         rate = lowest * (highest / lowest) ** (step / (steps - 1))
         for group in trainer.optimiser.param_groups:
             group["lr"] = rate
-        with autocast(trainer.device, trainer.precision):
-            logits = trainer.model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        value = loss.item()
-        if not math.isfinite(value):
-            break
-        points.append((rate, value))
-        if value > TOO_HIGH * least:
-            break
-        least = min(least, value)
-        trainer.optimiser.zero_grad(set_to_none=True)
-        trainer.scaler.scale(loss).backward()
-        trainer.scaler.step(trainer.optimiser)
-        trainer.scaler.update()
+        with trainer.kernels():
+            loss = _loss(trainer, images, labels)
+            value = loss.item()
+            if not math.isfinite(value):
+                break
+            points.append((rate, value))
+            if value > TOO_HIGH * least:
+                break
+            least = min(least, value)
+            trainer.optimiser.zero_grad(set_to_none=True)
+            trainer.scaler.scale(loss).backward()
+            trainer.scaler.step(trainer.optimiser)
+            trainer.scaler.update()
     return points
+
+
+def _loss(trainer: Trainer, images: Tensor, labels: Tensor) -> Tensor:
+    with autocast(trainer.device, trainer.precision):
+        logits = trainer.model(images)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=trainer.recipe.label_smoothing)
 
 
 def _without_end(loader: BatchLoader) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,7 @@ from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import NORMALISATIONS, Recipe
-from alexnet_course.training.device import autocast, use_deterministic_kernels
+from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
@@ -57,7 +57,9 @@ class Trainer:
         self.train_set = train_set
         self.device = device
         self.precision = precision
-        use_deterministic_kernels(device, deterministic)
+        self.deterministic = deterministic
+        if deterministic:
+            let_cublas_repeat()
         fitting, validation = self._split()
         self.mean, self.std = self._normalisation(fitting)
         classes = len(train_set.classes)
@@ -186,6 +188,10 @@ class Trainer:
         self.model.train()
         self.stopwatch.start()
 
+    def kernels(self) -> AbstractContextManager[None]:
+        """Inside this, the kernels that the run asks for are used; afterwards, those that were used before."""
+        return choice_of_kernels(self.device, self.deterministic)
+
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One optimiser step on a batch, the whole one in each process of a group; ``TrainingStopped`` where the memory
         does not suffice for it."""
@@ -308,7 +314,8 @@ class Trainer:
         """In batches half as large wherever the memory does not suffice."""
         while True:
             try:
-                return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch, self.group)
+                with self.kernels():
+                    return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch, self.group)
             except RuntimeError as error:
                 if loader.batch_size == 1 or not is_out_of_memory(error):
                     raise

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import torch
 
@@ -5,13 +7,13 @@ from alexnet_course.errors import CourseError
 from alexnet_course.training import device as module
 from alexnet_course.training.device import (
     autocast,
+    choice_of_kernels,
     choose_device,
     choose_precision,
     cpu_has_fast_bf16,
     device_name,
     has_code_for,
     resolve_precision,
-    use_deterministic_kernels,
 )
 
 
@@ -76,10 +78,34 @@ def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, 
     assert cpu_has_fast_bf16.__wrapped__() is fast
 
 
+def kernels() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+
+
 def test_on_the_processor_there_are_no_kernels_to_choose():
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    use_deterministic_kernels(torch.device("cpu"), True)
-    assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
+    before = kernels()
+    with choice_of_kernels(torch.device("cpu"), True):
+        assert kernels() == before
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_on_a_gpu_the_choice_of_kernels_ends_with_the_run_that_made_it(deterministic):
+    """Or the next run of the process would fail where its network has a kernel that does not repeat."""
+    before = kernels()
+    with suppress(ZeroDivisionError), choice_of_kernels(torch.device("cuda"), deterministic):
+        assert kernels() == (deterministic, not deterministic)
+        raise ZeroDivisionError
+    assert kernels() == before
+
+
+def test_whoever_wants_all_of_a_program_to_repeat_still_gets_it():
+    torch.use_deterministic_algorithms(True)
+    try:
+        with choice_of_kernels(torch.device("cuda"), False):
+            assert kernels() == (True, True)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_the_name_of_the_processor_says_that_it_is_one():
