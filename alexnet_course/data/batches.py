@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ class BatchLoader:
         self._order, self._step = state["order"].to(self.indices.device), state["step"]
         self._seeds = state.get("seeds", [])
         if self.generator is not None:
-            self.generator.set_state(state["random"])
+            set_or_seed(self.generator, state["random"])
         self._resumed = self._step > 0
 
     def rewind(self) -> None:
@@ -126,3 +127,15 @@ class BatchLoader:
             smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
         return pixels
+
+
+def set_or_seed(generator: torch.Generator, state: Tensor) -> None:
+    """Let ``generator`` go on from ``state``.
+
+    Where that is of another kind of device, whose states are of another size, it starts anew, from a seed that depends
+    on ``state`` alone.
+    """
+    if state.numel() == generator.get_state().numel():
+        generator.set_state(state)
+    else:
+        generator.manual_seed(int.from_bytes(blake2b(state.numpy().tobytes(), digest_size=7).digest()))

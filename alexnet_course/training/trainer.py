@@ -350,7 +350,8 @@ class Trainer:
             self.every_step.load_state_dict(state["every_step"])
         if self.every_epoch is not None:
             self.every_epoch.load_state_dict(state["every_epoch"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the run was in another format on another device
+            self.scaler.load_state_dict(state["scaler"])
         self.train_loader.resume(state["loader"])
         self.epoch, self.history = state["epoch"], state["history"]
         self._best = {name: tensor.to(self.device) for name, tensor in state.get("best", {}).items()}

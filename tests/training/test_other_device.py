@@ -1,0 +1,69 @@
+"""A run goes on on another kind of device: not to the bit, but it goes on, and the same each time."""
+
+import pytest
+import torch
+
+from alexnet_course.data.batches import set_or_seed
+from alexnet_course.recipe import Recipe
+from alexnet_course.training import resume, run, train
+
+
+def recipe() -> Recipe:
+    values = {"model": "cnn4", "epochs": 3, "batch_size": 32, "validation_size": 20, "crop": 2}
+    return Recipe(**values)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """``elsewhere(name, precision)``: from now on the machine is another one, on which ``auto`` is that format."""
+
+    def arrange(name: str, precision: str) -> None:
+        monkeypatch.setattr(run, "device_name", lambda device: name)
+        monkeypatch.setattr(run, "resolve_precision", lambda requested, device: precision)
+
+    return arrange
+
+
+@pytest.mark.parametrize(("before", "after"), [("bf16", "fp16"), ("fp16", "bf16"), ("fp32", "fp16")])
+def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_path, before, after):
+    """fp16 alone has a scaler with a state."""
+    elsewhere("one", before)
+    begun = train(recipe(), out=tmp_path / "run", **data)
+    next(begun)
+    begun.close()
+    elsewhere("another", after)
+    with pytest.warns(UserWarning, match="goes on in another environment"):
+        resumed = resume(tmp_path / "run", **data)
+    assert (resumed.precision, resumed.steps_done) == (after, 3)
+    list(resumed)
+    assert resumed.record["test_accuracy"] > 0.8
+    assert [entry["precision"] for entry in resumed.record["earlier_environments"]] == [before]
+
+
+def test_a_generator_takes_the_state_of_another_kind_of_device():
+    """A GPU's is 16 bytes, a processor's some thousand."""
+    of_a_gpu = torch.arange(16, dtype=torch.uint8)
+    draws = []
+    for state in (of_a_gpu, of_a_gpu, of_a_gpu.flip(0)):
+        generator = torch.Generator()
+        set_or_seed(generator, state)
+        draws.append(torch.rand(5, generator=generator))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_a_generator_takes_the_state_of_its_own_kind_as_it_is():
+    one, other = torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)
+    torch.rand(7, generator=one)
+    set_or_seed(other, one.get_state())
+    assert torch.equal(torch.rand(5, generator=one), torch.rand(5, generator=other))
+
+
+def test_a_loader_s_state_from_a_gpu_lets_a_run_go_on(data):
+    finished = train(recipe(), **data)
+    next(finished)
+    state = finished.state_dict()
+    state["loader"] = {**state["loader"], "random": torch.arange(16, dtype=torch.uint8)}
+    other = train(recipe(), **data)
+    other.load_state_dict(state)
+    assert [result.epoch for result in other] == [2, 3]
