@@ -77,7 +77,7 @@ serve: $(CHECKED)  ## show the book at http://localhost:8000
 test test-fast execute: export ALEXNET_COURSE_PROFILE := quick
 
 test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
-	@$(BIN)/python -m pytest --ignore tests/browser --ignore tests/colab
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ignore tests/browser --ignore tests/colab
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
 	  --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
 	@echo "Running the chapters with other versions, as on Colab (the first time, PyTorch is a large download)"
