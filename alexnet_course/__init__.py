@@ -3,8 +3,9 @@
 A name is imported when it is first asked for, so that what does without PyTorch need not wait for it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from alexnet_course.lazy import lazily
 
 if TYPE_CHECKING:
     from alexnet_course.data import Dataset, load_dataset
@@ -57,16 +58,6 @@ _MODULES = {
     "version": ("__version__",),
     "watching": ("fit",),
 }
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
-
 
 if not TYPE_CHECKING:  # a type checker would take every name from it
-
-    def __getattr__(name: str) -> Any:
-        if name not in _PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    __getattr__, __dir__ = lazily(__name__, _MODULES)

@@ -3,9 +3,9 @@
 What needs PyTorch is imported when it is first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from alexnet_course.lazy import lazily
 from alexnet_course.models.registry import (
     MODELS,
     build_model,
@@ -53,16 +53,6 @@ _MODULES = {
     "network": ("Network",),
     "vgg": ("VGGStyle",),
 }
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
-
 
 if not TYPE_CHECKING:  # a type checker would take every name from it
-
-    def __getattr__(name: str) -> Any:
-        if name not in _PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    __getattr__, __dir__ = lazily(__name__, _MODULES)

@@ -23,7 +23,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from two_processes import with_everything
 
 from alexnet_course.cli import main
 from alexnet_course.data import Dataset, load_dataset
@@ -63,18 +63,7 @@ def no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> dict[str, Any]:
     """The options of ``train``, with a network of a millisecond that has batch norm and dropout."""
-
-    def build(name: str, num_classes: int, in_channels: int, **_: object) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(in_channels, 4, kernel_size=3, stride=4),
-            nn.BatchNorm2d(4),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(4 * 8 * 8, num_classes),
-        )
-
-    monkeypatch.setattr("alexnet_course.training.trainer.build_model", build)
+    monkeypatch.setattr("alexnet_course.training.trainer.build_model", with_everything)
     return data
 
 
