@@ -194,7 +194,7 @@ def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool =
 
     def step() -> float:
         images, labels = next(batches)
-        with trainer.kernels():
+        with trainer.computing():
             trainer.step(images, labels)
         if trainer.steps_of_epoch >= len(trainer.train_loader):
             trainer.begin_epoch()  # as after every epoch

@@ -59,6 +59,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "momentum": (0, 0.9999, True),
     "weight_decay": (0, 1, True),
     "label_smoothing": (0, 0.9999, True),
+    "ema": (0, 0.99999, True),
     "crop": (0, 112, True),
     "cutout": (0, 224, True),
     "colour_pca": (0, 10, True),
@@ -108,12 +109,14 @@ class Recipe:
     weight_decay: float = 5e-4
     decay: str = "all"  # what weight_decay applies to: all, or weights, that is neither biases nor batch norm
     label_smoothing: float = 0.0
+    ema: float = 0.0  # decay a step of the moving average of the weights that is evaluated; 0: the weights as they are
     crop: int = 4  # pixels of padding before the random crop
     flip: bool = True
     cutout: int = 0  # side of the blanked square in pixels
     colour_pca: float = 0.0  # standard deviation of the colour shift; the paper's is 0.1
     normalisation: str = "dataset"  # constants of the training images, or those of NORMALISATIONS
     autoaugment: bool = False
+    augment: Mapping[str, Any] = field(default_factory=dict)  # further ones of AUGMENTATIONS, each with its strength
     autoaugment_policy: str = "cifar10"  # the policy searched for CIFAR-10, or torchvision's default, ImageNet's
     augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
     init: str = "default"  # PyTorch's, the paper's, or He's
@@ -176,6 +179,7 @@ class Recipe:
             cutout=self.cutout,
             colour_pca=self.colour_pca,
             autoaugment=self.autoaugment_policy if self.autoaugment else "",
+            others=self.augment,
         )
 
     @property
@@ -203,7 +207,12 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Every value, in the types that JSON and TOML have."""
         values = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        return {**values, "model_options": dict(self.model_options), "lr_steps": list(self.lr_steps)}
+        return {
+            **values,
+            "model_options": dict(self.model_options),
+            "augment": dict(self.augment),
+            "lr_steps": list(self.lr_steps),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

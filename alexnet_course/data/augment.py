@@ -1,19 +1,21 @@
 """Augmentation on the device: a few tensor operations for a whole batch, with a different draw for every picture.
 
-Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated to the bit.
+Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated to the bit. A new
+augmentation is an entry in ``AUGMENTATIONS``, and a recipe can name it: ``augment = {NAME = STRENGTH}``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, nearest
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Augmentation:
 
     ``crop``: pixels of zero padding on each side before a crop back to size; ``flip``: mirror left to right with
     probability 1/2; ``cutout``: side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the
-    paper's colour shift (section 4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``.
+    paper's colour shift (section 4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``;
+    ``others``: further ones of ``AUGMENTATIONS`` by name, each with its strength.
     """
 
     crop: int = 0
@@ -30,6 +33,28 @@ class Augmentation:
     cutout: int = 0
     colour_pca: float = 0.0
     autoaugment: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Images, the generator to draw from and, for those that draw on the CPU, a seed of the batch → images of that shape.
+Change: TypeAlias = Callable[[Tensor, "torch.Generator | None", "int | None"], Tensor]
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """One entry of ``AUGMENTATIONS``.
+
+    ``stage``: the images that it takes and gives back are uint8 (``"pixels"``), float32 on the 0..1 scale
+    (``"colours"``), or normalised, so that zero is the mean colour (``"normalised"``); N×C×H×W each time. ``make``
+    gives the change that an ``Augmentation`` asks for, or None where it asks for none; it may look at all training
+    images (uint8, on the device) and at the indices of those that the network trains on. With ``seeded`` the change is
+    given a seed for each batch, drawn for a whole epoch at once, because a GPU stands still while it hands over what it
+    has drawn.
+    """
+
+    stage: Literal["pixels", "colours", "normalised"]
+    make: Callable[[Augmentation, Tensor, Tensor], Change | None]
+    seeded: bool = False
 
 
 def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None) -> Tensor:
@@ -165,3 +190,63 @@ def _autoaugment(policy: str) -> Any:
             return changed
 
     return Apart(AutoAugmentPolicy(policy))
+
+
+def _autoaugment_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
+    if not wanted.autoaugment:
+        return None
+    return lambda batch, generator, seed: autoaugment(batch, generator, wanted.autoaugment, seed)
+
+
+def _crop_and_flip_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
+    if not (wanted.crop or wanted.flip):
+        return None
+    return lambda batch, generator, seed: crop_and_flip(batch, wanted.crop, wanted.flip, generator)
+
+
+def _colour_pca_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
+    if not wanted.colour_pca:
+        return None
+    kind = torch.float32 if images.device.type == "mps" else torch.float64  # Apple's GPUs have no double
+    # On the device, or every step would copy them there.
+    values, vectors = (tensor.to(images.device, kind) for tensor in principal_colours(images, indices))
+    return lambda batch, generator, seed: colour_pca(batch, values, vectors, wanted.colour_pca, generator)
+
+
+def _cutout_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
+    if not wanted.cutout:
+        return None
+    return lambda batch, generator, seed: cutout(batch, wanted.cutout, generator)
+
+
+# In the order in which they are made, stage by stage.
+AUGMENTATIONS = {
+    "autoaugment": AugmentationSpec("pixels", _autoaugment_of, seeded=True),
+    "crop_and_flip": AugmentationSpec("pixels", _crop_and_flip_of),
+    "colour_pca": AugmentationSpec("colours", _colour_pca_of),
+    "cutout": AugmentationSpec("normalised", _cutout_of),
+}
+
+
+class Changes:
+    """What an ``Augmentation`` does to batches: its changes in order, each at its stage.
+
+    ``images`` are all training images (uint8 N×C×H×W) on the device, ``indices`` those that the network trains on.
+    Raises ``CourseError`` where ``wanted.others`` names what nobody registered.
+    """
+
+    def __init__(self, wanted: Augmentation, images: Tensor, indices: Tensor) -> None:
+        for name in wanted.others:
+            if name not in AUGMENTATIONS:
+                raise CourseError(f"augment names {name!r}, which is not a registered augmentation; nearest: "
+                                  f"{nearest(name, AUGMENTATIONS)}.")  # fmt: skip
+        made = [(spec, spec.make(wanted, images, indices)) for spec in AUGMENTATIONS.values()]
+        self._made = [(spec.stage, change) for spec, change in made if change is not None]
+        self.seeded = any(spec.seeded for spec, change in made if change is not None)
+
+    def at(self, stage: str, images: Tensor, generator: torch.Generator | None, seed: int | None) -> Tensor:
+        """``images`` after the changes of that stage."""
+        for at, change in self._made:
+            if at == stage:
+                images = change(images, generator, seed)
+        return images

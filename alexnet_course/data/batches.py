@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet_course.data.augment import Augmentation, autoaugment, colour_pca, crop_and_flip, cutout, principal_colours
+from alexnet_course.data.augment import Augmentation, Changes
 from alexnet_course.data.dataset import Dataset
 
 
@@ -48,18 +48,13 @@ class BatchLoader:
         self.batch_size = min(batch_size, len(self.indices))
         self.size = size
         self.training = training
-        self.augmentation = augmentation or Augmentation()
         self.generator = generator
-        self.mean = torch.tensor(mean, device=device)[:, None, None]
-        self.std = torch.tensor(std, device=device)[:, None, None]
-        self.colours: tuple[Tensor, Tensor] | None = None
-        if self.augmentation.colour_pca:  # on the device, or every step would copy them there
-            values, vectors = principal_colours(self.images, self.indices)
-            kind = torch.float32 if self.indices.device.type == "mps" else torch.float64  # Apple's GPUs have no double
-            self.colours = values.to(device, kind), vectors.to(device, kind)
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
+        self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
+        self.changes = Changes(augmentation or Augmentation(), self.images, self.indices)
         self._order = self.indices  # of the epoch under way
         self._step = 0  # batches of it that are done
-        self._seeds: list[int] = []  # AutoAugment's, one a batch
+        self._seeds: list[int] = []  # one a batch, where a change wants one
         self._resumed = False
 
     def __len__(self) -> int:
@@ -78,8 +73,7 @@ class BatchLoader:
             if self.training:
                 shuffled = torch.randperm(len(self.indices), device=self.indices.device, generator=self.generator)
                 self._order = self.indices[shuffled]
-            if self.augmentation.autoaugment:
-                # All at once, because a GPU stands still while it hands over what it has drawn.
+            if self.changes.seeded:
                 drawn = torch.randint(2**62, (len(self),), device=self.indices.device, generator=self.generator)
                 self._seeds = drawn.tolist()
         self._resumed = False
@@ -111,18 +105,13 @@ class BatchLoader:
         self._step = 0
 
     def prepare(self, images: Tensor, seed: int | None = None) -> Tensor:
-        """uint8 pictures → what the network sees; ``seed`` is AutoAugment's, drawn where none is given."""
-        change, generator = self.augmentation, self.generator
-        if change.autoaugment:
-            images = autoaugment(images, generator, change.autoaugment, seed)
-        if change.crop or change.flip:
-            images = crop_and_flip(images, change.crop, change.flip, generator)
+        """uint8 images → what the network sees; ``seed`` is for changes that are ``seeded``, which draw one themselves
+        where none is given."""
+        images = self.changes.at("pixels", images, self.generator, seed)
         pixels = images.to(memory_format=torch.channels_last).float() / 255
-        if self.colours is not None:
-            pixels = colour_pca(pixels, *self.colours, change.colour_pca, generator)
+        pixels = self.changes.at("colours", pixels, self.generator, seed)
         pixels = (pixels - self.mean) / self.std
-        if change.cutout:
-            pixels = cutout(pixels, change.cutout, generator)
+        pixels = self.changes.at("normalised", pixels, self.generator, seed)
         if self.size is not None and pixels.shape[2:] != (self.size, self.size):
             smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import random
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from alexnet_course.errors import CourseError
@@ -41,30 +39,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CourseError(f"{str(path)!r} is not a checkpoint of this version of the course.")
     return state
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """Every global random generator: Python's, numpy's, torch's, and the device's own where it has one."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    state = {
-        "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), *rest),  # type: ignore[union-attr]
-        "torch": torch.get_rng_state(),
-    }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Undo what happened since ``random_state``. A generator whose state was not saved is left alone."""
-    random.setstate(state["python"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
-    elif device.type == "mps" and "mps" in state:
-        torch.mps.set_rng_state(state["mps"])

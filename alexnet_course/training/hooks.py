@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alexnet_course.training.faults import TrainingStopped
 from alexnet_course.training.signals import StopWish
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Hook:
     """Give objects of a subclass to ``train(hooks=…)``: the loop calls each of these, which do nothing by themselves.
 
-    What a hook raises ends the run. Its time counts as training.
+    What a hook raises ends the run. Its time counts as training. What it draws from the global random generators is
+    drawn from the run's. A hook that must know after an interruption what it knew before says so in ``state_dict``.
     """
 
     def on_epoch_start(self, trainer: Trainer) -> None:
@@ -32,6 +33,16 @@ class Hook:
 
     def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """After an epoch, its validation included."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """After the last epoch, before the test images are looked at; again where a run goes on from there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What to save with the run: plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken. Called only where there is one that is not empty."""
 
 
 @dataclass

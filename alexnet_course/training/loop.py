@@ -20,16 +20,16 @@ def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult
             hook.on_evaluation_batch(trainer)
 
     while not trainer.over:
-        for hook in hooks:
-            hook.on_epoch_start(trainer)
-        trainer.start_epoch()
-        with trainer.kernels():
+        with trainer.computing():
+            for hook in hooks:
+                hook.on_epoch_start(trainer)
+            trainer.start_epoch()
             for images, labels in trainer.train_loader:
                 trainer.step(images, labels)
                 for hook in hooks:
                     hook.on_step(trainer)
             trainer.end_training()  # waits until the device has done all steps
-        result = trainer.end_epoch(trainer.validate(after_batch))
-        for hook in hooks:
-            hook.on_epoch_end(trainer, result)
+            result = trainer.end_epoch(trainer.validate(after_batch))
+            for hook in hooks:
+                hook.on_epoch_end(trainer, result)
         yield result

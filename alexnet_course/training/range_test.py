@@ -51,7 +51,7 @@ def lr_range_test(
         rate = lowest * (highest / lowest) ** (step / (steps - 1))
         for group in trainer.optimiser.param_groups:
             group["lr"] = rate
-        with trainer.kernels():
+        with trainer.computing():
             loss = _loss(trainer, images, labels)
             value = loss.item()
             if not math.isfinite(value):

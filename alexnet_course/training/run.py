@@ -15,7 +15,7 @@ from alexnet_course.errors import CourseError, nearest
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import PREDICTIONS, save_record
-from alexnet_course.training.checkpoint import random_state, set_random_state
+from alexnet_course.training.averaging import WeightAverage
 from alexnet_course.training.device import device_name, resolve_precision
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.faults import TrainingStopped
@@ -99,6 +99,8 @@ class Run(Iterator[EpochResult]):
             self.trainer = self.group.together(
                 lambda: Trainer(recipe, self.train_set, self.device, self.precision, **self.options, group=self.group)
             )
+            average = [WeightAverage(self.trainer, recipe.ema)] if recipe.ema else []
+            self._stateful: list[Hook] = [*average, *hooks]
             # Now: the code may yet change.
             self.environments = [self.group.on_main(self._environment)]
             self._checkpoints: Checkpoints | None = None
@@ -110,7 +112,7 @@ class Run(Iterator[EpochResult]):
             self._stop = Stop(self._save_to_stop, kept, deadline)
             saving = [self._checkpoints] if self._checkpoints is not None else []
             # What is called by the user comes before the save, so that a save is of a step that is over.
-            self._hooks = [Call(lambda: self.on_step()), *hooks, *saving, self._stop]
+            self._hooks = [Call(lambda: self.on_step()), *self._stateful, *saving, self._stop]
             self._epochs = self._train()
         except BaseException:
             self.close()
@@ -189,6 +191,8 @@ class Run(Iterator[EpochResult]):
 
         if self.group.size > 1:
             heed()  # several do not stop inside an evaluation
+        for hook in self._hooks:
+            hook.on_end(self.trainer)
         self.trainer.stopwatch.start()
         test = self.trainer.evaluate(self.test_set, heed)
         augmented = None
@@ -228,6 +232,7 @@ class Run(Iterator[EpochResult]):
         if record is not None:
             self.model.load_state_dict(weights)
             self.record = record
+            self.trainer.evaluated = self.model
             self.trainer.history, self.trainer.epoch = record["history"], self.recipe.epochs + 1
             self.environments = [record["environment"]]
         elif state is not None:
@@ -266,19 +271,25 @@ class Run(Iterator[EpochResult]):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on, as plain values and tensors."""
-        random, *of_others = self.group.gather(random_state(self.device))
+        random, *of_others = self.group.gather(self.trainer.surroundings.state_dict())
         return {
             "recipe": self.recipe.as_dict(),
             "environments": self.environments,
             "random": random,
             "others": of_others,  # where several processes train together
+            "hooks": [(type(hook).__name__, hook.state_dict()) for hook in self._stateful],
             **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken; warns where the rest is made in another environment."""
         self.trainer.load_state_dict(state)
-        set_random_state([state["random"], *state.get("others", [])][self.group.rank], self.device)
+        self.trainer.surroundings.load_state_dict([state["random"], *state.get("others", [])][self.group.rank])
+        saved = state.get("hooks", [])
+        for hook in self._stateful:  # a hook that is new here has nothing to go on from
+            position = next((i for i, (name, _) in enumerate(saved) if name == type(hook).__name__), None)
+            if position is not None and (its_state := saved.pop(position)[1]):
+                hook.load_state_dict(its_state)
         before, now = state["environments"], self.environments[0]
         if before[-1] == now:
             self.environments = before
@@ -323,7 +334,8 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
     rounding and, since each part is looked at alone, for dropout and batch norm. One process writes the folder, and
     N processes can go on with it.
 
-    torch's global random generator is seeded with the recipe's seed. Raises ``CourseError`` for an option that is none.
+    A run has random generators of its own, and leaves torch's global ones and its settings as they are. Raises
+    ``CourseError`` for an option that is none.
 
     >>> from alexnet_course import Recipe, train
     >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50))

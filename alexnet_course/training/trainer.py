@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
+from alexnet_course.training.surroundings import Surroundings
 
 EVALUATION_BATCH = 500  # halved where the memory does not suffice
 SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves it at every overflow
@@ -34,8 +35,9 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 an
 class Trainer:
     """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
 
-    ``precision`` is bf16, fp16 or fp32. ``state_dict`` is all that the rest of the run depends on, but for the global
-    random generators. Raises ``CourseError`` for a recipe that does not fit the network or the training set.
+    ``precision`` is bf16, fp16 or fp32. ``state_dict`` is all that the rest of the run depends on, but for the random
+    generators of each process, which are in ``surroundings``. Raises ``CourseError`` for a recipe that does not fit the
+    network or the training set.
 
     The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
     computes with its part of a batch (see ``alexnet_course.training.parallel``).
@@ -60,23 +62,35 @@ class Trainer:
         self.deterministic = deterministic
         if deterministic:
             let_cublas_repeat()
+        self.surroundings = Surroundings(recipe.seed, device)  # the seed of the first weights and of dropout
+        self.epoch = 1  # the one under way
+        self.history: list[dict[str, Any]] = []
+        self.wall_seconds = 0.0
+        self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
+        self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
+        with self.computing():
+            self._prepare(compile)
+            self.begin_epoch()
+
+    def _prepare(self, compile: bool) -> None:
+        """Divide the images, and build the network, its optimiser and its loaders."""
+        recipe, device, precision, group = self.recipe, self.device, self.precision, self.group
         fitting, validation = self._split()
         self.mean, self.std = self._normalisation(fitting)
-        classes = len(train_set.classes)
+        classes = len(self.train_set.classes)
         self.outputs = recipe.outputs or classes
         if self.outputs < classes:
             raise CourseError(f"outputs = {self.outputs} is too few for {classes} classes; leave outputs out, or give "
                               f"at least {classes}.")  # fmt: skip
-
-        torch.manual_seed(recipe.seed)  # the first weights and dropout
         self.model = build_model(
             recipe.model,
             num_classes=self.outputs,
-            in_channels=train_set.images.shape[1],
+            in_channels=self.train_set.images.shape[1],
             init=recipe.init,
             **recipe.model_options,
         )
         self.model.to(device).to(memory_format=torch.channels_last)
+        self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
         plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
         self.network = torch.compile(self.model) if compile else plain
@@ -89,7 +103,7 @@ class Trainer:
         check_logits(self.model, self.val_loader.prepare(self.val_loader.images[:1]), self.outputs, recipe.model)
 
         if not group.is_main:
-            torch.manual_seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
+            self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
         self.optimiser = make_optimiser(self.model, recipe, device)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
         # fp16 underflows without it; in the other formats it does nothing.
@@ -100,13 +114,6 @@ class Trainer:
         if precision != "fp16":
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
-
-        self.epoch = 1  # the one under way
-        self.history: list[dict[str, Any]] = []
-        self.wall_seconds = 0.0
-        self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
-        self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
-        self.begin_epoch()
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Which images to train on, and which to hold out."""
@@ -188,9 +195,11 @@ class Trainer:
         self.model.train()
         self.stopwatch.start()
 
-    def kernels(self) -> AbstractContextManager[None]:
-        """Inside this, the kernels that the run asks for are used; afterwards, those that were used before."""
-        return choice_of_kernels(self.device, self.deterministic)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inside this, torch's global generators and settings are the run's; afterwards, they are as before."""
+        with choice_of_kernels(self.device, self.deterministic), self.surroundings:
+            yield
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One optimiser step on a batch, the whole one in each process of a group; ``TrainingStopped`` where the memory
@@ -253,7 +262,7 @@ class Trainer:
         self.stopwatch.stop()
 
     def validate(self, on_batch: Callable[[], object] | None = None) -> Evaluation:
-        """The network on the held-out images."""
+        """The network on the held-out images; inside ``computing``."""
         self._validation_began = time.perf_counter()
         return self._evaluate(self.val_loader, self.train_set, on_batch)
 
@@ -307,15 +316,15 @@ class Trainer:
         if augmented:
             generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
             changes = {"augmentation": self.recipe.augmentation, "generator": generator}
-        loader = BatchLoader(dataset, EVALUATION_BATCH, **changes, **self._constants)
-        return self._evaluate(loader, dataset, on_batch)
+        with self.computing():
+            loader = BatchLoader(dataset, EVALUATION_BATCH, **changes, **self._constants)
+            return self._evaluate(loader, dataset, on_batch)
 
     def _evaluate(self, loader: BatchLoader, dataset: Dataset, on_batch: Callable[[], object] | None) -> Evaluation:
         """In batches half as large wherever the memory does not suffice."""
         while True:
             try:
-                with self.kernels():
-                    return evaluate_batches(self.model, loader, dataset.classes, self.precision, on_batch, self.group)
+                return evaluate_batches(self.evaluated, loader, dataset.classes, self.precision, on_batch, self.group)
             except RuntimeError as error:
                 if loader.batch_size == 1 or not is_out_of_memory(error):
                     raise
@@ -344,6 +353,10 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken, of the same recipe and images."""
+        with self.computing():
+            self._load_state_dict(state)
+
+    def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.every_step is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 
 from alexnet_course.data import SOURCES, Source, load_dataset
+from alexnet_course.data.augment import AUGMENTATIONS, Augmentation, AugmentationSpec, Change
 from alexnet_course.errors import CourseError
 from alexnet_course.optim import OPTIMISERS, SCHEDULES, OptimiserSpec
 from alexnet_course.recipe import Recipe
@@ -93,6 +94,43 @@ def test_a_new_data_set_is_one_entry(monkeypatch, data):
     assert run.record["dataset"]["fingerprint"] == parts["train"].fingerprint
     with pytest.raises(CourseError, match="Unknown data set 'two-colour'; expected two-colours"):
         load_dataset("two-colour")
+
+
+def test_a_new_augmentation_is_one_entry(monkeypatch, data, tmp_path):
+    """Random erasing with a grey level for each image, as a plugin would add it."""
+    seen: list[int] = []
+
+    def grey_square(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
+        side = wanted.others.get("grey-square", 0)
+
+        def change(batch: Tensor, generator: torch.Generator | None, seed: int | None) -> Tensor:
+            seen.append(seed is not None)
+            level = torch.randint(256, (len(batch), 1, 1, 1), generator=generator).to(batch.dtype)
+            return torch.cat([level.expand(-1, batch.shape[1], side, batch.shape[3]), batch[:, :, side:]], 2)
+
+        return change if side else None
+
+    monkeypatch.setitem(AUGMENTATIONS, "grey-square", AugmentationSpec("pixels", grey_square, seeded=True))
+    recipe = small(augment={"grey-square": 8}, crop=0, flip=False)
+    alone = train(recipe, **data)
+    list(alone)
+    next(train(recipe, out=tmp_path / "run", **data))
+    resumed = resume(tmp_path / "run", **data)
+    list(resumed)
+    for one, other in zip(alone.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert seen
+    assert all(seen)
+    assert alone.record["recipe"]["augment"] == {"grey-square": 8}
+    plain = train(recipe.replace(augment={}), **data)
+    next(plain)
+    assert plain.history[0]["train_loss"] != alone.history[0]["train_loss"]
+
+
+def test_an_augmentation_that_nobody_registered_is_refused(data):
+    with pytest.raises(CourseError, match="augment names 'cut-out', which is not a registered augmentation; nearest: "
+                                          "cutout"):  # fmt: skip
+        train(small(augment={"cut-out": 8}), **data)
 
 
 class Diary(Hook):

@@ -1,10 +1,8 @@
 import dataclasses
-import random
 import re
 from itertools import pairwise
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -19,7 +17,6 @@ from alexnet_course.recipe import Recipe
 from alexnet_course.records import check_record
 from alexnet_course.results.verify import verify
 from alexnet_course.training import Run, Trainer, TrainingStopped, evaluate, saving, train, trainer, wilson_interval
-from alexnet_course.training.checkpoint import random_state, set_random_state
 from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.finished import load_run
 from alexnet_course.training.folder import RunFolder
@@ -351,18 +348,6 @@ def test_checkpoints_inside_an_epoch_come_every_so_many_steps_of_it(data, tmp_pa
 def test_a_run_that_saves_trains_like_one_that_does_not(data, tmp_path):
     saved = fit(small(crop=4), progress=False, out=tmp_path / "run", checkpoint_steps=1, **data)
     assert same_weights(saved.model, fit(small(crop=4), progress=False, **data).model)
-
-
-def test_random_numbers_can_be_drawn_a_second_time():
-    def draw() -> tuple[float, ...]:
-        return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.randn(3)[1].item()
-
-    random.gauss(0, 1), np.random.randn()  # each keeps a second number for its next call
-    state = random_state(CPU)
-    first, second = draw(), draw()
-    set_random_state(state, CPU)
-    assert (draw(), draw()) == (first, second)
-    assert first != second
 
 
 def test_a_record_that_cannot_be_written_is_not_lost_silently(data, tmp_path, monkeypatch):
