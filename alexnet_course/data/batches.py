@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alexnet_course.data.augment import Augmentation, Changes
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.errors import CourseError
 
 
 class BatchLoader:
@@ -49,6 +50,9 @@ class BatchLoader:
         self.size = size
         self.training = training
         self.generator = generator
+        if not all(value > 0 for value in std):
+            raise CourseError(f"std = {tuple(std)} would divide by what is not above 0; give 1 for a channel that is the "
+                              "same everywhere.")  # fmt: skip
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
         self.changes = Changes(augmentation or Augmentation(), self.images, self.indices)

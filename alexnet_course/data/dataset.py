@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import blake2b
 
 import torch
@@ -34,11 +33,23 @@ class Dataset:
     name: str
 
     def __post_init__(self) -> None:
+        for what, tensor, form in (("pictures", self.images, "N×C×H×W"), ("labels", self.labels, "N")):
+            if not isinstance(tensor, Tensor):
+                kind = "torch.uint8" if what == "pictures" else "torch.int64"
+                raise CourseError(
+                    f"The {what} of {self.name!r} are a {type(tensor).__name__}; expected a tensor of {kind} and shape "
+                    f"{form}, so make one with torch.tensor."
+                )
         shape, labels = tuple(self.images.shape), tuple(self.labels.shape)
         if self.images.dtype != torch.uint8 or len(shape) != 4:
             raise CourseError(
                 f"The pictures of {self.name!r} are {self.images.dtype} of shape {shape}; expected torch.uint8 of "
                 "shape (N, C, H, W), so convert them before making a Dataset."
+            )
+        if shape[1] not in (1, 3) and shape[3] in (1, 3):
+            raise CourseError(
+                f"The pictures of {self.name!r} are of shape {shape}, which looks like (N, H, W, C); expected "
+                "(N, C, H, W), so give images.permute(0, 3, 1, 2)."
             )
         if self.labels.dtype != torch.int64 or len(labels) != 1:
             raise CourseError(
@@ -50,13 +61,28 @@ class Dataset:
                 f"{self.name!r} has {shape[0]:,} pictures but {labels[0]:,} labels; expected one label a picture, so "
                 "check where they were read."
             )
-        if len(set(self.classes)) != len(self.classes):
-            raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
+        self._check_classes()
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise CourseError(
                 f"The labels of {self.name!r} run from {int(self.labels.min())} to {int(self.labels.max())}; expected "
                 f"0 to {len(self.classes) - 1}, so name every class or correct the labels."
             )
+
+    def _check_classes(self) -> None:
+        if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
+            raise CourseError(
+                f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one a class."
+            )
+        object.__setattr__(self, "classes", tuple(self.classes))  # a list is as good
+        for name in (self.name, *self.classes):
+            if not isinstance(name, str) or not name.strip():
+                what = "name" if name is self.name else f"classes {self.classes!r}"
+                raise CourseError(
+                    f"The {what} of the data set {self.name!r} cannot be used: {name!r} is no name; expected a text "
+                    "that is not empty."
+                )
+        if len(set(self.classes)) != len(self.classes):
+            raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,9 +91,25 @@ class Dataset:
         size = "×".join(str(n) for n in self.images.shape[1:])
         return f"Dataset({self.name}: {len(self):,} pictures of {size}, {len(self.classes)} classes)"
 
-    @cached_property
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """How many times something was written in place into the pictures and into the labels, as PyTorch counts it."""
+        return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))
+
+    @property
     def _digests(self) -> list[bytes]:
-        """One digest a picture, of its class name, shape and pixels; in storage order."""
+        """One digest a picture, of its class name, shape and pixels; in storage order.
+
+        Computed once, and again after something was written into the tensors in place, as label noise is.
+        """
+        known = self.__dict__.get("_known")
+        if known is None or known[0] != self.versions:
+            known = self.versions, self._compute_digests()
+            object.__setattr__(self, "_known", known)
+        digests: list[bytes] = known[1]
+        return digests
+
+    def _compute_digests(self) -> list[bytes]:
         shape = "×".join(str(n) for n in self.images.shape[1:])
         # Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
         start = [blake2b(f"{name}\0{shape}\0".encode(), digest_size=16) for name in self.classes]
@@ -79,7 +121,7 @@ class Dataset:
             digests.append(digest.digest())
         return digests
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that name the set of (class name, picture) pairs.
 
@@ -88,7 +130,7 @@ class Dataset:
         """
         return blake2b(b"".join(sorted(self._digests)), digest_size=16).hexdigest()
 
-    @cached_property
+    @property
     def ordered(self) -> Tensor:
         """The pictures' indices in an order that depends on the pictures and not on how they are stored: int64, N."""
         return torch.tensor(sorted(range(len(self)), key=self._digests.__getitem__), dtype=torch.int64)
@@ -102,9 +144,23 @@ class Dataset:
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
         """The pictures at ``indices`` (integers 0..N-1, in that order), as a ``Dataset`` of the same name and classes.
 
-        Raises ``CourseError`` for an index outside the data set.
+        A mask does as well: N truth values, True for each picture to take. Raises ``CourseError`` for an index outside
+        the data set.
         """
-        index = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
+        index = torch.as_tensor(indices, device=self.labels.device)
+        if index.dtype == torch.bool:
+            if index.shape != self.labels.shape:
+                raise CourseError(
+                    f"A mask for {self.name!r} has the shape {tuple(index.shape)}; expected one truth value for each "
+                    f"of its {len(self):,} pictures."
+                )
+            index = index.nonzero()[:, 0]
+        elif index.numel() and (index.dtype.is_floating_point or index.dtype.is_complex or index.dim() != 1):
+            raise CourseError(
+                f"The indices for a subset of {self.name!r} are {index.dtype} of shape {tuple(index.shape)}; expected "
+                "whole numbers in a row."
+            )
+        index = index.to(torch.int64)
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise CourseError(
                 f"A subset of {self.name!r} asks for indices {int(index.min())} to {int(index.max())}; expected "

@@ -1,14 +1,14 @@
-"""``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, read through torchvision, decoded once and cached."""
+"""``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and cached."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from alexnet_course.data import cache
@@ -17,6 +17,7 @@ from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 
 SPLITS = ("train", "test")
+LEFT_BEHIND = ("Thumbs.db", "desktop.ini")
 
 _PROGRESS_FROM = 2000  # files; fewer are decoded before a bar would be read
 _TASK = 256  # files a task of the thread pool: 60,000 tasks of one file would cost more than they share out
@@ -26,7 +27,8 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
     """The pictures of ``path/split``, 3×H×W all of one size, classes in alphabetical order.
 
     ``path`` has ``train`` and ``test``, each with one folder a class and the same classes in both. The decoded pictures
-    are kept under ``root`` and read from there for as long as no file's name, size or modification time changes. The
+    are kept under ``root`` and read from there for as long as no file changes. A picture is turned as its camera noted
+    that it was held, and what is transparent becomes white. The
     data set is called ``folder:`` and the last component of ``path``, or, if its fingerprint is a published data set's,
     by that name. Raises ``CourseError`` for a tree that is not so.
     """
@@ -39,7 +41,7 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
             "the same class folders."
         )
     files = [file for file, _ in listing[split].samples]
-    classes = tuple(listing[split].classes)
+    classes = listing[split].classes
     tree = path.resolve() / split
     kept = root / "folders" / f"{blake2b(str(tree).encode(), digest_size=16).hexdigest()}.safetensors"
     key = _state(files, path / split)
@@ -51,10 +53,16 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
     return dataset.renamed(KNOWN_FINGERPRINTS.get(dataset.fingerprint, dataset.name))
 
 
-def _list(path: Path, split: str) -> Any:
-    """The torchvision ``ImageFolder`` of ``path/split``: its ``classes``, and its ``samples`` in a fixed order."""
-    from torchvision.datasets import ImageFolder  # here, so that importing the package does not take its seconds
+@dataclass(frozen=True)
+class Listing:
+    """What a split holds: its classes in alphabetical order, and each file with the number of its class."""
 
+    classes: tuple[str, ...]
+    samples: tuple[tuple[str, int], ...]
+
+
+def _list(path: Path, split: str) -> Listing:
+    """The pictures of ``path/split`` in a fixed order."""
     tree = path / split
     if not path.is_dir():
         raise CourseError(
@@ -65,42 +73,64 @@ def _list(path: Path, split: str) -> Any:
         raise CourseError(
             f"{str(path)!r} has no folder {split!r}; expected train and test, each with one folder a class, so add it."
         )
-
-    class Visible(ImageFolder):
-        """Passes over what file managers and notebooks leave: ``.DS_Store``, ``.ipynb_checkpoints``, ``Thumbs.db``."""
-
-        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-            classes = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != ".")
-            if not classes:
-                raise CourseError(
-                    f"{directory!r} has no class folders; expected one a class with its pictures in it, so sort them "
-                    "that way."
-                )
-            return classes, {name: number for number, name in enumerate(classes)}
-
-    def is_picture(file: str) -> bool:
-        inner = file[len(str(tree)) :].replace(os.sep, "/")
-        return "/." not in inner and not inner.endswith(("/Thumbs.db", "/desktop.ini"))
-
-    listing = Visible(str(tree), is_valid_file=is_picture, allow_empty=True)
-    empty = set(range(len(listing.classes))) - set(listing.targets)
-    if empty:
+    try:
+        classes = tuple(sorted(entry.name for entry in os.scandir(tree) if entry.is_dir() and entry.name[0] != "."))
+    except OSError as error:
+        raise _closed(error) from None
+    if not classes:
         raise CourseError(
-            f"The class folder {str(tree / listing.classes[min(empty)])!r} is empty; put pictures in it, or remove the "
-            "class from train and test."
+            f"{str(tree)!r} has no class folders; expected one a class with its pictures in it, so sort them that way."
         )
-    return listing
+    if len(classes) == 1:
+        raise CourseError(
+            f"{str(tree)!r} has one class folder alone, {classes[0]!r}; expected one for each of two classes or more, "
+            "so give the folder in which train and test hold the classes themselves."
+        )
+    samples: list[tuple[str, int]] = []
+    for number, name in enumerate(classes):
+        files = _pictures(tree / name)
+        if not files:
+            raise CourseError(
+                f"The class folder {str(tree / name)!r} is empty; put pictures in it, or remove the class from train "
+                "and test."
+            )
+        samples += [(file, number) for file in files]
+    return Listing(classes, tuple(samples))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The files below ``folder``, but for what file managers and notebooks leave there: ``.DS_Store``, ``Thumbs.db``,
+    ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its pictures are not none."""
+
+    def stop(error: OSError) -> None:
+        raise _closed(error)
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += [os.path.join(parent, name) for name in files if name[0] != "." and name not in LEFT_BEHIND]
+    return sorted(found, key=lambda file: (os.path.dirname(file), os.path.basename(file)))
+
+
+def _closed(error: OSError) -> CourseError:
+    return CourseError(
+        f"The folder {str(error.filename)!r} cannot be opened ({error.strerror}); give yourself the right to read it, "
+        "or move it out of the tree."
+    )
 
 
 def _state(files: list[str], tree: Path) -> str:
-    """A digest of the files' names, sizes and modification times: while it stays, the cached pixels are theirs."""
+    """A digest of the files' names, numbers, sizes and times: while it stays, the cached pixels are theirs.
+
+    The number is the file system's own (its inode), so that two folders which have changed their names are noticed.
+    """
     digest = blake2b(digest_size=16)
     for file in sorted(files):
         try:
             status = os.stat(file)
         except OSError as error:  # a link that leads nowhere
             raise _unreadable(file, f" ({error.strerror})") from error
-        digest.update(f"{file[len(str(tree)) :]}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        digest.update(f"{file[len(str(tree)) :]}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
     return digest.hexdigest()
 
 
@@ -136,7 +166,12 @@ def _read(file: str) -> np.ndarray:
     """One picture as uint8 3×H×W."""
     try:
         with Image.open(file) as picture:
-            mode, pixels = picture.mode, np.asarray(picture.convert("RGB"))
+            mode = picture.mode
+            upright = ImageOps.exif_transpose(picture)  # as cameras note how they were held
+            if upright.has_transparency_data:
+                upright = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            pixels = np.asarray(upright.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise whatever they come across
         raise _unreadable(file, "" if isinstance(error, UnidentifiedImageError) else f" ({error})") from error
     if mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"):

@@ -17,8 +17,17 @@ from alexnet_course.data.folder import SPLITS, load_folder
 from alexnet_course.errors import CourseError, nearest
 
 
-@memory  # a notebook asks again and again
 def _doodles(split: str, root: Path) -> Dataset:
+    """Those in memory, unless somebody has written into them since."""
+    dataset, versions = _drawn(split, root)
+    if dataset.versions != versions:
+        _drawn.cache_clear()
+        dataset, _ = _drawn(split, root)
+    return dataset
+
+
+@memory  # a notebook asks again and again
+def _drawn(split: str, root: Path) -> tuple[Dataset, tuple[int, ...]]:
     """Drawn once, which takes seconds, then read from the disk until the drawing or the tools behind it change."""
     made_with = (Path(doodles.__file__).read_bytes(), f"{PIL.__version__} {np.__version__}".encode())
     key = blake2b(b"\0".join(made_with), digest_size=16).hexdigest()
@@ -28,7 +37,7 @@ def _doodles(split: str, root: Path) -> Dataset:
         images, labels = doodles.draw_doodles(split)
         dataset = Dataset(torch.from_numpy(images), torch.from_numpy(labels), doodles.CLASSES, "doodles")
         cache.keep(dataset, path, key)
-    return dataset
+    return dataset, dataset.versions
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,8 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
 
     ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
     are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Raises ``CourseError``
-    for an unknown spec or split, for a tree or download that is not as expected, and without a network. Treat the
-    tensors as read-only: ``doodles`` are made once a process, and every call returns the same ones.
+    for an unknown spec or split, for a tree or download that is not as expected, and without a network. ``doodles``
+    are made once a process, and every call returns the same tensors until one of them is written into.
 
     >>> from alexnet_course import load_dataset
     >>> doodles = load_dataset("doodles", "test")

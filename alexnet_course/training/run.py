@@ -76,6 +76,10 @@ class Run(Iterator[EpochResult]):
         on_step: Callable[[], object] | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
+        for given, other in ((train_set, "test_set"), (test_set, "train_set")):
+            if given is not None and None in (train_set, test_set):
+                raise CourseError(f"{given.name!r} is given without a {other}, which would be that of the recipe's "
+                                  f"data set, {recipe.dataset!r}; give both, or neither.")  # fmt: skip
         self.recipe = recipe
         self.group = join_group()
         self.device = self.group.device(device)
@@ -91,6 +95,9 @@ class Run(Iterator[EpochResult]):
                     test_set if test_set is not None else load_dataset(recipe.dataset, "test"),
                 )
             )
+            if not len(self.test_set):
+                raise CourseError(f"{self.test_set.name!r} has no test pictures; give some, or there is nothing to "
+                                  "measure at the end.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip

@@ -78,6 +78,9 @@ class Trainer:
         fitting, validation = self._split()
         self.mean, self.std = self._normalisation(fitting)
         classes = len(self.train_set.classes)
+        if classes < 2:
+            raise CourseError(f"{self.train_set.name!r} has {classes} class; expected two or more, or there is nothing "
+                              "to tell apart.")  # fmt: skip
         self.outputs = recipe.outputs or classes
         if self.outputs < classes:
             raise CourseError(f"outputs = {self.outputs} is too few for {classes} classes; leave outputs out, or give "
@@ -129,7 +132,8 @@ class Trainer:
         """Mean and standard deviation of each channel: of the pictures to train on alone, or the recipe's constants."""
         name, channels = self.recipe.normalisation, self.train_set.images.shape[1]
         if name == "dataset":
-            return self.train_set.channel_statistics(fitting)
+            mean, std = self.train_set.channel_statistics(fitting)
+            return mean, tuple(value or 1.0 for value in std)  # a channel that is the same everywhere says nothing
         mean, std = NORMALISATIONS[name]
         if channels != len(mean):
             raise CourseError(f"normalisation = {name!r} has constants for RGB, but the pictures have {channels} "

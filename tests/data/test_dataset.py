@@ -222,13 +222,13 @@ def test_statistics_of_no_pictures_at_all_are_refused(refused: Callable[..., str
     assert "no pictures" in refused(random_dataset([3]).channel_statistics, torch.tensor([], dtype=torch.int64))
 
 
-def test_to_the_device_where_it_is_is_no_copy_and_keeps_the_fingerprint() -> None:
+def test_to_the_device_where_it_is_is_no_copy_and_keeps_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = random_dataset([3, 3])
     fingerprint = dataset.fingerprint
+    monkeypatch.setattr(Dataset, "_compute_digests", lambda self: pytest.fail("computed a second time"))
     there = dataset.to("cpu")
     assert there.images is dataset.images
     assert there.labels is dataset.labels
-    assert "fingerprint" in vars(there)  # not computed a second time
     assert (there.fingerprint, there.name, there.classes) == (fingerprint, dataset.name, dataset.classes)
     elsewhere = dataset.to("meta")
     assert (elsewhere.images.device.type, dataset.images.device.type) == ("meta", "cpu")
@@ -270,12 +270,56 @@ IMAGES, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1,
         (IMAGES, LABELS, ("a",), "0 to 1"),
         (IMAGES, LABELS - 1, ("a", "b"), "-1 to 0"),
         (IMAGES, LABELS, ("a", "a"), "repeat"),
+        (IMAGES, [0, 1, 1, 0], ("a", "b"), "The labels of 'wrong' are a list"),
+        (IMAGES.numpy(), LABELS, ("a", "b"), "The pictures of 'wrong' are a ndarray"),
+        (torch.zeros(4, 32, 32, 3, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
+        (torch.zeros(4, 28, 28, 1, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
+        (IMAGES, LABELS, "ab", "expected a tuple of names"),
+        (IMAGES, LABELS, (0, 1), "0 is no name"),
+        (IMAGES, LABELS, ("a", " "), "' ' is no name"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
     images: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...], says: str, refused: Callable[..., str]
 ) -> None:
     assert says in refused(Dataset, images, labels, classes, "wrong")
+
+
+def test_a_list_of_classes_is_as_good_as_a_tuple() -> None:
+    assert Dataset(IMAGES, LABELS, ["a", "b"], "list").classes == ("a", "b")
+
+
+def test_a_mask_takes_the_pictures_where_it_is_true() -> None:
+    dataset = random_dataset([3, 2, 4])
+    for mask in (dataset.labels == 1, (dataset.labels == 1).tolist(), (dataset.labels == 1).numpy()):
+        part = dataset.subset(mask)
+        assert part.labels.tolist() == [1, 1]
+        assert torch.equal(part.images, dataset.images[dataset.labels == 1])
+    assert len(dataset.subset(dataset.labels == 9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("indices", "says"),
+    [
+        ([True, False], "one truth value for each of its 9 pictures"),
+        ([0.0, 1.0], "torch.float32"),
+        ([[0, 1]], "of shape (1, 2)"),
+    ],
+)
+def test_a_subset_refuses_what_are_no_indices(indices: list[object], says: str, refused: Callable[..., str]) -> None:
+    assert says in refused(random_dataset([3, 2, 4]).subset, indices)
+
+
+@pytest.mark.parametrize("part", ["labels", "images"])
+def test_what_is_written_in_place_changes_the_fingerprint(part: str) -> None:
+    dataset = random_dataset([3, 3])
+    before, tensor = dataset.fingerprint, getattr(dataset, part)
+    tensor[0] = 1 - tensor[0]  # label noise, say
+    noisy = dataset.fingerprint
+    assert noisy != before
+    assert Dataset(dataset.images, dataset.labels, dataset.classes, "anew").fingerprint == noisy
+    tensor[0] = 1 - tensor[0]
+    assert dataset.fingerprint == before
 
 
 def test_dataset_is_frozen_and_prints_in_one_line() -> None:

@@ -182,3 +182,13 @@ def test_a_small_alexnet_passes_90_percent(train: Split, test: Split) -> None:
         with torch.no_grad():
             accuracy = torch.cat([model(part) for part in unseen.split(200)]).argmax(1).eq(truth).float().mean().item()
     assert accuracy > 0.9
+
+
+@pytest.mark.parametrize("part", ["labels", "images"])
+def test_label_noise_does_not_stay_for_later_loads(part: str) -> None:
+    noisy = load_dataset("doodles", "test")
+    before, tensor = noisy.fingerprint, getattr(noisy, part)
+    tensor[:10] = 1
+    assert noisy.fingerprint != before
+    assert load_dataset("doodles", "test").fingerprint == before
+    assert load_dataset("doodles", "test").images is load_dataset("doodles", "test").images

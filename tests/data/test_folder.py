@@ -114,8 +114,13 @@ def test_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(tree, "test")
 
 
-@pytest.mark.parametrize("change", ["edited", "added", "removed", "renamed"])
+@pytest.mark.parametrize("change", ["edited", "added", "removed", "renamed", "swapped"])
 def test_changed_tree_is_decoded_again(tree: Path, kept: Path, change: str) -> None:
+    if change == "swapped":
+        for number, file in enumerate(sorted((tree / "train").glob("*/*.png"))):
+            Image.new("RGB", (32, 32), (number, number % 7, 5)).save(file.with_suffix(".bmp"))  # all of one size
+            file.unlink()
+            os.utime(file.with_suffix(".bmp"), ns=(0, 0))
     before = load(tree)
     file = tree / "train/cat/003.png"
     if change == "edited":
@@ -126,9 +131,12 @@ def test_changed_tree_is_decoded_again(tree: Path, kept: Path, change: str) -> N
         Image.new("RGB", (32, 32)).save(tree / "train/cat/new.png")
     elif change == "removed":
         file.unlink()
-    else:
+    elif change == "renamed":
         (tree / "train/cat").rename(tree / "train/dog")
         (tree / "test/cat").rename(tree / "test/dog")
+    else:  # the same names, sizes and times as before
+        for one, other in (("cat", "between"), ("truck", "cat"), ("between", "truck")):
+            (tree / "train" / one).rename(tree / "train" / other)
     assert load(tree).fingerprint != before.fingerprint
     assert len(cached(kept)) == 1  # the old pixels do not stay behind
 
@@ -277,6 +285,59 @@ def test_palette_and_transparent_pictures_are_colour(tree: Path) -> None:
     Image.new("RGB", (32, 32), (200, 30, 90)).quantize(4).save(tree / "train/cat/000.png")
     Image.new("RGBA", (32, 32), (200, 30, 90, 255)).save(tree / "train/cat/001.png")
     assert load(tree).images[:2].unique().tolist() == [30, 90, 200]
+
+
+def test_what_is_transparent_becomes_white(tree: Path) -> None:
+    for number, mode in enumerate(["RGBA", "PA"]):
+        half = Image.new("RGBA", (32, 32), (200, 30, 90, 0))
+        half.paste((200, 30, 90, 255), (0, 0, 32, 16))
+        (half if mode == "RGBA" else half.quantize(4)).save(tree / f"train/cat/00{number}.png")
+    palette = Image.new("P", (32, 32), 1)
+    palette.putpalette([200, 30, 90, 1, 2, 3])
+    palette.save(tree / "train/cat/002.png", transparency=1)
+    images = load(tree).images
+    for image in images[:2]:
+        assert image[:, 0, 0].tolist() == [200, 30, 90]
+        assert image[:, 31, 31].tolist() == [255, 255, 255]
+    assert images[2].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (31, 31)), (6, (0, 31)), (8, (31, 0))])
+def test_a_picture_is_turned_as_the_camera_was_held(tree: Path, orientation: int, corner: tuple[int, int]) -> None:
+    """The bright corner is top left in the file; ``corner`` is its row and column as the picture is to be seen."""
+    picture = Image.new("RGB", (32, 32))
+    picture.paste((255, 255, 255), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tree / "train/cat/000.png", exif=exif)
+    image = load(tree).images[0]
+    assert image[0, corner[0], corner[1]] == 255
+    assert (image == 255).float().mean() == 1 / 16
+
+
+@pytest.mark.parametrize("closed", ["train", "train/cat", "train/cat/inner", "test/truck"])
+def test_a_folder_that_cannot_be_opened_is_not_empty(
+    tree: Path, closed: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "train/cat/inner").mkdir()
+    scandir = os.scandir
+
+    def scan(path: str | Path) -> object:
+        if Path(path) == tree / closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    sentence = refused(load, tree)
+    assert f"{str(tree / closed)!r} cannot be opened (Permission denied)" in sentence
+
+
+def test_classes_one_level_too_deep_are_not_one_class(tree: Path, refused: Callable[..., str]) -> None:
+    for split in ("train", "test"):
+        (tree / split).rename(tree / "images")
+        (tree / split).mkdir()
+        (tree / "images").rename(tree / split / "images")
+    assert "has one class folder alone, 'images'" in refused(load, tree)
 
 
 def test_link_that_leads_nowhere(tree: Path, refused: Callable[..., str]) -> None:
