@@ -3,6 +3,7 @@
 from torch import nn
 
 from alexnet_course.errors import CourseError
+from alexnet_course.models.response_norm import LocalResponseNorm
 from alexnet_course.models.specs import INITIALISATIONS as INITIALISATIONS
 
 
@@ -19,7 +20,7 @@ def local_response_norm(size: int = 5, alpha: float = 1e-4, beta: float = 0.75, 
     PyTorch divides α by ``size`` and the paper does not, so α is multiplied by it here.
     Source: Krizhevsky et al. 2012, section 3.3 (its α, n, β and k are the defaults).
     """
-    return nn.LocalResponseNorm(size, alpha=alpha * size, beta=beta, k=k)
+    return LocalResponseNorm(size, alpha=alpha * size, beta=beta, k=k)
 
 
 def hidden_and_output(

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from alexnet_course.models.response_norm import response_norm
+
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
 TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
 PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
@@ -33,7 +35,8 @@ class FasterFunctions(TorchFunctionMode):
     - Dropout on a processor draws 16 random bits a value instead of PyTorch's 64, one by one.
     - An adaptive pool that enlarges a map by a whole factor repeats values; so does ``F.interpolate``, whose gradient
       is faster, and on a GPU can be repeated to the bit.
-    - Local response normalisation in bf16 on a processor sums over neighbouring channels by a matrix product.
+    - Local response normalisation in bf16 on a processor sums over neighbouring channels by a matrix product; on a GPU,
+      and in fp16, PyTorch's own layer becomes that of the package.
     - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, on the smallest
       maps everything; linear layers find their gradients as products of matrices that lie in memory as the matrix unit
       wants them.
@@ -51,6 +54,8 @@ class FasterFunctions(TorchFunctionMode):
                 self.replacements[torch.conv2d] = conv2d
                 self.replacements[F.linear] = linear
                 self.replacements[F.local_response_norm] = local_response_norm
+        if device.type != "cpu" or precision == "fp16":
+            self.replacements[F.local_response_norm] = response_norm
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

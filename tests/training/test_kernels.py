@@ -111,7 +111,7 @@ def test_a_max_pool_that_is_asked_for_indices_gives_them(options, by_repeating):
     assert by_repeating.count == 0
 
 
-def test_a_gpu_gets_the_pools_and_nothing_else(by_repeating, by_product):
+def test_a_gpu_gets_no_convolutions(by_repeating, by_product):
     """The mode asks the device only for its kind, so this can be seen without one."""
     x = noise(2, 4, 3, 3)
     with FasterFunctions(torch.device("cuda"), "bf16"):
@@ -465,13 +465,25 @@ def test_response_norm_of_anything_but_pictures_is_pytorchs_own(shape, by_band):
     assert by_band.count == 0
 
 
-@pytest.mark.parametrize(("kind", "precision", "times"), [("cpu", "bf16", 1), ("cpu", "fp32", 0), ("cuda", "bf16", 0)])
-def test_response_norm_is_a_product_in_bf16_on_a_processor_only(kind, precision, times, by_band):
+@pytest.mark.parametrize(("precision", "times"), [("bf16", 1), ("fp32", 0)])
+def test_response_norm_is_a_product_in_bf16_on_a_processor(precision, times, by_band):
     x = 100 * noise(2, 6, 3, 3)
-    with FasterFunctions(torch.device(kind), precision):
+    with FasterFunctions(CPU, precision):
         result = local_response_norm()(x)
     assert by_band.count == times
     assert torch.equal(result, local_response_norm()(x)) == (times == 0)
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("cuda", "bf16"), ("cuda", "fp16"), ("mps", "fp32"), ("cpu", "fp16")])
+def test_elsewhere_and_in_fp16_a_reader_s_own_layer_of_pytorchs_is_the_packages(kind, precision, by_band):
+    """Whose network need not use the package's layer; the mode asks the device only for its kind."""
+    x = noise(2, 6, 3, 3)
+    with FasterFunctions(torch.device(kind), precision):
+        result = nn.LocalResponseNorm(**PAPER)(x)
+        large = nn.LocalResponseNorm(**PAPER)(torch.full_like(x, 300.0).half())
+    assert by_band.count == 0
+    torch.testing.assert_close(result, nn.LocalResponseNorm(**PAPER)(x))
+    assert bool((large > 1).all())
 
 
 def test_a_network_with_response_norm_learns_the_same_in_its_own_types(by_band):
@@ -562,7 +574,8 @@ def test_what_is_replaced_where():
     assert set(FasterFunctions(CPU, "fp32").replacements) == {*pools, F.dropout}
     in_bf16 = {torch.conv2d, F.linear, F.local_response_norm}
     assert set(FasterFunctions(CPU, "bf16").replacements) == {*pools, F.dropout, *in_bf16}
-    assert set(FasterFunctions(torch.device("cuda"), "bf16").replacements) == pools
+    assert set(FasterFunctions(CPU, "fp16").replacements) == {*pools, F.dropout, F.local_response_norm}
+    assert set(FasterFunctions(torch.device("cuda"), "bf16").replacements) == {*pools, F.local_response_norm}
 
 
 # --- Pooling first ---------------------------------------------------------------------------------------------------
