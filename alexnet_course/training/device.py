@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """``auto``: cuda where there is a GPU that the installed PyTorch has code for, otherwise cpu. Otherwise the device
     named; ``CourseError`` where this machine lacks it.
 
-    ``mps`` is taken only where it is named: nobody has run the course on Apple's GPUs yet.
+    ``mps`` is taken only where it is named, and with a warning: nobody has run the course on Apple's GPUs yet.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
@@ -45,6 +46,10 @@ def choose_device(device: str = "auto") -> torch.device:
         reason = _without_code(wanted)
         if reason:
             raise CourseError(f"{reason}; install one that has, or use the device cpu.")
+    if wanted.type == "mps":
+        warnings.warn(
+            "Nobody has run the course on Apple's GPUs yet; compare a first epoch on mps with one on cpu.", stacklevel=2
+        )
     return wanted
 
 
@@ -125,7 +130,8 @@ def let_cublas_repeat() -> None:
 
 @contextmanager
 def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """On a GPU, inside the ``with``, kernels that repeat to the bit, or the fastest; afterwards as it was before."""
+    """On a GPU, inside the ``with``, kernels that repeat to the bit, or the fastest, and fp32 in full; afterwards as it
+    was before."""
     if device.type != "cuda":
         yield
         return
@@ -133,10 +139,43 @@ def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[Non
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic or before[1])
     try:
-        yield
+        with fp32_in_full(device):
+            yield
     finally:
         torch.backends.cudnn.benchmark = before[0]
         torch.use_deterministic_algorithms(before[1])
+
+
+@contextmanager
+def fp32_in_full(device: torch.device) -> Iterator[None]:
+    """On a GPU, inside the ``with``, fp32 has all of its digits.
+
+    GPUs from Ampere on can multiply numbers of fp32 with 10 of their 23 binary digits (TF32), and unless it is told
+    otherwise, PyTorch lets convolutions do so. Whoever wants them fast trains in bf16.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    switches, full = _tf32_switches()
+    before = [getattr(place, name) for place, name in switches]
+    for place, name in switches:
+        setattr(place, name, full)
+    try:
+        yield
+    finally:
+        for (place, name), setting in zip(switches, before, strict=True):
+            setattr(place, name, setting)
+
+
+def _tf32_switches() -> tuple[list[tuple[Any, str]], Any]:
+    """Where PyTorch keeps whether convolutions and products may use TF32, and what is to be there where they may not.
+
+    From 2.9 on it has new switches, and raises where somebody uses both the new and the old.
+    """
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(cudnn, "conv"):
+        return [(cudnn.conv, "fp32_precision"), (products, "fp32_precision")], "ieee"
+    return [(cudnn, "allow_tf32"), (products, "allow_tf32")], False
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

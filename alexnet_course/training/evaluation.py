@@ -13,7 +13,7 @@ from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.records.interval import wilson_interval as wilson_interval
 from alexnet_course.shapes import evaluating
-from alexnet_course.training.device import autocast
+from alexnet_course.training.device import autocast, fp32_in_full
 from alexnet_course.training.parallel import ALONE, Group
 
 
@@ -62,7 +62,8 @@ def evaluate(
     """
     device = next(model.parameters()).device
     loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, device=device)
-    return evaluate_batches(model, loader, dataset.classes, precision)
+    with fp32_in_full(device):
+        return evaluate_batches(model, loader, dataset.classes, precision)
 
 
 @torch.no_grad()

@@ -1,4 +1,6 @@
+from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from alexnet_course.training.device import (
     choose_precision,
     cpu_has_fast_bf16,
     device_name,
+    fp32_in_full,
     has_code_for,
     resolve_precision,
 )
@@ -108,6 +111,84 @@ def test_whoever_wants_all_of_a_program_to_repeat_still_gets_it():
         torch.use_deterministic_algorithms(False)
 
 
+# --- fp32 in full ----------------------------------------------------------------------------------------------------
+
+CUDA = torch.device("cuda")
+has_new_switches = pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9")
+
+
+def tf32() -> tuple[object, ...]:
+    """Whether convolutions and products may use TF32, by all the ways in which this PyTorch can be asked."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    told: list[object] = [torch.get_float32_matmul_precision()]
+    if hasattr(cudnn, "conv"):
+        told += [cudnn.conv.fp32_precision, products.fp32_precision]
+    for place in (cudnn, products):
+        try:
+            told.append(place.allow_tf32)
+        except RuntimeError:  # of somebody who uses the new switches
+            told.append("mixed")
+    return tuple(told)
+
+
+@pytest.fixture(params=["as it comes", "products too", "none", "by its older name"])
+def told(request) -> Iterator[tuple[object, ...]]:
+    """A PyTorch that somebody has told about TF32 before, by the old switches."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    if request.param == "products too":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    if request.param == "none":
+        torch.backends.cudnn.allow_tf32 = False
+    if request.param == "by its older name":
+        torch.set_float32_matmul_precision("medium")
+    yield tf32()
+    torch.backends.cudnn.allow_tf32 = before[0]
+    torch.set_float32_matmul_precision(before[1])
+
+
+@has_new_switches
+def test_inside_a_run_on_a_gpu_fp32_has_all_of_its_digits_and_afterwards_what_it_had_before(told):
+    for inside in (fp32_in_full(CUDA), choice_of_kernels(CUDA, False), choice_of_kernels(CUDA, True)):
+        with suppress(ZeroDivisionError), inside:
+            assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            raise ZeroDivisionError
+        assert tf32() == told
+
+
+@has_new_switches
+def test_whoever_uses_the_new_switches_gets_them_back():
+    """The old ones would raise here."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.conv.fp32_precision, products.fp32_precision
+    cudnn.conv.fp32_precision, products.fp32_precision = "ieee", "tf32"
+    try:
+        with fp32_in_full(CUDA):
+            assert (cudnn.conv.fp32_precision, products.fp32_precision) == ("ieee", "ieee")
+        assert (cudnn.conv.fp32_precision, products.fp32_precision) == ("ieee", "tf32")
+    finally:
+        cudnn.conv.fp32_precision, products.fp32_precision = before
+
+
+def test_a_pytorch_that_has_only_the_old_switches(monkeypatch):
+    cudnn = SimpleNamespace(allow_tf32=True)
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        with fp32_in_full(CUDA):
+            assert (cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (False, False)
+        assert (cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (True, True)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_without_a_gpu_of_nvidias_nothing_is_switched(device, told):
+    with fp32_in_full(torch.device(device)):
+        assert tf32() == told
+
+
 def test_the_name_of_the_processor_says_that_it_is_one():
     assert device_name(torch.device("cpu")).endswith(" (cpu)")
 
@@ -171,7 +252,8 @@ def test_apple_s_gpus_are_used_only_where_they_are_named(gpu, monkeypatch):
     gpu((9, 0), ["sm_90"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == torch.device("cpu")
-    assert choose_device("mps") == torch.device("mps")
+    with pytest.warns(UserWarning, match=r"^Nobody has run the course on Apple's GPUs yet; compare a first epoch"):
+        assert choose_device("mps") == torch.device("mps")
 
 
 @pytest.mark.parametrize(
