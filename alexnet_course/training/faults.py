@@ -10,16 +10,27 @@ from torch import Tensor, nn
 
 from alexnet_course.shapes import leaf_layers, watching
 
-# PyTorch's words on the processor of Linux and macOS, on that of Windows, and on Apple's GPUs; then cuBLAS's and
-# cuDNN's, which ask for memory of their own when the network's has nearly filled a GPU.
+# PyTorch's words on the processor of Linux and macOS, on that of Windows, on GPUs of any kind ("CUDA error: …", "MPS
+# backend …") and on Apple's for more than their largest piece; then cuBLAS's and cuDNN's, which ask for memory of their
+# own when the network's has nearly filled a GPU.
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
-    "MPS backend out of memory",
+    "out of memory",
+    "Invalid buffer size",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
+# What they say of other faults too, but often where they got no memory: it depends on how much there was.
+PERHAPS_OUT_OF_MEMORY = (
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    "unable to find an engine to execute this computation",
+)
+LITTLE_MEMORY = 0.1  # of a GPU's
 
 
 class TrainingStopped(RuntimeError):
@@ -42,10 +53,26 @@ def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that a device had too little memory."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    """Whether ``error`` says that a device had too little memory; to be asked while the memory of the step is held."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    said = str(error)
+    return any(words in said for words in OUT_OF_MEMORY) or (
+        any(words in said for words in PERHAPS_OUT_OF_MEMORY) and _little_memory_left()
     )
+
+
+def _little_memory_left() -> bool:
+    """Whether the GPU in use is nearly full; what PyTorch keeps for itself, but nothing is in, counts as free."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        free, total = torch.cuda.mem_get_info()
+    except RuntimeError:  # a GPU that has failed altogether
+        return False
+    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < LITTLE_MEMORY * total
 
 
 def largest_that_fits(batch_size: int, attempt: Callable[[int], object]) -> int | None:

@@ -456,9 +456,84 @@ def test_what_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)  # this version's own words
     assert is_out_of_memory(caught.value)
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."))
-    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)."))
-    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
-    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
-    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
-    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
+        "MPS backend out of memory (MPS allocated: 9.05 GB).",
+        "Invalid buffer size: 24.00 GiB",  # Apple's, too
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA driver error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ],
+)
+def test_words_that_say_out_of_memory_and_nothing_else(said):
+    assert is_out_of_memory(RuntimeError(said))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes cannot be multiplied"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+                     "workers are out of shared memory."),
+        ValueError("can't allocate memory"),
+        MemoryError("out of memory"),  # of the processor, from Python itself
+    ],
+)  # fmt: skip
+def test_other_faults_are_not_taken_for_it(error, gpu_with):
+    gpu_with(free=0)
+    assert not is_out_of_memory(error)
+
+
+@pytest.fixture
+def gpu_with(monkeypatch):
+    """``gpu_with(free, reserved, allocated)``, in GB of 16: what is in use on the GPU of this machine."""
+
+    def arrange(free: float, reserved: float = 0, allocated: float = 0) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (round(free * 1e9), 16_000_000_000))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: round(reserved * 1e9))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: round(allocated * 1e9))
+
+    return arrange
+
+
+AMBIGUOUS = [
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR\nYou can try to repro this exception using"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("FIND was unable to find an engine to execute this computation after trying 4 plans"),
+]
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_what_may_be_another_fault_is_out_of_memory_where_the_gpu_is_nearly_full(error, gpu_with):
+    gpu_with(free=0.4, reserved=15, allocated=14.5)
+    assert is_out_of_memory(error)
+    gpu_with(free=0.4, reserved=15, allocated=9)  # PyTorch itself holds memory that nothing is in
+    assert not is_out_of_memory(error)
+    gpu_with(free=12, reserved=3, allocated=3)
+    assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_without_a_gpu_or_with_a_broken_one_it_is_another_fault(error, gpu_with, monkeypatch):
+    assert torch.cuda.is_available() or not is_out_of_memory(error)
+    gpu_with(free=0)
+
+    def broken() -> tuple[int, int]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    assert not is_out_of_memory(error)
