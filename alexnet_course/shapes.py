@@ -44,6 +44,15 @@ class Layer:
     """Distance in input pixels between the windows of neighbouring units. ``None`` where ``receptive_field`` is."""
 
 
+def memory_format(device: torch.device | str) -> torch.memory_format:
+    """The order in memory in which a device gets pictures and kernels: channels-last, which matrix units want.
+
+    Not so on Apple's GPUs: in that order PyTorch's gradients of pools and of batch normalisation are wrong there, or
+    abort (its issues 175189 and 175190).
+    """
+    return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
+
+
 def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """Pixels along one side after a convolution or a pooling.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from alexnet_course.errors import CourseError
-from alexnet_course.shapes import conv_output_size, layer_output_size, layer_table
+from alexnet_course.shapes import conv_output_size, layer_output_size, layer_table, memory_format
 
 COMPUTED = settings(deadline=None, max_examples=300, derandomize=True)
 
@@ -177,3 +177,8 @@ def test_layer_table_leaves_the_model_as_it_was():
 def test_layer_table_refuses(wrong):
     with pytest.raises(CourseError, match=r"input_size is .* three positive whole numbers"):
         layer_table(small_network(), wrong)
+
+
+def test_apple_s_gpus_alone_get_pictures_one_channel_after_the_other():
+    assert memory_format("mps") is torch.contiguous_format
+    assert {memory_format(device) for device in ("cpu", "cuda:1", torch.device("cuda"))} == {torch.channels_last}

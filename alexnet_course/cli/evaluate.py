@@ -18,11 +18,10 @@ def add(commands: Commands) -> None:
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    import torch
-
     from alexnet_course.data import load_dataset
     from alexnet_course.pretrained import list_pretrained, load_pretrained
     from alexnet_course.recipe import Recipe
+    from alexnet_course.shapes import memory_format
     from alexnet_course.training import choose_device, evaluate, load_run
     from alexnet_course.training.device import resolve_precision
 
@@ -34,7 +33,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
                           f"{', '.join(trained_on['classes'])}; give data with the same classes.")  # fmt: skip
     device = choose_device(options.device)
     result = evaluate(
-        model.to(device).to(memory_format=torch.channels_last),
+        model.to(device).to(memory_format=memory_format(device)),
         dataset,
         mean=trained_on["mean"],
         std=trained_on["std"],

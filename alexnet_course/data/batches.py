@@ -13,10 +13,11 @@ from torch import Tensor
 from alexnet_course.data.augment import Augmentation, Changes
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.errors import CourseError
+from alexnet_course.shapes import memory_format
 
 
 class BatchLoader:
-    """Batches of normalised pictures (float32, N×C×H×W, channels-last) and labels, made on ``device``.
+    """Batches of normalised pictures (float32, N×C×H×W, mostly channels-last) and labels, made on ``device``.
 
     Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
@@ -112,7 +113,7 @@ class BatchLoader:
         """uint8 images → what the network sees; ``seed`` is for changes that are ``seeded``, which draw one themselves
         where none is given."""
         images = self.changes.at("pixels", images, self.generator, seed)
-        pixels = images.to(memory_format=torch.channels_last).float() / 255
+        pixels = images.to(memory_format=memory_format(images.device)).float() / 255
         pixels = self.changes.at("colours", pixels, self.generator, seed)
         pixels = (pixels - self.mean) / self.std
         pixels = self.changes.at("normalised", pixels, self.generator, seed)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from alexnet_course.errors import CourseError
 from alexnet_course.models.response_norm import response_norm
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
@@ -45,8 +46,8 @@ class FasterFunctions(TorchFunctionMode):
     def __init__(self, device: torch.device, precision: str) -> None:
         super().__init__()
         self.replacements: dict[Callable[..., Any], Callable[..., Any]] = {
-            F.adaptive_avg_pool2d: repeat_or_pool(F.adaptive_avg_pool2d),
-            F.adaptive_max_pool2d: repeat_or_pool(F.adaptive_max_pool2d),
+            F.adaptive_avg_pool2d: repeat_or_pool(F.adaptive_avg_pool2d, device),
+            F.adaptive_max_pool2d: repeat_or_pool(F.adaptive_max_pool2d, device),
         }
         if device.type == "cpu":
             self.replacements[F.dropout] = dropout
@@ -94,7 +95,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
     return x * kept.mul_(65536 / (65536 - dropped))
 
 
-def repeat_or_pool(pool: Callable[..., Any]) -> Callable[..., Any]:
+def repeat_or_pool(pool: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """``pool``, but by repeating where every value of the input is repeated a whole number of times."""
 
     def pooled(x: Tensor, output_size: Any, *rest: Any, **options: Any) -> Any:
@@ -102,6 +103,14 @@ def repeat_or_pool(pool: Callable[..., Any]) -> Callable[..., Any]:
         plain = x.dim() == 4 and not any(rest) and not any(options.values()) and None not in size
         if plain and all(wanted % side == 0 for wanted, side in zip(size, x.shape[2:], strict=True)):
             return F.interpolate(x, size=size, mode="nearest")
+        if (
+            device.type == "mps"
+            and plain
+            and any(side % wanted for wanted, side in zip(size, x.shape[2:], strict=True))
+        ):
+            # PyTorch's issue 190064: the wrong values, without a word.
+            raise CourseError(f"Apple's GPUs cannot pool {tuple(x.shape[2:])} to {size} in every version of PyTorch; "
+                              "train on the cpu, or choose a picture size whose map is a multiple.")  # fmt: skip
         return pool(x, output_size, *rest, **options)
 
     return pooled

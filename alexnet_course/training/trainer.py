@@ -20,6 +20,7 @@ from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import NORMALISATIONS, Recipe
+from alexnet_course.shapes import memory_format
 from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
@@ -92,7 +93,7 @@ class Trainer:
             init=recipe.init,
             **recipe.model_options,
         )
-        self.model.to(device).to(memory_format=torch.channels_last)
+        self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
         plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
@@ -114,7 +115,7 @@ class Trainer:
         if device.type == "cpu":
             keep_freed_memory()
         self._broken = torch.zeros((), device=device)  # 1 from the first step on whose numbers are not finite
-        if precision != "fp16":
+        if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alexnet_course.optim import OptimiserSpec
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import Run, TrainingStopped, resume, train
 from alexnet_course.training.checkpoint import read_checkpoint
@@ -134,6 +135,21 @@ def test_a_loss_that_is_not_finite_moves_nothing(few):
     with pytest.raises(TrainingStopped, match=r"The loss became (nan|inf) in epoch 2 at step 2 of 4"):
         next(run)
     assert all(same(weights[0], later) for later in weights[1:])
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+def test_on_apple_s_gpus_nothing_moves_either(few, optimiser, monkeypatch):
+    """There no optimiser is fused, and one that is not fused does not look at ``found_inf``; seen on a processor."""
+    heeds = OptimiserSpec.heeds_found_inf
+    monkeypatch.setattr(OptimiserSpec, "heeds_found_inf", lambda spec, device: heeds(spec, torch.device("mps")))
+    run = train(small(optimiser=optimiser, batch_size=2, validation_size=4), **few)
+    assert not run.trainer.optimiser.defaults["fused"]
+    overflow_gradients(run, "features.6", step=2)
+    weights = [copied(run.model)]
+    run.on_step = lambda: weights.append(copied(run.model))
+    with pytest.raises(TrainingStopped, match=r"^The gradient overflowed in epoch 1 at step 2 of 4"):
+        next(run)
+    assert [not same(one, other) for one, other in pairwise(weights)] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

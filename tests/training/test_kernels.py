@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, build_model, local_response_norm
 from alexnet_course.training import kernels
 from alexnet_course.training.device import autocast
@@ -109,6 +110,17 @@ def test_a_max_pool_that_is_asked_for_indices_gives_them(options, by_repeating):
     assert torch.equal(values, expected[0])
     assert torch.equal(indices, expected[1])
     assert by_repeating.count == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_apple_s_gpus_get_no_pool_that_pytorch_does_wrongly_there(pool):
+    """The mode asks the device only for its kind, so this can be seen without one."""
+    x = noise(2, 5, 7, 6)
+    with FasterFunctions(torch.device("mps"), "fp32"):
+        with pytest.raises(CourseError, match=r"^Apple's GPUs cannot pool \(7, 6\) to \(6, 6\) in every version of"):
+            pool(x, 6)
+        assert pool(x, (1, 3)).shape == (2, 5, 1, 3)
+        assert pool(x[:, :, :3, :3], 6).shape == (2, 5, 6, 6)
 
 
 def test_a_gpu_gets_no_convolutions(by_repeating, by_product):

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from alexnet_course.data import batches
 from alexnet_course.data.batches import set_or_seed
 from alexnet_course.recipe import Recipe
-from alexnet_course.training import resume, run, train
+from alexnet_course.shapes import memory_format
+from alexnet_course.training import resume, run, train, trainer
+from alexnet_course.training.kernels import FasterFunctions
 
 
 def recipe() -> Recipe:
@@ -67,3 +71,34 @@ def test_a_loader_s_state_from_a_gpu_lets_a_run_go_on(data):
     other = train(recipe(), **data)
     other.load_state_dict(state)
     assert [result.epoch for result in other] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["vgg-style-bn", "alexnet-cifar-3x3", "cnn4"])
+def test_on_apple_s_gpus_every_layer_gets_its_pictures_one_channel_after_the_other(name, few, monkeypatch):
+    """In the other order their gradients are wrong there; seen on a processor, which is told to do the same."""
+    for module in (batches, trainer):
+        monkeypatch.setattr(module, "memory_format", lambda device: memory_format("mps"))
+    monkeypatch.setattr(trainer, "FasterFunctions", lambda device, *rest: FasterFunctions(torch.device("mps"), *rest))
+    options = {"lrn": True} if name == "cnn4" else {"width": 0.125, "hidden": 8}
+    begun = train(
+        Recipe(
+            model=name, model_options=options, epochs=1, batch_size=4, validation_size=4, precision="fp32", crop=2,
+            colour_pca=0.1, cutout=4, autoaugment=True,
+        ),
+        **few,
+    )  # fmt: skip
+    layouts = set()
+
+    def note(*values: Tensor) -> None:
+        layouts.update(value.is_contiguous() for value in values)
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        note(*inputs, output, *layer.parameters())
+        if output.requires_grad:
+            output.register_hook(note)  # of the gradient
+
+    for layer in begun.trainer.network.modules():
+        if not any(layer.children()):
+            layer.register_forward_hook(look)
+    list(begun)
+    assert layouts == {True}
