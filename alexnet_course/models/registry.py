@@ -6,14 +6,17 @@ What builds or runs a network imports PyTorch where it does; names and figures c
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from alexnet_course.errors import CourseError, nearest
@@ -204,22 +207,14 @@ def register_model(
 def load_networks(path: str | Path) -> list[str]:
     """Runs the Python file ``path``, which registers networks, and gives their names.
 
-    Raises CourseError where there is no such file, where it stops with an error and where it registers nothing.
+    The file is run as a module; run again, it takes the place of the module that it was before. Raises CourseError
+    where there is no such file, where it stops with an error and where it registers nothing.
     """
-    path = Path(path)
+    if not os.path.isfile(path):
+        raise CourseError(f"There is no file {str(path)!r}; give a Python file that registers networks.")
     before = dict(MODELS)
-    module = ModuleType(f"networks of {path.resolve()}")  # a name that no other file's networks have
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
     try:
-        code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
-        exec(code, vars(module))
-    except CourseError as error:
-        raise CourseError(f"{str(path)!r}: {error}") from error
-    except FileNotFoundError as error:
-        if error.filename != str(path):
-            raise _stopped(path, error) from error
-        raise CourseError(f"There is no file {str(path)!r}; give a Python file that registers networks.") from None
+        _run_file(os.path.abspath(path))
     except (Exception, SystemExit) as error:
         raise _stopped(path, error) from error
     names = [name for name, spec in MODELS.items() if spec is not before.get(name)]
@@ -228,14 +223,42 @@ def load_networks(path: str | Path) -> list[str]:
     return names
 
 
-def _stopped(path: Path, error: BaseException) -> CourseError:
+class _AsItStands(SourceFileLoader):
+    """Compiles a file each time. The bytecode that Python keeps would be that of before for a file that was changed
+    within the second, at the same length."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _run_file(path: str) -> None:
+    """Runs the file as a module, which is the one that counts if it comes to its end."""
+    # A name that no other file's networks have; without dots, which would make it a part of a package for pickle.
+    name = f"networks of {os.path.realpath(path)}".replace(".", "_")
+    spec = spec_from_file_location(name, path, loader=_AsItStands(name, path))
+    assert spec is not None  # with a loader there always is one
+    assert spec.loader is not None
+    before = sys.modules.get(name)
+    sys.modules[name] = module = module_from_spec(spec)  # dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+        raise
+
+
+def _stopped(path: str | Path, error: BaseException) -> CourseError:
     """What to say of a file that stopped with ``error``: where, by the last of its own lines, and why."""
-    lines, trace = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else [], error.__traceback__
+    line, trace = error.lineno if isinstance(error, SyntaxError) else None, error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            lines.append(trace.tb_lineno)
+        if trace.tb_frame.f_code.co_filename == os.path.abspath(path):
+            line = trace.tb_lineno
         trace = trace.tb_next
-    where = f" in line {lines[-1]}" if lines else ""
+    if isinstance(error, CourseError):
+        return CourseError(f"{str(path)!r}, line {line}: {error}")
+    where = f" in line {line}" if line else ""
     return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); mend it there.")
 
 

@@ -1,5 +1,8 @@
 """Networks of one's own: what may be registered, and that everything else takes them."""
 
+import os
+import pickle
+import sys
 from functools import partial
 
 import pytest
@@ -185,20 +188,66 @@ def test_a_network_that_does_not_fit_the_pictures_is_refused_before_training(dat
         fit(Recipe(model="viewing", input_size=32, model_options={"width": 4}), progress=False, **data)
 
 
+FILE = """
+from torch import nn
+from alexnet_course import register_model
+
+class Pooled(nn.Sequential):
+    def __init__(self, num_classes=10, in_channels=3):
+        super().__init__(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(in_channels * 16, num_classes))
+
+register_model("pooled-net", Pooled)
+"""
+
+
 def test_a_file_registers_its_networks(tmp_path):
     path = tmp_path / "mine.py"
-    source = (
-        "from torch import nn\nfrom alexnet_course import register_model\n"
-        "def build(num_classes, in_channels):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 1024, num_classes))\n"
-        "register_model('linear-net', build)\n"
-    )
-    path.write_text(source)
-    assert load_networks(path) == load_networks(path) == ["linear-net"]
+    path.write_text(FILE)
+    assert load_networks(path) == load_networks(path) == ["pooled-net"]
     other = tmp_path / "other.py"
-    other.write_text(source)
-    with pytest.raises(CourseError, match=r"other\.py': 'linear-net' is registered already, with another builder"):
+    other.write_text(FILE)
+    with pytest.raises(
+        CourseError, match=r"other\.py', line 9: 'pooled-net' is registered already, with another builder"
+    ):
         load_networks(other)
+
+
+def test_a_file_that_was_changed_within_the_second_is_read_anew(tmp_path):
+    """Its bytecode, which Python knows by the time in whole seconds and the size, would be the old one."""
+    path = tmp_path / "mine.py"
+    for width in (4, 8):
+        path.write_text(FILE.replace("4)", f"{width})").replace("16", f"{width} ** 2"))
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        load_networks(path)
+        assert build_model("pooled-net")[0].output_size == width
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_file_is_a_module_that_dataclasses_and_pickle_find(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import KW_ONLY, dataclass\n"
+        "@dataclass\nclass Options:\n    _: KW_ONLY\n    width: int = 4\n" + FILE
+    )
+    load_networks(path)
+    network = build_model("pooled-net")
+    assert isinstance(pickle.loads(pickle.dumps(network)), type(network))
+    options = sys.modules[type(network).__module__].Options
+    assert pickle.loads(pickle.dumps(options(width=8))) == options(width=8)
+
+
+def test_a_file_that_stops_leaves_the_module_that_it_was_before(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    load_networks(path)
+    first = build_model("pooled-net")
+    path.write_text("1 / 0\n")
+    with pytest.raises(CourseError, match="ZeroDivisionError"):
+        load_networks(path)
+    assert isinstance(pickle.loads(pickle.dumps(first)), type(first))
+    path.write_text(FILE)
+    load_networks(path)
+    assert not isinstance(build_model("pooled-net"), type(first))
 
 
 @pytest.mark.parametrize(
@@ -209,9 +258,11 @@ def test_a_file_registers_its_networks(tmp_path):
         ("def f():\n    open('lost.txt')\n\nf()\n", "stopped in line 2 (FileNotFoundError: "),
         ("x = \n", "stopped in line 1 (SyntaxError: "),
         ("import sys\nsys.exit(3)\n", "stopped in line 2 (SystemExit: 3)"),
-        ("from alexnet_course import register_model\nregister_model('cnn4', print)\n", "is a network of the course"),
+        ("x = '\0'\n", "stopped (SyntaxError: "),
+        ("from alexnet_course import register_model\nregister_model('cnn4', print)\n",
+         "line 2: 'cnn4' is a network of the course"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_will_not_do_is_refused_in_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "mine.py"
     path.write_text(text)
