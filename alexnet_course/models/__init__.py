@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alexnet_course.models.cnn4 import CNN4
     from alexnet_course.models.layers import initialise, local_response_norm
     from alexnet_course.models.lenet import LeNet5
+    from alexnet_course.models.names import layer_names
     from alexnet_course.models.network import Network
     from alexnet_course.models.vgg import VGGStyle
 
@@ -37,6 +38,7 @@ __all__ = [
     "VGGStyle",
     "build_model",
     "initialise",
+    "layer_names",
     "list_models",
     "load_networks",
     "local_response_norm",
@@ -50,6 +52,7 @@ _MODULES = {
     "cnn4": ("CNN4",),
     "layers": ("initialise", "local_response_norm"),
     "lenet": ("LeNet5",),
+    "names": ("layer_names",),
     "network": ("Network",),
     "vgg": ("VGGStyle",),
 }

@@ -25,7 +25,6 @@ from alexnet_course.plots.results import (
 )
 from alexnet_course.plots.shapes import (
     kernel_positions,
-    layer_labels,
     pooling_windows,
     receptive_field_boxes,
     shrinking_pictures,
@@ -61,7 +60,6 @@ __all__ = [
     "diary",
     "error_by_year",
     "kernel_positions",
-    "layer_labels",
     "layer_maps",
     "learning_curves",
     "learning_curves_of",

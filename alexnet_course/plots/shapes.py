@@ -1,6 +1,5 @@
 """Where kernels stand on a picture, how it shrinks from layer to layer, and how much of it a unit sees."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon, Rectangle
 from numpy.typing import ArrayLike
 
+from alexnet_course.models import layer_names
 from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PALETTE, SKY, WIDTH
 from alexnet_course.shapes import Layer, conv_output_size
 
@@ -104,18 +104,6 @@ def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Fig
     return fig
 
 
-def layer_labels(layers: Sequence[Layer]) -> list[str]:
-    """A short name for each layer, counted by kind: conv1, pool1, conv2, …, fc1; other kinds keep their own name."""
-    short = {"Conv2d": "conv", "MaxPool2d": "pool", "AvgPool2d": "pool", "Linear": "fc"}
-    counts: Counter[str] = Counter()
-    labels = []
-    for layer in layers:
-        kind = short.get(layer.kind, layer.kind)
-        counts[kind] += 1
-        labels.append(f"{kind}{counts[kind]}")
-    return labels
-
-
 def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
     """Draw how the receptive field of a unit in the middle grows from layer to layer, as boxes on a picture.
 
@@ -135,7 +123,7 @@ def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Se
         axes.imshow(np.asarray(picture).transpose(1, 2, 0), extent=(0, size, size, 0), alpha=0.6)
         fields = [
             (label, layer.receptive_field)
-            for layer, label in zip(layers, layer_labels(layers), strict=True)
+            for layer, label in zip(layers, layer_names(layers), strict=True)
             if label.startswith(("conv", "pool")) and layer.receptive_field is not None
         ]
         drawn = [(label, field) for label, field in fields if field <= 2 * size]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_course.errors import CourseError
+from alexnet_course.models import layer_names
 from alexnet_course.shapes import watching
 
 MEASURES = ("mean", "std", "zeros", "dead", "gradient", "weight")
@@ -95,20 +95,19 @@ class LayerStatistics:
 def rectified_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
     """Every layer with weights that a ReLU follows: its name → the layer, and the last one in front of the ReLU.
 
-    The last one is the layer itself or the batch norm behind it. Names count by kind: conv1, conv2, …, fc1, …
+    The last one is the layer itself or the batch norm behind it. The names are those of ``layer_names``.
     """
     found: dict[str, tuple[nn.Module, nn.Module]] = {}
-    counts: Counter[str] = Counter()
+    weighted = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    names: dict[nn.Module, str] = dict(zip(weighted, layer_names(weighted), strict=True))
     open_layers: list[nn.Module] = []  # those since the last ReLU: one with weights, and what normalises it
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
-            counts[kind] += 1
+        if module in names:
             open_layers = [module]
         elif isinstance(module, nn.BatchNorm2d) and open_layers:
             open_layers.append(module)
         elif isinstance(module, nn.ReLU) and open_layers:
-            found[f"{kind}{counts[kind]}"] = open_layers[0], open_layers[-1]
+            found[names[open_layers[0]]] = open_layers[0], open_layers[-1]
             open_layers = []
     return found
 

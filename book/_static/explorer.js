@@ -135,7 +135,7 @@
   const square = (side) => times([side, side]);
   const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
-  // conv1, pool1, conv2, …: counted by kind, as in the chapter.
+  // conv1, pool1, conv2, …: counted by kind, as layer_names of the package does it.
   function labels(stack) {
     const counts = {};
     return stack.map(({ kind }) => {

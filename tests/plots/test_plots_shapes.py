@@ -76,12 +76,6 @@ class TestShrinkingPictures:
         assert [axes.get_title(loc="left") for axes in figure.axes] == list(tables)
 
 
-def test_layer_labels_count_by_kind(tables):
-    _, layers = tables["alexnet-cifar-3x3"]
-    labels = [label for label in plots.layer_labels(layers) if label.startswith(("conv", "pool", "fc"))]
-    assert labels == ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool3", "fc1", "fc2", "fc3"]
-
-
 class TestReceptiveFieldBoxes:
     picture = torch.full((3, 32, 32), 128, dtype=torch.uint8)
 
