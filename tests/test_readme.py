@@ -1,6 +1,11 @@
-"""What README.md and CONTRIBUTING.md tell people to type: it runs, or it is named here where it does."""
+"""What README.md, CONTRIBUTING.md and the book tell people to type.
 
+Commands of the README run, or are named here where they do; those of the others exist and take their arguments.
+"""
+
+import argparse
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from alexnet_course import cli
+from alexnet_course.cli.parser import make_parser
 from benchmarks import campaign
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TARGETS = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 # What makes training a matter of a second; these options come last and therefore count.
 QUICK = (
@@ -46,6 +52,47 @@ def commands(text: str) -> list[str]:
     """The lines of all blocks of shell commands, without comments."""
     lines = "".join(blocks("bash", text)).splitlines()
     return [command for line in lines if (command := re.sub(r"\s*#.*", "", line))]
+
+
+def text_of(path: Path) -> str:
+    """The text of a file; of a notebook that of its cells, without outputs."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): text_of(path)
+    for pattern in ("*.md", ".github/*.md", "benchmarks/*.md", "alexnet_course/weights/*.md",
+                    "book/*.md", "book/*.ipynb", "book/quizzes/*.toml")
+    for path in sorted(ROOT.glob(pattern))
+}  # fmt: skip
+# What a notebook fills in, what stands for something, and where the output of a command goes.
+FILLED_IN = {"{BUDGET}": "evening", "{mine}": "runs/mine", "…": "", "2> log": ""}
+
+
+def typed(text: str) -> list[str]:
+    """Commands in blocks, in the line, and behind the ``!`` of a notebook."""
+    listed = [line.strip() for block in re.findall(r"^ *```bash\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+              for line in re.sub(r"\s#.*", "", block).splitlines()]  # fmt: skip
+    inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+    return [*listed, *inline, *re.findall(r"^(?:\w+ = )?!(.+)", text, re.MULTILINE)]
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: str) -> bool:
+    """Whether ``parser`` takes the arguments or, where only a command is named, knows it."""
+    for word, meant in FILLED_IN.items():
+        arguments = arguments.replace(word, meant)
+    names_only = re.fullmatch(r"[a-z ]*", arguments) is not None
+    for tried in (arguments, f"{arguments} --help") if names_only else (arguments,):
+        try:
+            parser.parse_args(shlex.split(tried))
+        except SystemExit as stop:
+            if stop.code:
+                continue
+        return True
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -83,20 +130,29 @@ def test_python_of_the_readme_runs(capsys):
     assert re.fullmatch(r"[01]\.\d+", out.splitlines()[-1])
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_every_command_named_in_the_text_exists(text):
-    code = [*commands(text), *re.findall(r"`([^`\n]+)`", text)]
-    made = {match[1] for line in code if (match := re.match(r"make ([a-z]+)", line))}
-    called = {match[1] for line in code if (match := re.match(r"alexnet-course (--version|[a-z]+)", line))}
-    run = {match[1] for line in code if (match := re.match(r"python -m ([\w.]+)", line))}
-    assert {"test", "book"} <= made <= set(TARGETS)
-    for name in called:
-        with pytest.raises(SystemExit) as stop:
-            cli.main([name, "--help"])
-        assert stop.value.code == 0, name
-    assert len(called) >= 2
-    assert run
-    assert [name for name in run if importlib.util.find_spec(name) is None] == []
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_command_named_in_a_text_is_one(name):
+    """Its arguments included, where they are given."""
+    commands = typed(TEXTS[name])
+    made = {match[1] for line in commands if (match := re.match(r"make ([a-z-]+)", line))}
+    assert made <= set(TARGETS)
+    course = [match[1] for line in commands if (match := re.search(r"(?:^| -m )alexnet[-_]course (.+)", line))]
+    assert [line for line in course if not parsed(make_parser(), line)] == []
+    modules = [match.groups() for line in commands if (match := re.match(r"python -m (\w[\w.]*)(.*)", line))]
+    assert [module for module, _ in modules if importlib.util.find_spec(module) is None] == []
+    campaigns = [arguments for module, arguments in modules if module == campaign.__name__]
+    assert [line for line in campaigns if not parsed(campaign.make_parser(), line)] == []
+
+
+def test_commands_are_found_in_blocks_in_lines_and_behind_exclamation_marks():
+    text = "`make book`\n\n  ```bash\n  make test  # now\n  ```\n\nsaid = !alexnet-course models\n```python\n`x`\n```"
+    assert typed(text) == ["make test", "make book", "x", "alexnet-course models"]
+    everywhere = [line for text in TEXTS.values() for line in typed(text)]
+    assert "make test-fast" in everywhere
+    assert sum("alexnet-course " in line or "-m alexnet_course " in line for line in everywhere) > 20
+    assert sum(line.startswith("python -m benchmarks.campaign --") for line in everywhere) >= 4
+    assert not parsed(make_parser(), "train cnn4 --epoch-count 3")
+    assert not parsed(make_parser(), "trains")
 
 
 def test_links_of_contributing_lead_somewhere():
