@@ -52,8 +52,8 @@ class BatchLoader:
         self.training = training
         self.generator = generator
         if not all(value > 0 for value in std):
-            raise CourseError(f"std = {tuple(std)} would divide by what is not above 0; give 1 for a channel that is the "
-                              "same everywhere.")  # fmt: skip
+            raise CourseError(f"std = {tuple(std)} would divide by what is not above 0; give 1 for a channel that is "
+                              "the same everywhere.")  # fmt: skip
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
         self.changes = Changes(augmentation or Augmentation(), self.images, self.indices)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alexnet_course.data import load_dataset
 from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE, draw_doodles
 
 Split = tuple[Tensor, Tensor]
