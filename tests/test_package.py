@@ -1,7 +1,10 @@
 """What other programs rely on: names, and a cheap import."""
 
+import shutil
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -110,3 +113,20 @@ def test_attempt_fits_on_a_page_of_the_book(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) < 80
+
+
+def test_the_source_package_has_all_of_the_package_and_no_half_of_the_tests(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    files = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split("\n")
+    for file in filter(None, files):
+        if (root / file).is_file() and not file.startswith("book/"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / file, tmp_path / file)
+    code = "from setuptools import build_meta; print('built', build_meta.build_sdist('dist'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    with tarfile.open(tmp_path / "dist" / done.stdout.split()[-1]) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    ours = {file for file in files if file.startswith("alexnet_course/") and (root / file).is_file()}
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= packed
+    assert ours - packed == set()
+    assert [name for name in packed if name.startswith("tests/")] == []

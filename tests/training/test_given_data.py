@@ -19,7 +19,7 @@ def small(**changes: object) -> Recipe:
 @pytest.mark.parametrize("given", ["train_set", "test_set"])
 def test_half_a_pair_is_refused(data, given):
     """Or the other half would be the doodles that a recipe trains on by default."""
-    with pytest.raises(CourseError, match="'two-colours' is given without a .*, 'doodles'; give both, or neither"):
+    with pytest.raises(CourseError, match=r"'two-colours' is given without a .*, 'doodles'; give both, or neither"):
         train(small(), **{given: data[given]})
 
 
