@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,25 @@ def test_commands_are_found_in_blocks_in_lines_and_behind_exclamation_marks():
     assert sum(line.startswith("python -m benchmarks.campaign --") for line in everywhere) >= 4
     assert not parsed(make_parser(), "train cnn4 --epoch-count 3")
     assert not parsed(make_parser(), "trains")
+
+
+def test_what_is_where_names_what_is_there():
+    """In the order in which the rooms of the package lie above each other."""
+    (block,) = re.findall(r"## What is where\n\n```\n(.*?)```", README, re.DOTALL)
+    inside = [name for line in re.findall(r"^  ((?:[a-z_]+(?:/|\.py)(?:, )?)+)", block, re.MULTILINE)
+              for name in line.split(", ")]  # fmt: skip
+    rooms = {path.name + "/" * path.is_dir() for path in (ROOT / "alexnet_course").iterdir()}
+    not_named = {"__init__.py", "__main__.py", "__pycache__/", "py.typed"}
+    assert sorted(inside) == sorted(rooms - not_named)
+    outside = re.findall(r"^(\S+)", block, re.MULTILINE)
+    assert [name for name in outside if not (ROOT / name).exists()] == []
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][
+        0
+    ]
+    upwards = [layer.split(" | ") for layer in reversed(layers["layers"])]
+    height = {name: number for number, names in enumerate(upwards) for name in names}
+    order = [height[name.removesuffix(".py").rstrip("/")] for name in inside if name != "weights/"]
+    assert order[4:] == sorted(order[4:])  # the first four are the ground
 
 
 def test_links_of_contributing_lead_somewhere():
