@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import nbformat
+import pytest
 from torch import nn
 
 from alexnet_course import register_model
@@ -77,6 +78,7 @@ def test_every_network_has_the_recipe_that_is_measured():
     assert {f"{name}.modern" for name in NETWORKS} <= set(list_recipes())
 
 
+@pytest.mark.slow
 def test_repeats_are_compared_on_this_machine(tmp_path, monkeypatch):
     """Where every run can be repeated to the bit; the second network draws its dropout's random numbers."""
 
@@ -92,6 +94,7 @@ def test_repeats_are_compared_on_this_machine(tmp_path, monkeypatch):
     del MODELS["tiny-dropout"]
 
 
+@pytest.mark.slow
 def test_chapters_take_their_pictures_from_where_they_are(tmp_path, monkeypatch):
     """And one that fails does not cost the others."""
     cells = {

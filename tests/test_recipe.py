@@ -335,6 +335,7 @@ def hundred_classes():
     return {"train_set": split(3), "test_set": split(1), "device": "cpu"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "budget"), [(name, budget) for name, budget in BOTH if name.endswith("cifar100")])
 def test_the_cifar100_recipes_train_on_a_stand_in(name, budget, hundred_classes):
     """One epoch of a narrow network."""

@@ -134,15 +134,17 @@ def shown(cell) -> list[str]:
     return [output["data"]["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_in_a_notebook_there_is_one_figure_that_changes_once_an_epoch(notebook):
     executed, pictures = notebook
-    kinds, places, images = zip(*pictures[0], strict=True)
+    kinds, displays, images = zip(*pictures[0], strict=True)
     assert kinds == ("display_data", "update_display_data", "update_display_data")
-    assert len(set(places)) == 1
+    assert len(set(displays)) == 1
     assert len(set(images)) == 3
     assert [image.strip() for image in shown(executed.cells[0])] == [images[-1].strip()]
 
 
+@pytest.mark.slow
 def test_in_a_notebook_there_is_no_figure_without_progress(notebook):
     executed, pictures = notebook
     assert executed.cells[1].outputs == pictures[1] == []

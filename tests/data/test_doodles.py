@@ -120,6 +120,7 @@ def linear_accuracy(train: Split, test: Split, weight_decay: float) -> float:
     return (unseen @ weight.T + bias).argmax(1).eq(truth).float().mean().item()
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_on_the_pixels_stays_far_below_70_percent(train: Split, test: Split) -> None:
     seen, unseen = [(images.flatten(1).float(), labels) for images, labels in (train, test)]
     # The best of the weight decays 0.01, 0.03, 0.1, 0.3 and 1; the lower bound shows that the fit itself works.

@@ -304,6 +304,7 @@ def test_a_network_built_by_hand_calls_itself_by_its_class():
         model(torch.zeros(1, 1, 2, 2))
 
 
+@pytest.mark.slow
 def test_compiles_into_one_graph_and_still_explains():
     model = build_model("lenet5")
     compiled = torch.compile(model, backend="eager", fullgraph=True)

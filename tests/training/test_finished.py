@@ -215,6 +215,7 @@ def test_every_record_of_the_package_fits_the_package_and_itself(path):
 PLANNED = [path for path in RECORDED if "-cpu-" not in path.stem]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PLANNED, ids=lambda path: path.stem)
 def test_every_record_of_the_package_is_of_a_run_that_it_still_has(path):
     """A recipe that was changed after its run would have the course state what nobody can make again."""

@@ -234,6 +234,7 @@ def test_a_second_ctrl_c_does_not_wait(tiny, tmp_path, monkeypatch, ctrl_c, duri
 # --- Everything is in a checkpoint -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "one-cycle"])
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
 def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, optimiser, schedule):
@@ -281,6 +282,7 @@ def test_a_run_that_saves_by_the_clock_and_is_killed_before_begins_anew(tiny, tm
     assert alike(finish(resumed), fit(recipe(**EVERYTHING), progress=False, **tiny))
 
 
+@pytest.mark.slow
 def test_a_run_can_stop_after_any_step(tiny, tmp_path):
     plan = recipe(optimiser="adamw", schedule="plateau", patience=0, **EVERYTHING)
     alone = fit(plan, progress=False, **tiny)
@@ -612,6 +614,7 @@ def test_a_run_that_is_started_again_takes_the_folder_over(tiny, tmp_path):
     assert alike(finish(newer), fit(recipe(), progress=False, **tiny))
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_at_once(data, tmp_path):
     run = train(recipe(), out=tmp_path / "run", **data)
     next(run)

@@ -44,6 +44,7 @@ def test_figures_of_activations_are_those_behind_the_relu():
     assert dead == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_run_is_the_same_to_the_bit_with_and_without(data, precision):
     recipe = narrow(precision=precision, epochs=2, cutout=8)

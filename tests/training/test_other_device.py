@@ -28,6 +28,7 @@ def elsewhere(monkeypatch):
     return arrange
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [("bf16", "fp16"), ("fp16", "bf16"), ("fp32", "fp16")])
 def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_path, before, after):
     """fp16 alone has a scaler with a state."""

@@ -18,6 +18,7 @@ def test_the_rate_rises_by_the_same_factor_from_end_to_end(few):
     assert rates == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2])
 
 
+@pytest.mark.slow
 def test_at_one_rate_it_is_a_run_of_the_trainer(data):
     """Same first weights, same batches, same loss: with hardly any rise, the same numbers."""
     rate, epochs = 1e-3, 2
@@ -36,6 +37,7 @@ def test_at_one_rate_it_is_a_run_of_the_trainer(data):
     assert losses.tolist() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_stops_where_the_loss_explodes(data):
     # Without momentum and augmentation the network learns two colours in a few steps, and then meets absurd rates.
     recipe = SMALL.replace(crop=0, flip=False, label_smoothing=0.0)

@@ -30,11 +30,17 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[b
     return [torch.equal(one[name], other[name]) for name in one]
 
 
-@pytest.fixture
-def trained(data) -> nn.Module:
+@pytest.fixture(scope="module")
+def trained_once(data) -> nn.Module:
     run = train(narrow(epochs=1, seed=1), **data)
     next(run)
     return run.model
+
+
+@pytest.fixture
+def trained(trained_once) -> nn.Module:
+    """A copy for each test, which may change it."""
+    return copy.deepcopy(trained_once)
 
 
 def test_features_arrive_to_the_bit_and_the_classifier_stays(trained):
@@ -77,7 +83,7 @@ def test_a_network_without_features_is_refused(trained):
         carry_features(trained, nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_frozen_features_do_not_change_in_a_run_and_the_classifier_learns(trained, data, optimiser, precision):
     recipe = narrow(optimiser=optimiser, lr=0.02 if optimiser == "sgd" else 2e-3, precision=precision)
