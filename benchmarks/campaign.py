@@ -133,7 +133,7 @@ def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
 class Pictures:
     """The data sets of the campaign, each loaded once. ``specs`` says where to read one: its name → a spec.
 
-    ``new`` are newer pictures of CIFAR-10's classes, where their place is given. Raises ``CourseError`` where they
+    ``new`` are newer pictures of CIFAR-10's classes, where their source is given. Raises ``CourseError`` where they
     cannot be had.
     """
 
@@ -156,7 +156,7 @@ class Pictures:
                 raise
             for dataset in found.values():
                 if dataset.name != name:
-                    self._missing[name] = (f"{spec!r} holds {dataset.name!r}, not {name!r}; give the place of {name} "
+                    self._missing[name] = (f"{spec!r} holds {dataset.name!r}, not {name!r}; give the source of {name} "
                                            f"with --data {name}=SPEC.")  # fmt: skip
                     raise CourseError(self._missing[name])
             self._loaded[name] = found
@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         device = choose_device(options.device)
-        specs = dict(parse_place(text) for text in options.data)
+        specs = dict(parse_source(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
             raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
         if options.threads:
@@ -305,10 +305,12 @@ def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
     sys.stdout.flush()
 
 
-def parse_place(text: str) -> tuple[str, str]:
+def parse_source(text: str) -> tuple[str, str]:
     name, equals, spec = text.partition("=")
     if not equals or not name or not spec:
-        raise CourseError(f"--data {text!r} is not a place; write NAME=SPEC, as in cifar10=folder:data/cifar10.")
+        raise CourseError(
+            f"--data {text!r} is not a name and a source; write NAME=SPEC, as in cifar10=folder:data/cifar10."
+        )
     return name, spec
 
 

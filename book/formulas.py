@@ -13,7 +13,7 @@ from pathlib import Path
 import pdf
 
 STORED = Path(__file__).with_name("formulas.json")
-# Scripts are loaded from here; the fonts' places are said as seen from it.
+# Scripts are loaded from here; the fonts' addresses are relative to it.
 SCRIPTS = (pdf.PAGE.parent / "_static").as_uri() + "/"
 # A formula is as large as the text beside it: MathJax measures that in the
 # browser and writes it into each one; said once, it holds in every browser.

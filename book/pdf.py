@@ -29,12 +29,12 @@ SMALL = (
 TITLE = f'<div style="{SMALL}left">AlexNet, rebuilt</div>'
 NUMBER = f'<div style="{SMALL}center"><span class="pageNumber"></span></div>'
 
-# On one page, places of different chapters have the same name ("exercises"),
+# On one page, anchors of different chapters have the same name ("exercises"),
 # and chapters are headings below the front page's. Each chapter's names get the
 # chapter's number, its headings go up by one; links to references, which carry
-# the name of a file, lead to the place itself. A listing with longer lines than
-# the 94 that there is room for is set smaller, down to a readable size; a short
-# one stays on one page.
+# the name of a file, lead to the anchor itself. A listing with longer lines
+# than the 94 that there is room for is set smaller, down to a readable size; a
+# short one stays on one page.
 MAKE_ONE = """async () => {
   const references = Object.fromEntries(
     [...document.querySelectorAll("div.citation")].map((e) => [e.id, e]));

@@ -107,7 +107,7 @@ def check(html: Path, pages: list[str]) -> list[str]:
             if not target.is_file():
                 problems.append(f"{where}: {url} leads nowhere")
             elif parts.fragment and target in parsed and unquote(parts.fragment) not in parsed[target].ids | {"top"}:
-                problems.append(f"{where}: {url} leads to a page without that place")
+                problems.append(f"{where}: {url} leads to a page without that anchor")
 
     for path in sorted(html.rglob("*.css")):
         found = REMOTE_IN_STYLE.findall(path.read_text(encoding="utf-8"))

@@ -194,11 +194,11 @@ class TestExercises:
         nbval runs all of it: the stored output of the check is that of the start, and the solution calls the check.
         """
         all_cells = NOTEBOOKS[name]["cells"]
-        for place, cell in enumerate(all_cells):
+        for index, cell in enumerate(all_cells):
             if ":class: exercise" not in source(cell):
                 continue
             assert "{dropdown} Solution" not in source(cell), "the solution in words comes after the check"
-            start, check, *after = all_cells[place + 1 : place + 5]
+            start, check, *after = all_cells[index + 1 : index + 5]
             solution = next(c for c in after if "{dropdown} Solution" not in source(c))
             assert [c["cell_type"] for c in (start, check, solution)] == ["code"] * 3, source(cell)
             assert not tags(start), source(start)

@@ -77,8 +77,8 @@ def go(tmp_path: Path) -> Callable[..., list[Outcome]]:
 
     def call(*recipes: Recipe, **changes: Any) -> list[Outcome]:
         options = {"device": "cpu", "deadline": FOREVER, "keep_weights": False, "progress": False, **changes}
-        places = {"records": tmp_path / "records", "runs": tmp_path / "runs"}
-        return list(campaign(list(recipes), Pictures({}), **places, **options))
+        folders = {"records": tmp_path / "records", "runs": tmp_path / "runs"}
+        return list(campaign(list(recipes), Pictures({}), **folders, **options))
 
     return call
 
@@ -452,8 +452,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Call
     ])  # fmt: skip
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        places = ["--records", str(tmp_path / "records"), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
-        status = main([*arguments, *places])
+        folders = ["--records", str(tmp_path / "records"), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+        status = main([*arguments, *folders])
         return status, *capfd.readouterr()
 
     return call
@@ -492,13 +492,13 @@ def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_re
     path.write_text(json.dumps(record))
     status, out, _ = command("--list", "--seeds", "2")
     assert status == 0
-    place = record["environment"]["device"]
+    device = record["environment"]["device"]
     assert out.splitlines() == [
         "recorded  a-evening-seed0",
         "to do     b-evening-seed0  1.0 h",  # the last layer, for 100 classes, is little
         "to do     a-evening-seed1  1.0 h",
         "to do     b-evening-seed1  1.0 h",
-        f"about 3.0 hours are left on {place}; runs that stop early take less",
+        f"about 3.0 hours are left on {device}; runs that stop early take less",
     ]
     record["environment"]["device"] = "another"
     path.write_text(json.dumps(record))
@@ -534,10 +534,10 @@ def test_a_place_of_the_pictures_is_used(command):
         (["--only", "zzz*", "y"], "No run of the campaign is called zzz* or y; --list names them all."),
         (
             ["--data", "data/cifar10"],
-            "--data 'data/cifar10' is not a place; write NAME=SPEC, as in cifar10=folder:data",
+            "--data 'data/cifar10' is not a name and a source; write NAME=SPEC, as in cifar10=folder:data",
         ),
-        (["--data", "=folder:x"], "--data '=folder:x' is not a place; write NAME=SPEC"),
-        (["--data", "cifar10="], "--data 'cifar10=' is not a place; write NAME=SPEC"),
+        (["--data", "=folder:x"], "--data '=folder:x' is not a name and a source; write NAME=SPEC"),
+        (["--data", "cifar10="], "--data 'cifar10=' is not a name and a source; write NAME=SPEC"),
         (["--data", "cifar11=doodles"], "--data cifar11=…: no run of the campaign uses 'cifar11'; name cifar10 or"),
         (["--seeds", "0"], "--seeds 0 is no number of runs; give at least 1."),
         (["--device", "gpu"], "device = 'gpu' is not a device"),

@@ -35,7 +35,7 @@ class TestFeatureMaps:
         maps = feature_maps(network, picture, ["features.0", "features.1", "classifier.6"])
         convolved = network.features[0](picture[None])[0]
         assert torch.equal(maps["features.0"], convolved)
-        assert (maps["features.0"] < 0).any()  # not yet overwritten by the ReLU in place
+        assert (maps["features.0"] < 0).any()  # not yet overwritten by the ReLU in position
         assert torch.equal(maps["features.1"], convolved.relu())
         with torch.no_grad():
             assert torch.equal(maps["classifier.6"], network.eval()(picture[None])[0])
@@ -54,8 +54,8 @@ class TestFeatureMaps:
 
 class TestPatches:
     @pytest.mark.parametrize("name", [ALEXNET, "alexnet-cifar-5x5", "alexnet-d2l"])
-    @pytest.mark.parametrize("place", [0, 5, -1])
-    def test_are_the_pixels_on_which_the_unit_depends(self, name, place):
+    @pytest.mark.parametrize("position", [0, 5, -1])
+    def test_are_the_pixels_on_which_the_unit_depends(self, name, position):
         """For every convolution and pooling: the pixels that have a gradient fill the box."""
         size = MODELS[name].input_size
         small = {} if name == "alexnet-d2l" else {"width": 0.1, "hidden": 8}
@@ -77,7 +77,7 @@ class TestPatches:
                 probe.append(nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding))
             pixels = torch.ones(1, *size, dtype=torch.float64, requires_grad=True)
             flat = probe.double()(pixels).flatten()
-            chosen = place % len(flat)
+            chosen = position % len(flat)
             flat[chosen].backward()
             seen = pixels.grad[0].sum(0) > 0
             rows, columns = (seen.any(side).nonzero().flatten().tolist() for side in (1, 0))

@@ -30,17 +30,17 @@ OWN = ["--networks", "own.py"]
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """An empty folder but for ``own.py`` and some pictures; the networks are those of the course again afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "own.py").write_text(NETWORK)
     for split, count in (("train", 8), ("test", 3)):
         for name, colour in (("blue", (20, 20, 200)), ("red", (200, 20, 20))):
-            folder = tmp_path / "tree" / split / name
-            folder.mkdir(parents=True)
+            kind = tmp_path / "tree" / split / name
+            kind.mkdir(parents=True)
             for number in range(count):
-                Image.new("RGB", (32, 32), (colour[0], colour[1] + number, colour[2])).save(folder / f"{number}.png")
+                Image.new("RGB", (32, 32), (colour[0], colour[1] + number, colour[2])).save(kind / f"{number}.png")
     before = dict(MODELS)
     yield tmp_path
     forget(before)
@@ -51,7 +51,7 @@ def forget(before: dict) -> None:
     MODELS.update(before)
 
 
-def test_every_command_takes_it(place, capsys):
+def test_every_command_takes_it(folder, capsys):
     of_the_course = dict(MODELS)
 
     def command(*arguments: str) -> str:
@@ -63,7 +63,7 @@ def test_every_command_takes_it(place, capsys):
     assert command("models").splitlines()[-1].split() == ["own-net", "3×32×32", "2,682", "parameters", "the", "tests"]
     assert "Own" in command("summary", "own-net", "--classes", "3")
     assert command("train", "own-net", "--data", "folder:tree", "--out", "runs/own", *SMALL).startswith("test accuracy")
-    record = json.loads((place / "runs" / "own" / "record.json").read_text())
+    record = json.loads((folder / "runs" / "own" / "record.json").read_text())
     assert f"accuracy {record['test_accuracy']:.2%}" in command("evaluate", "runs/own")
     (line,) = (line for line in command("results", "--add", "runs").splitlines() if line.startswith("own-net"))
     assert line.split()[1] == "folder:tree"
@@ -72,20 +72,20 @@ def test_every_command_takes_it(place, capsys):
     assert "the same to the bit" in command("reproduce", "runs/own", "--device", "cpu")
 
 
-def test_an_interrupted_run_goes_on(place, capsys, monkeypatch):
+def test_an_interrupted_run_goes_on(folder, capsys, monkeypatch):
     """The process is stopped before the record; the plan and a checkpoint are left."""
     with monkeypatch.context() as broken:
         broken.setattr("alexnet_course.training.run.save_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
         assert main(["train", "own-net", "--data", "folder:tree", "--out", "run", *SMALL, *OWN]) == 1
-    assert (place / "run" / PLAN).exists()
-    assert RunFolder(place / "run").checkpoints()
+    assert (folder / "run" / PLAN).exists()
+    assert RunFolder(folder / "run").checkpoints()
     assert main(["resume", "run", "--device", "cpu", *OWN]) == 0
-    assert (place / "run" / "record.json").exists()
+    assert (folder / "run" / "record.json").exists()
 
 
-def test_what_was_changed_in_a_run_of_one_s_own_is_found(place, capsys):
+def test_what_was_changed_in_a_run_of_one_s_own_is_found(folder, capsys):
     assert main(["train", "own-net", "--data", "folder:tree", "--out", "runs/own", *SMALL, *OWN]) == 0
-    path = place / "runs" / "own" / "record.json"
+    path = folder / "runs" / "own" / "record.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "test_accuracy": 0.99}))
     assert main(["results", "verify", "--records", "runs"]) == 2
@@ -118,9 +118,9 @@ def test_without_its_file_a_network_is_unknown_and_the_error_says_what_to_do(com
         (["models", "--networks", "bad.py"], "'bad.py' stopped in line 2 (ZeroDivisionError: division by zero); mend"),
     ],
 )
-def test_wrong_use_is_one_sentence(place, capsys, arguments, sentence):
-    (place / "empty.py").write_text("")
-    (place / "bad.py").write_text("\n1 / 0\n")
+def test_wrong_use_is_one_sentence(folder, capsys, arguments, sentence):
+    (folder / "empty.py").write_text("")
+    (folder / "bad.py").write_text("\n1 / 0\n")
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"alexnet-course: {sentence}")

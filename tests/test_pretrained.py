@@ -112,9 +112,9 @@ def test_evaluate_takes_them_by_name(tmp_path, capsys):
 
     _, record = load_pretrained("vgg-style-bn.small")
     for name in record["dataset"]["classes"]:
-        place = tmp_path / "test" / name
-        place.mkdir(parents=True)
-        shutil.copy(PHOTOS / f"{name if name in ('cat', 'horse') else 'coffee'}.png", place)
+        folder = tmp_path / "test" / name
+        folder.mkdir(parents=True)
+        shutil.copy(PHOTOS / f"{name if name in ('cat', 'horse') else 'coffee'}.png", folder)
     shutil.copytree(tmp_path / "test", tmp_path / "train")
     assert command(["evaluate", "vgg-style-bn.small", "--data", f"folder:{tmp_path}"]) == 0
     said = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])

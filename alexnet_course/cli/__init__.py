@@ -53,7 +53,7 @@ def load_own_networks(files: list[str]) -> None:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as one sentence, like an error, without the place in the code."""
+    """A warning as one sentence, like an error, without file and line."""
     say(f"\nalexnet-course: {message}")
 
 

@@ -97,9 +97,9 @@
     const rows = [];
     let shape = input;
     let grid = [1, 1]; // a pixel sees itself
-    for (const [place, layer] of stack.entries()) {
+    for (const [index, layer] of stack.entries()) {
       const problem = obstacle(layer, shape);
-      if (problem) return { rows, problem: { ...problem, place, arrives: shape } };
+      if (problem) return { rows, problem: { ...problem, index, arrives: shape } };
       const output = outputShape(layer, shape);
       const parameters = parametersOf(layer, shape);
       grid = nextGrid(layer, grid, shape, output);
@@ -159,15 +159,15 @@
   }
 
   // What would bring a picture of `side` pixels through the layer that it vanishes at.
-  function help(stack, place, side) {
-    const layer = stack[place];
+  function help(stack, index, side) {
+    const layer = stack[index];
     const span = spanOf(layer);
     const { pool } = KINDS[layer.kind];
     const list = stack.findIndex((other) => other.kind === "Linear" || other.kind === "Flatten");
-    const smallest = smallestInput(stack.slice(0, list > place ? list : stack.length));
+    const smallest = smallestInput(stack.slice(0, list > index ? list : stack.length));
     const kernel = Math.floor((side + 2 * layer.padding - 1) / (layer.dilation ?? 1)) + 1;
     const padding = Math.ceil((span - side) / 2);
-    const before = stack.slice(0, place);
+    const before = stack.slice(0, index);
     const strides = before.slice(before.findLastIndex((other) => other.size !== undefined) + 1)
       .some((other) => other.stride > 1);
     const here = [
@@ -183,9 +183,9 @@
   }
 
   // One or two sentences about the problem of a table.
-  function explain(stack, { reason, place, arrives }) {
-    const layer = stack[place];
-    const name = labels(stack)[place];
+  function explain(stack, { reason, index, arrives }) {
+    const layer = stack[index];
+    const name = labels(stack)[index];
     if (reason === "list") {
       return `${name} (${KINDS[layer.kind].words}) needs a picture, but the layers before it have made a list of `
         + `${plural(arrives[0], "number")} of it; move it up, or remove it.`;
@@ -205,7 +205,7 @@
     const padded = layer.padding > 0 ? ` (${square(side + 2 * layer.padding)} with its padding)` : "";
     const wide = layer.dilation > 1 ? ` (kernel ${layer.kernel}, dilation ${layer.dilation})` : "";
     return `The picture vanishes at ${name} (${KINDS[layer.kind].words}): ${times(arrives.slice(1))} of it arrives`
-      + `${padded}, and a window of ${square(spanOf(layer))}${wide} does not fit. ${help(stack, place, side)}`;
+      + `${padded}, and a window of ${square(spanOf(layer))}${wide} does not fit. ${help(stack, index, side)}`;
   }
 
   // --- Elements
@@ -236,12 +236,12 @@
   function drawing(stack, input, result, isOpen, choose) {
     const names = labels(stack);
     const items = [{ name: "input", shape: input }];
-    for (const [place, row] of result.rows.entries()) {
-      if (isDrawn(stack[place])) items.push({ name: names[place], shape: row.output_shape, kind: row.kind, place });
+    for (const [index, row] of result.rows.entries()) {
+      if (isDrawn(stack[index])) items.push({ name: names[index], shape: row.output_shape, kind: row.kind, index });
     }
     if (result.problem?.reason === "vanishes") {
-      const { place, arrives } = result.problem;
-      items.push({ name: names[place], shape: arrives, kind: stack[place].kind, place, span: spanOf(stack[place]) });
+      const { index, arrives } = result.problem;
+      items.push({ name: names[index], shape: arrives, kind: stack[index].kind, index, span: spanOf(stack[index]) });
     }
     const pictures = items.filter(({ shape }) => shape.length === 3);
     const lists = items.filter(({ shape }) => shape.length === 1);
@@ -251,7 +251,7 @@
     const top = PICTURE * (0.5 + SLANT_Y) + 4;
     const drawn = [];
     let left = 2;
-    for (const { name, shape, kind, place, span } of items) {
+    for (const { name, shape, kind, index, span } of items) {
       const flat = shape.length === 1;
       const height = Math.max(2, flat ? shape[0] * perUnit : shape[1] * perPixel);
       const thickness = flat ? 7 : Math.max(1.5, shape[0] * perChannel);
@@ -267,8 +267,8 @@
       });
       const [right, bottom] = [x + thickness, y + height];
       const group = svg("g", {
-        class: `explorer-block explorer-${colourOf(kind)}${isOpen(place) ? " explorer-open" : ""}`,
-        onclick: () => place !== undefined && choose(place),
+        class: `explorer-block explorer-${colourOf(kind)}${isOpen(index) ? " explorer-open" : ""}`,
+        onclick: () => index !== undefined && choose(index),
       },
       face(0.55, [x, y], [right, y], [right + dx, y - dy], [x + dx, y - dy]),
       face(0.75, [right, y], [right + dx, y - dy], [right + dx, bottom - dy], [right, bottom]),
@@ -297,7 +297,7 @@
     const { start, networks } = JSON.parse(root.querySelector("script").textContent);
     const states = new Map(); // what the reader made of each network, also while another one is chosen
     let state;
-    let cells; // of each row, to be filled anew without losing the reader's place in a field
+    let cells; // of each row, to be filled anew without losing the reader's caret in a field
 
     const fresh = (name) => {
       const { input, layers } = networks.find((network) => network.name === name);
@@ -311,18 +311,18 @@
     // Layers that change no size and hold no parameters stand in the row of the layer before: [first, end) of each row.
     function rowsOfLayers() {
       const rows = [];
-      for (const [place, layer] of state.layers.entries()) {
-        if (KINDS[layer.kind].folds && rows.length) rows.at(-1)[1] = place + 1;
-        else rows.push([place, place + 1]);
+      for (const [index, layer] of state.layers.entries()) {
+        if (KINDS[layer.kind].folds && rows.length) rows.at(-1)[1] = index + 1;
+        else rows.push([index, index + 1]);
       }
       return rows;
     }
 
-    const rowOf = (place) => rowsOfLayers().findIndex(([first, end]) => first <= place && place < end);
+    const rowOf = (index) => rowsOfLayers().findIndex(([first, end]) => first <= index && index < end);
 
     // What was typed and is no valid number stays as a draft, and the last valid number counts.
-    function field(owner, key, { label, least, most }, place) {
-      const name = `${id}-${place}-${key}`;
+    function field(owner, key, { label, least, most }, index) {
+      const name = `${id}-${index}-${key}`;
       const message = el("p", { class: "explorer-message", id: `${name}-message`, "aria-live": "polite" });
       const entry = el("input", {
         type: "number", min: least, max: most, step: 1, id: name, autocomplete: "off", "aria-describedby": message.id,
@@ -494,11 +494,11 @@
       };
       const [, shape, , , sees, apart] = body.rows[0].cells; // of the input, whose pixels see themselves
       for (const [cell, text] of [[shape, times(input())], [sees, "1"], [apart, "1"]]) entry(cell, text);
-      for (const { first: place, end, line, summary, values, panel: made } of cells) {
-        const row = rows[place];
-        const stuck = problem && problem.place >= place && problem.place < end;
-        const wrong = Object.keys(layers[place].drafts).map((key) => FIELDS[key].label.toLowerCase());
-        summary.textContent = describe(layers[place]) + (wrong.length ? ` (look at its ${wrong.join(", ")})` : "");
+      for (const { first: index, end, line, summary, values, panel: made } of cells) {
+        const row = rows[index];
+        const stuck = problem && problem.index >= index && problem.index < end;
+        const wrong = Object.keys(layers[index].drafts).map((key) => FIELDS[key].label.toLowerCase());
+        summary.textContent = describe(layers[index]) + (wrong.length ? ` (look at its ${wrong.join(", ")})` : "");
         line.className = stuck ? "explorer-stuck" : row ? "" : "explorer-beyond";
         if (row) {
           const none = row.output_shape.length === 1 ? "all" : "uneven";
@@ -527,8 +527,8 @@
       const known = networks.find(({ name }) => name === state.name);
       note.replaceChildren(known.note, ...(state.changed ? [" Changed by you. ", again] : []));
       const open = rowsOfLayers()[state.open];
-      view.replaceChildren(drawing(layers, input(), result, (place) => open && open[0] === place, (place) => {
-        state.open = rowOf(place);
+      view.replaceChildren(drawing(layers, input(), result, (index) => open && open[0] === index, (index) => {
+        state.open = rowOf(index);
         build();
         opener(state.open).focus(); // scrolls to it
       }));
@@ -536,10 +536,10 @@
 
     // Weights of the network as published do not fit a linear layer that reads another number of values.
     function otherNetwork(rows) {
-      for (const [place, { inputs: built }] of state.layers.entries()) {
-        const arrives = product(place ? rows[place - 1].output_shape : input());
+      for (const [index, { inputs: built }] of state.layers.entries()) {
+        const arrives = product(index ? rows[index - 1].output_shape : input());
         if (built !== undefined && built !== arrives) {
-          return ` ${labels(state.layers)[place]} reads ${plural(arrives, "value")} here and ${number(built)} in `
+          return ` ${labels(state.layers)[index]} reads ${plural(arrives, "value")} here and ${number(built)} in `
             + `${state.name}: this is another network, and weights of that one do not fit it.`;
         }
       }
@@ -573,7 +573,7 @@
     const roots = document.querySelectorAll(".shape-explorer");
     if (!roots.length) return;
     window.shapeExplorer = { table, smallestInput, explain };
-    roots.forEach((root, place) => setUp(root, `explorer-${place}`));
+    roots.forEach((root, index) => setUp(root, `explorer-${index}`));
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", setUpExplorers);

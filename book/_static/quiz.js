@@ -93,12 +93,12 @@
     }
 
     again.addEventListener("click", () => {
-      for (const [place, fieldset] of fieldsets.entries()) {
+      for (const [index, fieldset] of fieldsets.entries()) {
         for (const input of fieldset.querySelectorAll("input")) {
           if (input.type === "radio") input.checked = false;
           else input.value = "";
         }
-        questions[place].clear();
+        questions[index].clear();
         fieldset.nextElementSibling.open = false;
       }
       fieldsets[0].querySelector("input").focus();

@@ -57,11 +57,11 @@ function makeFilters(results, table) {
 
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/);
-    for (const [place, row] of rows.entries()) {
+    for (const [index, row] of rows.entries()) {
       row.hidden = (budget.value && row.dataset.budget !== budget.value)
         || (kind.value && row.dataset.kind !== kind.value)
         || (measured.checked && row.dataset.budget === "none")
-        || !words.every((word) => texts[place].includes(word));
+        || !words.every((word) => texts[index].includes(word));
     }
     count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
   }

@@ -50,14 +50,14 @@ def address(book: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium that finds no other machine."""
-    place = pdf.find_browser()
-    if place is None:
+    program = pdf.find_browser()
+    if program is None:
         names = ", ".join(pdf.NAMES)
         pytest.skip(f"browser tests: found no {names}; install one or set {pdf.VARIABLE} to where one is")
     playwright = pytest.importorskip("playwright.sync_api", reason="browser tests: playwright is not installed")
     with playwright.sync_playwright() as driver:
         nowhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        started = driver.chromium.launch(executable_path=place, args=[nowhere])
+        started = driver.chromium.launch(executable_path=program, args=[nowhere])
         yield started
         started.close()
 

@@ -93,7 +93,7 @@ def as_rows(model: nn.Module, size: tuple[int, int, int], *, flattens: bool) -> 
 
 
 def expected(stack: list[dict], modules: list[nn.Module], size: tuple[int, int, int]) -> dict:
-    """The rows up to the layer that PyTorch refuses, and the place of that one in the stack."""
+    """The rows up to the layer that PyTorch refuses, and the index of that one in the stack."""
     flattens = any(layer["kind"] == "Flatten" for layer in stack)
     for end in range(len(modules), 0, -1):
         try:
@@ -106,7 +106,7 @@ def expected(stack: list[dict], modules: list[nn.Module], size: tuple[int, int, 
 
 COMPARE = """cases => cases.map(([stack, input]) => {
   const { rows, problem } = shapeExplorer.table(stack, input);
-  return { rows, stuck: problem && problem.place, reason: problem && problem.reason };
+  return { rows, stuck: problem && problem.index, reason: problem && problem.reason };
 })"""
 
 # --- Fixtures ---------------------------------------------------------------------------------------------------------
@@ -298,10 +298,10 @@ class TestReader:
               const text = shapeExplorer.explain(stack, problem);
               const through = (other, picture) => {
                 const after = shapeExplorer.table(other, picture).problem;
-                return !after || after.place > problem.place;
+                return !after || after.index > problem.index;
               };
               const change = (key, value) =>
-                stack.map((layer, place) => place === problem.place ? { ...layer, [key]: value } : layer);
+                stack.map((layer, index) => index === problem.index ? { ...layer, [key]: value } : layer);
               const [, side] = text.match(/input of at least ([\\d,]+)/) ?? [];
               const [, kernel] = text.match(/kernel of at most (\\d+)/) ?? [];
               const [, padding] = text.match(/padding of at least (\\d+)/) ?? [];

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 QUIZZES = Path(__file__).resolve().parents[2] / "book" / "quizzes"
 CHAPTER = "02-shapes"
-NUMBER, CHOICE = 0, 1  # places of the two questions
+NUMBER, CHOICE = 0, 1  # indices of the two questions
 ANSWERED = """() => document.querySelectorAll("input:checked").length
   + [...document.querySelectorAll(".quiz input[type=text]")].filter((field) => field.value).length"""
 
@@ -28,33 +28,33 @@ def questions(chapter: str) -> list[dict[str, Any]]:
 def of(question: dict[str, Any], right: bool) -> tuple[int, dict[str, Any]]:
     """Place and content of the right answer of a question, or of its first wrong one."""
     return next(
-        (place, each) for place, each in enumerate(question["answers"]) if each.get("right", False) == right
+        (index, each) for index, each in enumerate(question["answers"]) if each.get("right", False) == right
     )  # fmt: skip
 
 
-def fieldset(page: Page, place: int) -> Locator:
-    return page.locator(".quiz fieldset").nth(place)
+def fieldset(page: Page, index: int) -> Locator:
+    return page.locator(".quiz fieldset").nth(index)
 
 
-def check(page: Page, place: int) -> str:
+def check(page: Page, index: int) -> str:
     """Press the button of a question; what the verdict says then."""
-    fieldset(page, place).get_by_role("button", name="Check").click()
-    return verdict(page, place)
+    fieldset(page, index).get_by_role("button", name="Check").click()
+    return verdict(page, index)
 
 
-def verdict(page: Page, place: int) -> str:
-    return " ".join(fieldset(page, place).get_by_role("status").inner_text().split())
+def verdict(page: Page, index: int) -> str:
+    return " ".join(fieldset(page, index).get_by_role("status").inner_text().split())
 
 
-def answer(page: Page, place: int, right: bool, chapter: str = CHAPTER) -> str:
+def answer(page: Page, index: int, right: bool, chapter: str = CHAPTER) -> str:
     """Give the right or a wrong answer to a question and check it."""
-    question = questions(chapter)[place]
+    question = questions(chapter)[index]
     which, chosen = of(question, right)
     if "number" in chosen:
-        fieldset(page, place).get_by_label("Your answer").fill(str(chosen["number"]))
+        fieldset(page, index).get_by_label("Your answer").fill(str(chosen["number"]))
     else:
-        fieldset(page, place).get_by_role("radio").nth(which).check()
-    return check(page, place)
+        fieldset(page, index).get_by_role("radio").nth(which).check()
+    return check(page, index)
 
 
 def count(page: Page) -> str:
@@ -119,8 +119,8 @@ def test_a_number_is_compared_as_a_number(quiz):
 def test_thousands_may_be_grouped_and_a_tolerance_is_kept(page):
     page.goto("01-paper.html")
     chapter = questions("01-paper")
-    numbers = [place for place, each in enumerate(chapter) if "otherwise" in each]
-    large, rounded = sorted(numbers, key=lambda place: -of(chapter[place], right=True)[1]["number"])
+    numbers = [index for index, each in enumerate(chapter) if "otherwise" in each]
+    large, rounded = sorted(numbers, key=lambda index: -of(chapter[index], right=True)[1]["number"])
     right = of(chapter[large], right=True)[1]["number"]
     for written in (f"{right:,}", f"{right:,}".replace(",", " ")):
         fieldset(page, large).get_by_label("Your answer").fill(written)
@@ -134,21 +134,21 @@ def test_thousands_may_be_grouped_and_a_tolerance_is_kept(page):
 @pytest.mark.parametrize("chapter", sorted(path.stem for path in QUIZZES.glob("*.toml")))
 def test_all_right_answers_count(page, chapter):
     page.goto(f"{chapter}.html")
-    for place in range(5):
-        assert answer(page, place, right=True, chapter=chapter).startswith("✓ Right. ")
+    for index in range(5):
+        assert answer(page, index, right=True, chapter=chapter).startswith("✓ Right. ")
     assert count(page) == "5 of 5 right"
 
 
 def test_try_again_starts_from_the_beginning(quiz):
     again = quiz.get_by_role("button", name="Try again")
     assert again.is_hidden()
-    for place in range(5):
-        answer(quiz, place, right=place < 3)
+    for index in range(5):
+        answer(quiz, index, right=index < 3)
     assert count(quiz) == "3 of 5 right"
     quiz.get_by_text("Solution of question 1").click()
     again.click()
     assert count(quiz) == ""
-    assert [verdict(quiz, place) for place in range(5)] == [""] * 5
+    assert [verdict(quiz, index) for index in range(5)] == [""] * 5
     assert quiz.evaluate(ANSWERED) == 0
     assert quiz.locator(".quiz details[open]").count() == 0
     assert quiz.evaluate("document.activeElement.closest('fieldset').matches('.quiz fieldset:first-child')")

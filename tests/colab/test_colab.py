@@ -42,7 +42,7 @@ class TestFirstCell:
         assert seconds < SLOWEST * colabs[name].load
 
     def test_leaves_what_colab_has_untouched(self, colabs, name):
-        """Version, place and the very file: a package that was installed again would be another."""
+        """Version, path and the very file: a package that was installed again would be another."""
         install = colabs[name].report["install"]
         assert install["after"] == install["before"]
 

@@ -71,7 +71,7 @@ def failure(chapter: str, python: Path, scratch: Path) -> str:
         "no_proxy": "",
     }
     cells = code_cells(chapter)
-    again = next((place for place, cell in enumerate(cells) if does_without_a_download(cell)), len(cells))
+    again = next((index for index, cell in enumerate(cells) if does_without_a_download(cell)), len(cells))
     to_run = [new_code_cell(AT_WORK), *cells]
     if again < len(cells):
         to_run += [new_code_cell("sitecustomize.unplug()"), *code_cells(chapter)[again:]]

@@ -121,8 +121,8 @@ def test_a_split_among_some_pictures_is_stratified_disjoint_and_repeatable(
         share = size * int((dataset.labels[among] == label).sum()) / len(among)
         assert abs(int((dataset.labels[chosen] == label).sum()) - share) < 1
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))
-    stored_otherwise, place = dataset.subset(order), order.argsort()
-    _, again = stored_otherwise.split_indices(size, seed, among=place[among].sort().values)
+    stored_otherwise, index = dataset.subset(order), order.argsort()
+    _, again = stored_otherwise.split_indices(size, seed, among=index[among].sort().values)
     assert stored_otherwise.subset(again).fingerprint == dataset.subset(chosen).fingerprint
 
 

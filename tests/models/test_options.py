@@ -32,7 +32,7 @@ WITH_LRN = {*S3_WITH_LRN, "alexnet-lrn", "alexnet-2012"}
 VGGS = {"vgg-style": (2, 2, 2, 2, 2), "vgg-style-bn": (2, 2, 2, 3, 3)}
 
 # Where the weights are, by the names that they had before there were any options: those of torchvision and of d2l.
-PLACES = {
+POSITIONS = {
     "alexnet-cifar-3x3": ("features 0 3 6 8 10", "classifier 1 4 6"),
     "alexnet-d2l": ("net 0 3 6 8 10 14 17 20",),
     "alexnet-lrn": ("features 0 4 8 10 12", "classifier 0 3 6"),
@@ -104,12 +104,12 @@ def vgg_parameters(name, channels, hidden=2304, batch_norm=False, classes=10):
 def test_without_options_a_network_keeps_its_weights_and_their_names(name):
     """So that weights which were saved before there were options still fit, and torchvision's do."""
     found: dict[str, list[str]] = {}
-    for part, place in sorted(
+    for part, position in sorted(
         {tuple(key.split(".")[:2]) for key in hollow(name).state_dict()}, key=lambda p: int(p[1])
     ):
-        found.setdefault(part, []).append(place)
-    assert {part: " ".join(places) for part, places in found.items()} == {
-        line.split()[0]: line.partition(" ")[2] for line in PLACES[name]
+        found.setdefault(part, []).append(position)
+    assert {part: " ".join(positions) for part, positions in found.items()} == {
+        line.split()[0]: line.partition(" ")[2] for line in POSITIONS[name]
     }
 
 
@@ -220,7 +220,7 @@ def test_poolings_overlap_or_not(name):
         model = hollow(name, overlap=overlap)
         pools = [layer for layer in model.features if isinstance(layer, nn.MaxPool2d)]
         assert [(pool.kernel_size, pool.stride) for pool in pools] == [(window, 2)] * 3
-        # A pooling has no weights, but of S3's 28×28 three of 2×2 leave more: 14, 7, 3 in place of 13, 6, 2.
+        # A pooling has no weights, but of S3's 28×28 three of 2×2 leave more: 14, 7, 3 in position of 13, 6, 2.
         side = 3 if name == "alexnet-cifar-5x5-v1" and not overlap else None
         assert count(model) == alexnet_parameters(name, ALEXNETS[name][0], side=side)
         assert logits_of(model, name).shape == (2, 10)
@@ -246,11 +246,11 @@ def test_cnn4_without_overlap_has_maps_of_the_same_sizes():
 def test_batch_norm_stands_in_front_of_every_relu_of_the_convolutions(name):
     model = hollow(name, batch_norm=True)
     layers = list(model.features)
-    convolutions = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-    for place in convolutions:
-        norm, relu = layers[place + 1], layers[place + 2]
+    convolutions = [position for position, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    for position in convolutions:
+        norm, relu = layers[position + 1], layers[position + 2]
         assert type(norm) is nn.BatchNorm2d
-        assert norm.num_features == layers[place].out_channels
+        assert norm.num_features == layers[position].out_channels
         assert type(relu) is nn.ReLU
     number = Counter(kinds(model))
     assert number["BatchNorm2d"] == number["Conv2d"] == len(convolutions) > 0  # and nowhere else
@@ -276,10 +276,10 @@ def test_response_norm_is_where_it_was_published_and_can_be_left_out(name):
     for lrn in (True, False):
         model = hollow(name, lrn=lrn)
         found = kinds(model.features)
-        places = [place for place, kind in enumerate(found) if kind == "LocalResponseNorm"]
-        assert [found[:place].count("Conv2d") for place in places] == (behind if lrn else [])
-        for place in places:
-            assert (found[place - 1], found[place + 1]) == ("ReLU", "MaxPool2d")
+        positions = [position for position, kind in enumerate(found) if kind == "LocalResponseNorm"]
+        assert [found[:position].count("Conv2d") for position in positions] == (behind if lrn else [])
+        for position in positions:
+            assert (found[position - 1], found[position + 1]) == ("ReLU", "MaxPool2d")
         assert count(model) == alexnet_parameters(name, ALEXNETS[name][0])
     assert ("LocalResponseNorm" in kinds(hollow(name))) == (name in WITH_LRN)
 

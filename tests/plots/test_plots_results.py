@@ -32,7 +32,7 @@ def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None
 
 def test_no_cheaper_point_of_the_front_is_better():
     costs = [(3, 80), (1, 50), (2, 70), (2, 75), (4, 80), (5, 60), (1, 40), (9, 81)]
-    assert [costs[place] for place in plots.pareto_front(costs)] == [(1, 50), (2, 75), (3, 80), (9, 81)]
+    assert [costs[index] for index in plots.pareto_front(costs)] == [(1, 50), (2, 75), (3, 80), (9, 81)]
     assert plots.pareto_front([]) == []
 
 
@@ -95,8 +95,8 @@ class TestAccuracyAgainst:
 
     def test_the_same_share_of_mistakes_is_the_same_distance(self):
         (axes,) = plots.accuracy_against(self.ROWS, "parameters").axes
-        places = axes.transData.transform([(1000, accuracy) for accuracy in (60, 80, 90, 95)])[:, 1]
-        assert np.diff(places) == pytest.approx([places[1] - places[0]] * 3)
+        heights = axes.transData.transform([(1000, accuracy) for accuracy in (60, 80, 90, 95)])[:, 1]
+        assert np.diff(heights) == pytest.approx([heights[1] - heights[0]] * 3)
 
     def test_costs_that_lie_close_together_have_enough_numbers(self):
         close = [make_row(f"network-{k}.modern", 80 + k, parameters=2000 * (k + 1)) for k in range(3)]

@@ -36,7 +36,7 @@ class TestLearningCurves:
     def history(epochs: int) -> list[dict[str, float]]:
         keys = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
         return [
-            {"epoch": epoch, **{key: (place + 1) / (10 * epoch) for place, key in enumerate(keys)}}
+            {"epoch": epoch, **{key: (number + 1) / (10 * epoch) for number, key in enumerate(keys)}}
             for epoch in range(1, epochs + 1)
         ]
 
