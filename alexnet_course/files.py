@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,10 +30,37 @@ def whole_file(path: Path) -> Iterator[Path]:
             finally:
                 os.close(folder)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def discard(path: Path) -> None:
+    """Remove a file, if it is there, and give back its space: a mounted drive keeps what is deleted in a bin, where it
+    counts, so the file is emptied first. What has another name as well, or is a link, keeps its content there."""
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            with suppress(PermissionError):  # of a file that may be removed all the same
+                os.truncate(path, 0)
+        path.unlink()
+
+
+def present(path: Path) -> bool:
+    """Whether there is something at ``path``; ``OSError`` where that cannot be told, which ``Path.exists`` calls no."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def shown(path: Path) -> str:
+    """``path`` as a sentence should name it: seen from the working directory where it is in there."""
+    with suppress(OSError, ValueError):  # a working directory that has been removed; a path outside of it
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)

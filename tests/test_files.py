@@ -1,11 +1,13 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from alexnet_course.files import UNFINISHED, whole_file, write_text
+from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
 
 
 @pytest.fixture
@@ -92,3 +94,64 @@ def test_two_processes_write_to_different_temporary_files(path):
     with whole_file(path) as part:
         part.write_text("new")
         assert str(os.getpid()) in part.name
+
+
+# --- Removing, finding and naming ------------------------------------------------------------------------------------
+
+
+def test_what_is_discarded_is_empty_before_it_is_gone(path, monkeypatch):
+    """So that in the bin of a mounted drive it takes no room."""
+    unlink, sizes = Path.unlink, []
+    monkeypatch.setattr(Path, "unlink", lambda found: sizes.append(found.stat().st_size) or unlink(found))
+    discard(path)
+    discard(path)  # which is no longer there
+    assert sizes == [0]
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_what_has_another_name_keeps_its_content(path, link):
+    other = path.with_name("other")
+    link(path, other)
+    discard(other)
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_half_written_file_is_emptied_too(path, monkeypatch):
+    emptied, truncate = [], os.truncate
+    monkeypatch.setattr(os, "truncate", lambda part, size: emptied.append(part.name) or truncate(part, size))
+
+    def write() -> None:
+        with whole_file(path) as part:
+            part.write_text("half of")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    (name,) = emptied
+    assert name.endswith(UNFINISHED)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_what_cannot_be_looked_at_is_not_taken_for_absent(path, monkeypatch, number):
+    assert present(path)
+    assert not present(path.with_name("missing"))
+    assert not present(path / "below a file")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+        present(path)
+
+
+def test_a_path_is_shown_as_it_is_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "runs" / "one") == shown(Path("runs/one")) == "runs/one"
+    assert shown(tmp_path.parent) == str(tmp_path.parent)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert shown(tmp_path / "runs") == str(tmp_path / "runs")
