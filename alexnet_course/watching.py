@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
+from alexnet_course.terminal import Terminal
 from alexnet_course.training import EpochResult, Run, RunOptions, train
 
 SCALARS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second")
@@ -41,7 +42,13 @@ def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
     figure = _LiveFigure() if progress and in_notebook() else None
     recipe, call_before = run.recipe, run.on_step
     with tqdm(
-        total=run.steps, initial=run.steps_done, desc=recipe.name, unit="step", disable=not progress, leave=True
+        total=run.steps,
+        initial=run.steps_done,
+        desc=recipe.name,
+        unit="step",
+        disable=not progress,
+        leave=True,
+        file=None if in_notebook() else Terminal(),  # a notebook has a bar of its own
     ) as bar:
 
         def on_step() -> None:

@@ -1,18 +1,18 @@
 """``alexnet-course``: look at networks and data, train, evaluate.
 
 Standard output carries only the result; progress and errors go to standard error. Wrong use exits with 2, a run that
-cannot go on with 1, Ctrl-C with 130. PyTorch takes more than a second to import, so a command imports what it works
-with in the function that runs it: help, what is wrong with the arguments, and the lists of networks and results, which
-need none of it, come at once.
+cannot go on with 1, Ctrl-C with 130, and 141 where nobody reads the result any more. PyTorch takes more than a second
+to import, so a command imports what it works with in the function that runs it: help, what is wrong with the arguments,
+and the lists of networks and results, which need none of it, come at once.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import Any
 
+from alexnet_course import terminal
 from alexnet_course.cli.common import is_main_process
 from alexnet_course.cli.parser import make_parser
 from alexnet_course.errors import CourseError
@@ -20,20 +20,32 @@ from alexnet_course.errors import CourseError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    terminal.open_lost_streams()
+    try:
+        return run(arguments)
+    finally:
+        terminal.flush_or_drop()
+
+
+def run(arguments: list[str] | None) -> int:
     options = make_parser().parse_args(arguments)
     warnings.showwarning = show_warning
     try:
         load_own_networks(getattr(options, "networks", []))
         options.command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as after >&-
+            sys.stdout.flush()
     except CourseError as error:
         say(f"alexnet-course: {error}")
         return 2
     except KeyboardInterrupt:
         say("\nalexnet-course: stopped")
         return 130
-    except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, say) has gone
+        return 128 + 13  # SIGPIPE's number, which Windows does not have
+    except OSError as error:  # standard output on a full disk, say
+        say(f"alexnet-course: {error}")
+        return 1
     except RuntimeError as error:
         from alexnet_course.training import TrainingStopped
 
@@ -60,4 +72,4 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def say(text: str) -> None:
     """To standard error, once where several processes train together."""
     if is_main_process():
-        print(text, file=sys.stderr)
+        terminal.say(text)

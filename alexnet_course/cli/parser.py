@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from alexnet_course.cli import bench, data, evaluate, models, reproduce, results, train
 from alexnet_course.cli.common import is_main_process
+from alexnet_course.terminal import say
 
 COMMANDS = (models, data, train, evaluate, results, reproduce, bench)  # in the order of the help
 
@@ -17,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if is_main_process():
-            print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+            say(f"{self.prog}: {message}; see {self.prog} --help")
         sys.exit(2)
 
 

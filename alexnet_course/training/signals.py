@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the trainer fulfils at the next good moment, with everything saved."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish that the trainer fulfils at the next good moment, with everything saved."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP: the terminal was closed. Windows does not have it.
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+WATCHED = (signal.SIGINT, signal.SIGTERM, *([HANGUP] if HANGUP is not None else []))
 
 
 class StopWish:
-    """Inside ``with wish:`` the first SIGINT or SIGTERM is only noted, in ``wish.signal``; a second one acts as usual.
+    """Inside ``with wish:`` the first of these signals is only noted, in ``wish.signal``; a second one acts as usual.
 
+    But for SIGHUP: of a terminal that is closed, system and shell both tell, and the second must not end the saving.
     Python delivers signals to the main thread; in another thread this does nothing.
     """
 
@@ -30,13 +33,14 @@ class StopWish:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        self._restore()
+        self.signal = self.signal or signal.Signals(number)
+        self._restore(but=HANGUP)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _restore(self, but: signal.Signals | None = None) -> None:
+        for number, handler in list(self._before.items()):
+            if number != but:
+                signal.signal(number, handler)
+                self._before.pop(number, None)  # a signal may come now, and do the same
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._restore()
