@@ -1,6 +1,7 @@
 """Kill a training run again and again, resume it, and compare its end with that of a run that was left alone.
 
     python -m benchmarks.kill --times 40
+    python -m benchmarks.kill --times 40 --background   # a thread writes the checkpoints, as on a GPU
 
 Real training processes, on real picture files, are killed with SIGKILL at random moments: while they start, in a step,
 while a checkpoint is written, while they validate, test, and write the record. Exits with 1 if a run does not go on
@@ -32,6 +33,7 @@ from PIL import Image
 PHASES = ("start-up", "between", "step", "checkpoint", "validation", "test", "record")
 AIMS = ("step", "checkpoint", "validation", "test", "record", "start-up")
 CLASSES = ("blue", "green", "red")
+SAVING = ("--checkpoint-steps", "5", "--checkpoint-seconds", "0")
 TIMES = ("seconds", "images_per_second", "wall_seconds")  # what may differ between two records
 
 # Its server imports PyTorch once, computes nothing, and each training process is forked from it; five seconds a process
@@ -55,7 +57,10 @@ class Kill:
 
 
 class Watch:
-    """What a training process is doing, in a file in shared memory: the file outlives the process."""
+    """What a training process is doing, in a file in shared memory: the file outlives the process.
+
+    The first row: the number of the phase, and whether a thread writes a checkpoint meanwhile, which then counts.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -65,7 +70,7 @@ class Watch:
 
     @property
     def phase(self) -> str:
-        return PHASES[int(self._now[0])]
+        return "checkpoint" if self._now[1] else PHASES[int(self._now[0])]
 
     @phase.setter
     def phase(self, name: str) -> None:
@@ -91,20 +96,41 @@ class Watch:
 
         setattr(owner, name, noted)
 
+    def wrap_in_thread(self, owner: Any, name: str, phase: str) -> None:
+        """The same for a function that a thread runs, whatever the process does meanwhile."""
+        function, number = getattr(owner, name), PHASES.index(phase)
 
-def train(arguments: list[str], watch_file: Path, log: Path) -> None:
-    """The body of a training process: the course's command line, watched."""
+        def noted(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            self._now[1] = 1
+            self.begun[number] += 1
+            try:
+                return function(*args, **options)
+            finally:
+                self.seconds[number] += time.perf_counter() - start
+                self._now[1] = 0
+
+        setattr(owner, name, noted)
+
+
+def train(arguments: list[str], watch_file: Path, log: Path, background: bool = False) -> None:
+    """The body of a training process: the course's command line, watched; ``background``: saved by a thread."""
     from tqdm.auto import tqdm
 
     from alexnet_course.cli import main  # not above: the process that kills does without PyTorch
     from alexnet_course.training import run
     from alexnet_course.training.folder import RunFolder
+    from alexnet_course.training.saving import Checkpoints
     from alexnet_course.training.trainer import Trainer
 
     watch = Watch(watch_file)
     watch.begun[0] = 1
     watch.wrap(Trainer, "step", "step")
-    watch.wrap(RunFolder, "save", "checkpoint")
+    if background:
+        Checkpoints.background |= {"cpu"}
+        watch.wrap_in_thread(RunFolder, "save", "checkpoint")
+    else:
+        watch.wrap(RunFolder, "save", "checkpoint")
     watch.wrap(Trainer, "evaluate", "test")
     watch.wrap(Trainer, "validate", "validation")
     for owner, name in ((run, "save_weights"), (run, "save_record"), (RunFolder, "discard_checkpoints")):
@@ -122,13 +148,13 @@ def train(arguments: list[str], watch_file: Path, log: Path) -> None:
 class Process:
     """A training process; its log and its watch are kept in ``folder``."""
 
-    def __init__(self, arguments: list[str], folder: Path) -> None:
+    def __init__(self, arguments: list[str], folder: Path, background: bool = False) -> None:
         number = len(list(folder.glob("*.log")))
         self.log = folder / f"{number}.log"
         self.log.touch()
         watch_file = folder / f"{number}.watch"
         self.watch = Watch(watch_file)
-        self.process = PROCESSES.Process(target=train, args=(arguments, watch_file, self.log))
+        self.process = PROCESSES.Process(target=train, args=(arguments, watch_file, self.log, background))
         self.process.start()
 
     def kill_in(self, phase: str, time_of: int, delay: float) -> str | None:
@@ -192,12 +218,12 @@ def train_arguments(pictures: Path, out: Path, model: str, seed: int, device: st
     settings = [text for key, value in recipe.items() for text in ("--set", f"{key}={value}")]
     return [
         "train", model, "--data", f"folder:{pictures}", "--out", str(out), "--seed", str(seed), "--device", device,
-        "--epochs", "3", "--batch-size", "15", "--lr", "0.002", "--checkpoint-steps", "5", "--deterministic", *settings,
+        "--epochs", "3", "--batch-size", "15", "--lr", "0.002", *SAVING, "--deterministic", *settings,
     ]  # fmt: skip
 
 
 def resume_arguments(out: Path, device: str = "cpu") -> list[str]:
-    return ["resume", str(out), "--device", device, "--checkpoint-steps", "5"]
+    return ["resume", str(out), "--device", device, *SAVING]
 
 
 def without_times(value: Any) -> Any:
@@ -218,13 +244,19 @@ def same_end(one: Path, other: Path) -> bool:
 
 
 def kill_again_and_again(
-    folder: Path, times: int, model: str = "cnn4", seed: int = 0, aims: Sequence[str] = AIMS, device: str = "cpu"
+    folder: Path,
+    times: int,
+    model: str = "cnn4",
+    seed: int = 0,
+    aims: Sequence[str] = AIMS,
+    device: str = "cpu",
+    background: bool = False,
 ) -> list[Kill]:
     """Train in ``folder``, once without interruption and then with at least ``times`` kills over as many runs as that
     takes, each carried to its end; at least one kill hits each phase of ``aims``."""
     chance = random.Random(seed)
     make_pictures(folder / "pictures")
-    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed, device), folder)
+    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed, device), folder, background)
     alone.wait()
     began = dict(zip(PHASES, alone.watch.begun.astype(int).tolist(), strict=True))
     lasted = {name: alone.watch.seconds[number] / max(1, began[name]) for number, name in enumerate(PHASES)}
@@ -246,7 +278,7 @@ def kill_again_and_again(
         hit: str | None = "start-up"
         while hit is not None:
             either = (out / "run.json").exists() and chance.random() < 0.5
-            trainer = Process(resume_arguments(out, device) if either else again, folder)
+            trainer = Process(resume_arguments(out, device) if either else again, folder, background)
             hit, aim = None, next_aim()
             if aim:
                 often = began[aim] if began[aim] <= 3 else began[aim] // 3  # so that a run can be killed several times
@@ -287,10 +319,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="cnn4", metavar="MODEL")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the training and of the kills' moments")
     parser.add_argument("--device", default="cpu", metavar="D")
+    parser.add_argument("--background", action="store_true", help="a thread writes the checkpoints, as on a GPU")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every kill there")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        kills = kill_again_and_again(Path(folder), options.times, options.model, options.seed, device=options.device)
+        kills = kill_again_and_again(
+            Path(folder),
+            options.times,
+            options.model,
+            options.seed,
+            device=options.device,
+            background=options.background,
+        )
     print(table(kills))
     print(f"{options.model}, {kills[-1].run} runs")
     if options.json:

@@ -40,8 +40,10 @@ def two_colours(count: int, seed: int, size: int = 32) -> Dataset:
 
 @pytest.fixture(scope="session")
 def data() -> dict[str, Any]:
-    """Options of ``train``: the pictures, and the CPU, where a run can be repeated to the bit."""
-    return {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2), "device": "cpu"}
+    """Options of ``train``: the pictures, the CPU, where a run can be repeated to the bit, and a checkpoint after every
+    epoch, however long it takes to save."""
+    pictures = {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2)}
+    return {**pictures, "device": "cpu", "checkpoint_seconds": 0}
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures, with_interval
 from alexnet_course.errors import CourseError
+from alexnet_course.files import shown
 from alexnet_course.records.record import RECORD
+from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
     from alexnet_course.training import Run
@@ -56,6 +59,13 @@ def add_run_options(sub: argparse.ArgumentParser) -> None:
     """What may differ from one part of an interrupted run to the next."""
     sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     sub.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="save every N steps, not only epochs")
+    sub.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        metavar="X",
+        help="save after an epoch where the last save is X seconds ago, 0: after every one (default: after as many "
+        "epochs as it takes for saving to be a twentieth of the time)",
+    )
     sub.add_argument("--tensorboard", action="store_true", help="write the learning curves for TensorBoard as well")
     add_networks(sub)
 
@@ -75,16 +85,17 @@ def train_command(options: argparse.Namespace) -> None:
 
     if options.tensorboard:
         summary_writer()  # before there is a folder, in case there is no TensorBoard
-    runs = Path("runs") / recipe.run_name
-    folder = Path(options.out) if options.out else join_group().on_main(lambda: free_folder(runs))
-    run = train(
-        recipe,
-        device=options.device,
-        out=folder,
-        checkpoint_steps=options.checkpoint_steps,
-        deterministic=options.deterministic,
-        compile=options.compile,
-    )
+    new = Path("runs") / recipe.run_name
+    folder = Path(options.out) if options.out else join_group().on_main(lambda: free_folder(new))
+    with removed_if_empty(None if options.out else folder):
+        run = train(
+            recipe,
+            device=options.device,
+            out=folder,
+            **checkpoints(options),
+            deterministic=options.deterministic,
+            compile=options.compile,
+        )
     finish(run, options)
 
 
@@ -92,8 +103,12 @@ def resume_command(options: argparse.Namespace) -> None:
     from alexnet_course.training import resume
 
     moved = moved_pictures(options.data)
-    run = resume(options.run, device=options.device, checkpoint_steps=options.checkpoint_steps, **moved)
+    run = resume(options.run, device=options.device, **checkpoints(options), **moved)
     finish(run, options)
+
+
+def checkpoints(options: argparse.Namespace) -> dict[str, Any]:
+    return {"checkpoint_steps": options.checkpoint_steps, "checkpoint_seconds": options.checkpoint_seconds}
 
 
 def finish(run: Run, options: argparse.Namespace) -> None:
@@ -101,15 +116,16 @@ def finish(run: Run, options: argparse.Namespace) -> None:
     from alexnet_course.training.parallel import leave_group
     from alexnet_course.watching import watch
 
+    assert run.out is not None
     if run.record and run.group.is_main:
-        print(f"{run.out} holds this run, finished", file=sys.stderr)
+        say(f"{shown(run.out)} holds this run, finished")
     elif run.steps_done and run.group.is_main:
-        print(f"going on in {run.out} at step {run.steps_done:,} of {run.steps:,}", file=sys.stderr)
+        say(f"going on in {shown(run.out)} at step {run.steps_done:,} of {run.steps:,}")
     watch(run, tensorboard=options.tensorboard)
     leave_group()
     if run.group.is_main:
         print(f"test accuracy {with_interval(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
-              f"validation {run.record['val_accuracy']:.2%}; record in {run.out}/{RECORD}")  # fmt: skip
+              f"validation {run.record['val_accuracy']:.2%}; record in {shown(run.out)}/{RECORD}")  # fmt: skip
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -128,9 +144,28 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 
 def free_folder(folder: Path) -> Path:
-    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another."""
+    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another; made at once, so that
+    of two that start together each gets its own."""
     candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
+        except OSError as error:
+            raise CourseError(f"{str(candidate)!r} cannot be made ({error.strerror}); give a folder that you may write "
+                              "to with --out.") from None  # fmt: skip
+
+
+@contextmanager
+def removed_if_empty(folder: Path | None) -> Iterator[None]:
+    """Where a run cannot start, the new ``folder`` for it goes again."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if folder is not None:
+                folder.rmdir()
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,8 +11,27 @@ from typing import Any
 import torch
 
 from alexnet_course.errors import CourseError
+from alexnet_course.files import present, shown
+from alexnet_course.training.faults import is_out_of_memory
 
 FORMAT = "alexnet-course/checkpoint-1"
+
+
+class DamagedCheckpoint(CourseError):
+    """A file that is not what was written: the checkpoint before it is as good as there is."""
+
+
+class _Disk(io.FileIO):
+    """A file that notes what the disk could not give, whoever takes the error for something else."""
+
+    error: OSError | None = None
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -23,19 +43,33 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """One checkpoint, on the CPU; ``CourseError`` where the file is damaged, something else, or would execute code."""
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the check sums in it
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"wrong check sum of {damaged.partition('/')[2]}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CourseError(f"{str(path)!r} holds more than numbers and texts, which could execute code, so it is not "
-                          "opened.") from None  # fmt: skip
-    except Exception as error:  # whatever noise in a file can lead to
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CourseError(f"{str(path)!r} is damaged ({reason}).") from None
+    """One checkpoint, on the CPU.
+
+    ``DamagedCheckpoint``, a ``CourseError``, where the file is not what was written; ``CourseError`` where it is whole,
+    but something else, would execute code, or does not fit into memory; ``OSError`` where it cannot be read now.
+    """
+    name = repr(shown(path))
+    if not path.is_file() and present(path):
+        raise CourseError(f"{name} is not a file; move it out of the folder.")
+    with _Disk(path) as disk:
+        try:
+            file = io.BufferedReader(disk)
+            with zipfile.ZipFile(file) as archive:  # torch.load does not look at the check sums in it
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"wrong check sum of {damaged.partition('/')[2]}")
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise CourseError(f"{name} holds more than numbers and texts, which could execute code, so it is not "
+                              "opened; move it out of the folder.") from None  # fmt: skip
+        except Exception as error:  # whatever noise in a file can lead to
+            if disk.error is not None:
+                raise disk.error from None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if isinstance(error, MemoryError) or is_out_of_memory(error):
+                raise CourseError(f"{name} does not fit into memory ({reason}); give it more.") from None
+            raise DamagedCheckpoint(f"{name} is damaged ({reason}).") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CourseError(f"{str(path)!r} is not a checkpoint of this version of the course.")
+        raise CourseError(f"{name} is not a checkpoint of this version of the course; move it out of the folder.")
     return state

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
-
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, whole_file, write_text
+from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import RECORD
-from alexnet_course.training.checkpoint import read_checkpoint, write_checkpoint
+from alexnet_course.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from alexnet_course.training.lock import FolderLock
 
 PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
 KEPT = 2  # checkpoints
@@ -29,74 +29,83 @@ DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 class RunFolder:
     """The folder ``path`` of one run, held by this process until ``release``. A file, a folder with other things in it,
-    one that another process holds and one on a drive that is not mounted raise ``CourseError``."""
+    one that another process holds and one on a drive that is not mounted raise ``CourseError``.
+
+    It is made and locked at once, so that nothing that is found in it can change before the run begins.
+    """
 
     _held: ClassVar[WeakValueDictionary[Path, RunFolder]] = WeakValueDictionary()  # by this process
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()  # a program may go elsewhere while it trains
         check_mounted(path)
         try:
-            self.existed = path.exists()
-            if self.existed and not path.is_dir():
+            self._made = not present(self.path)
+            if not self._made and not self.path.is_dir():
                 raise CourseError(f"{str(path)!r} is a file; give a folder for the run.")
             # After a crash before the first checkpoint there may be nothing but a lock and an unfinished file.
-            names = {file.name for file in path.iterdir() if file.suffix != UNFINISHED} if self.existed else set()
+            files = () if self._made else self.path.iterdir()
+            names = {file.name for file in files if file.suffix != UNFINISHED}
         except OSError as error:  # a network drive that has gone, say
             raise unreadable(path, error) from None
         if names - {LOCK} and not names & {PLAN, RECORD}:
             raise CourseError(f"{str(path)!r} already holds files, which a new run would mix with; give a new folder.")
-        self._lock: FileLock | None = None
-        if self.existed:
-            self._take()
-
-    def open(self) -> None:
-        """Make the folder where there is none yet, and clear away what a crash left unfinished."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CourseError(f"{str(self.path)!r} cannot be made ({error.strerror}); give a folder that you may "
+            raise CourseError(f"{str(path)!r} cannot be made ({error.strerror}); give a folder that you may "
                               "write to.") from None  # fmt: skip
-        if self._lock is None:
-            self._take()
-        for file in self.path.glob(f"*{UNFINISHED}"):
-            file.unlink(missing_ok=True)
+        self._damaged: list[Path] = []
+        self._saving = threading.Lock()  # a save under way, by whichever thread
+        self._lock: FolderLock | None = None
+        self._take()
 
     def _take(self) -> None:
         place = self.path.resolve()
         if place in self._held:  # a cell of a notebook that is run again: the run before it gives way
             self._held[place].release()
-        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
+        lock = FolderLock(self.path / LOCK)
         try:
-            lock.acquire()
-        except Timeout:
-            raise CourseError(f"{str(self.path)!r} is in use by another process; wait until it ends, or give another "
-                              "folder.") from None  # fmt: skip
-        except NotImplementedError:  # a file system without locks, as some mounted drives are
-            warnings.warn(f"{str(self.path)!r} cannot be locked, so make sure that only one process uses it.",
-                          stacklevel=2)  # fmt: skip
+            lock.take()
         except OSError as error:
-            raise CourseError(f"{str(self.path)!r} cannot be written to ({error.strerror}); give a folder that you may "
-                              "write to.") from None  # fmt: skip
+            raise CourseError(f"{shown(self.path)!r} cannot be written to ({error.strerror}); give a folder that you "
+                              "may write to.") from None  # fmt: skip
+        finally:
+            if self._made and not lock.is_mine():
+                self._remove_if_empty()
         self._lock = lock
         self._held[place] = self
 
     def release(self) -> None:
-        """Let another run have the folder; a lock that is the only thing in it goes, and so does an empty folder."""
-        if self._lock is None:
+        """Let another run have the folder, once a save under way is over; a lock that is the only thing in it goes, and
+        so does a folder that was made for nothing."""
+        with self._saving:
+            lock, self._lock = self._lock, None
+        if lock is None:
             return
-        self._lock.release()
-        self._lock = None
         self._held.pop(self.path.resolve(), None)
-        with suppress(OSError):  # where the drive has gone, there is nothing to clear away
-            if (self.path / RECORD).exists() or not (self.path / PLAN).exists():
-                (self.path / LOCK).unlink(missing_ok=True)
-            if not self.existed and not any(self.path.iterdir()):
-                self.path.rmdir()
+        try:
+            remove = self.finished or not present(self.path / PLAN)
+        except (OSError, CourseError):  # the drive has gone
+            remove = False
+        lock.release(remove)
+        if self._made:
+            self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def clear_unfinished(self) -> None:
+        """Remove what a crash left half written."""
+        for file in self.path.glob(f"*{UNFINISHED}"):
+            discard(file)
 
     def check_held(self) -> None:
         if self._lock is None:
-            raise CourseError(f"{str(self.path)!r} was taken over by a later run of this process, so this one stops.")
+            raise CourseError(f"{shown(self.path)!r} was taken over by a later run of this process, so this one stops.")
+        if not self._lock.is_mine() and not self.gone:
+            raise CourseError(f"{shown(self.path / LOCK)!r} was taken away from this process, so it stops.")
 
     @property
     def gone(self) -> bool:
@@ -110,50 +119,74 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return (self.path / RECORD).exists()
+        return self._present(RECORD)
 
     def plan(self) -> dict[str, Any] | None:
-        return read_plan(self.path) if (self.path / PLAN).exists() else None
+        return read_plan(self.path) if self._present(PLAN) else None
+
+    def _present(self, name: str) -> bool:
+        try:
+            return present(self.path / name)
+        except OSError as error:
+            raise unreadable(self.path / name, error) from None
 
     def save_plan(self, plan: dict[str, Any]) -> None:
         write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
 
     def checkpoints(self) -> list[Path]:
-        """Newest first."""
-        return sorted(self.path.glob(CHECKPOINT), reverse=True)
+        """Newest first; ``OSError`` where the folder cannot be read."""
+        return sorted((path for path in self.path.iterdir() if path.match(CHECKPOINT)), reverse=True)
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint, as far as one can tell."""
+        with suppress(OSError):
+            return bool(self.checkpoints())
+        return False
 
     def save(self, state: dict[str, Any], step: int) -> None:
         """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
-        self.check_held()
-        if self.gone:
-            raise FileNotFoundError("the folder is gone")
-        newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
-        with whole_file(newest) as part:
-            write_checkpoint(part, state)
-        found = self.checkpoints()
-        # Those of later steps could not be read, or the run would have gone on from there.
-        later, usable = found[: found.index(newest)], found[found.index(newest) :]
-        for old in [*later, *usable[KEPT:]]:
-            old.unlink()
+        with self._saving:
+            self.check_held()
+            if self.gone:
+                raise FileNotFoundError("the folder is gone")
+            newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
+            with whole_file(newest) as part:
+                write_checkpoint(part, state)
+            found = self.checkpoints()
+            for old in [*self._damaged, *found[found.index(newest) :][KEPT:]]:
+                if old != newest:
+                    discard(old)
+            self._damaged = []
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, now: dict[str, Any]) -> dict[str, Any] | None:
         """The newest checkpoint that is whole; None where there is none.
 
-        Says so where it has to fall back to an earlier one. A file that would execute code is not opened.
+        Says so where it has to fall back to an earlier one. ``CourseError`` for one that cannot be read now, or that is
+        whole and not of the run ``now``, in the form of a plan: going on without it would be the end of it.
         """
-        found = self.checkpoints()
+        try:
+            found = self.checkpoints()
+        except OSError as error:
+            raise unreadable(self.path, error) from None
         for place, path in enumerate(found, start=1):
             try:
-                return read_checkpoint(path)
-            except CourseError as error:
+                state = read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                self._damaged.append(path)
                 instead = f"Going on from {found[place].name}" if place < len(found) else "Starting from the beginning"
                 warnings.warn(f"{error} {instead}.", stacklevel=6)
+            except OSError as error:
+                raise unreadable(path, error) from None
+            else:
+                refuse_another_run(state, now, path)
+                return state
         return None
 
     def discard_checkpoints(self) -> None:
         """The run is finished: weights and record are all that anybody needs."""
         for path in [*self.checkpoints(), self.path / PLAN]:
-            path.unlink(missing_ok=True)
+            discard(path)
 
 
 def check_mounted(folder: Path) -> None:
@@ -165,8 +198,8 @@ def check_mounted(folder: Path) -> None:
 
 
 def unreadable(path: Path, error: OSError) -> CourseError:
-    return CourseError(f"{str(path)!r} cannot be read ({error.strerror}); mount its drive again, or give a folder that "
-                       "you may read.")  # fmt: skip
+    return CourseError(f"{shown(path)!r} cannot be read ({error.strerror or error}); mount its drive again, or give a "
+                       "folder that you may read.")  # fmt: skip
 
 
 def read_plan(folder: str | Path) -> dict[str, Any]:
@@ -194,17 +227,32 @@ def refuse_other_processes(plan: dict[str, Any], now: dict[str, Any], folder: Pa
     if before != here:
         processes = "1 process" if here == 1 else f"{here} processes"
         start = f"with torchrun --nproc-per-node {before}" if before > 1 else "without torchrun"
-        raise CourseError(f"The run in {str(folder)!r} cannot go on with {processes}, "
+        raise CourseError(f"The run in {shown(folder)!r} cannot go on with {processes}, "
                           f"since it was started with {before}; resume it {start}.")  # fmt: skip
 
 
 def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """``CourseError`` that names each field in which a run that is to go on differs from what it was started with."""
+    changes = differences(plan, now)
+    if changes:
+        raise CourseError(f"The run in {shown(folder)!r} cannot go on with other settings: {'; '.join(changes)}. Give "
+                          "the old ones to go on, or a new folder to start anew.")  # fmt: skip
+
+
+def refuse_another_run(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """``CourseError`` where the checkpoint at ``path`` is not one of the run ``now``."""
+    # Those of earlier versions of the course do not say which images they are of.
+    changes = differences({"recipe": state["recipe"], "data": state.get("data", now["data"]), "options": {}},
+                          {**now, "options": {}})  # fmt: skip
+    if changes:
+        raise CourseError(f"{shown(path)!r} is a checkpoint of another run: {'; '.join(changes)}. Move it out of the "
+                          "folder to go on.")  # fmt: skip
+
+
+def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Each field in which two plans differ, in words."""
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
     # Keys that a later version of the course added have their defaults in runs that were started before.
     then = {**{key: value for key, value in Recipe().as_dict().items() if key not in then}, **then}
-    changes = [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]
-    if changes:
-        raise CourseError(f"The run in {str(folder)!r} cannot go on with other settings: {'; '.join(changes)}. Give "
-                          "the old ones to go on, or a new folder to start anew.")  # fmt: skip
+    return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import shown
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import PREDICTIONS, save_record
@@ -25,7 +26,7 @@ from alexnet_course.training.hooks import Call, Hook, Stop
 from alexnet_course.training.loop import epochs
 from alexnet_course.training.parallel import join_group
 from alexnet_course.training.progress import EpochResult
-from alexnet_course.training.saving import Checkpoints
+from alexnet_course.training.saving import Checkpoints, check_intervals
 from alexnet_course.training.trainer import Trainer
 
 
@@ -37,7 +38,7 @@ class RunOptions(TypedDict, total=False):
     device: str
     out: str | Path | None
     checkpoint_steps: int
-    checkpoint_seconds: float
+    checkpoint_seconds: float | None
     deadline: float | None
     deterministic: bool
     compile: bool
@@ -52,9 +53,9 @@ class Run(Iterator[EpochResult]):
     an epoch, ``record`` is there when the iteration has ended. The test pictures are looked at once, at that moment.
     ``trainer`` is what does the work.
 
-    With ``out`` the run is saved in that folder after every epoch, and after every ``checkpoint_steps`` steps. If the
+    With ``out`` the run is saved in that folder after an epoch, and after every ``checkpoint_steps`` steps. If the
     folder holds an unfinished run of the same recipe and pictures, this one goes on where it stopped; a finished one is
-    loaded, and the iteration is over at once. Ctrl-C and SIGTERM save first.
+    loaded, and the iteration is over at once. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) save first.
 
     In processes that ``torchrun`` started, each makes a ``Run`` of the same options, and they train together: see
     ``train``. ``group`` is the group of these processes; only the main one has a ``folder``.
@@ -69,7 +70,7 @@ class Run(Iterator[EpochResult]):
         device: str = "auto",
         out: str | Path | None = None,
         checkpoint_steps: int = 0,
-        checkpoint_seconds: float = 0.0,
+        checkpoint_seconds: float | None = None,
         deadline: float | None = None,
         deterministic: bool = False,
         compile: bool = False,
@@ -80,12 +81,14 @@ class Run(Iterator[EpochResult]):
             if given is not None and None in (train_set, test_set):
                 raise CourseError(f"{given.name!r} is given without a {other}, which would be that of the recipe's "
                                   f"data set, {recipe.dataset!r}; give both, or neither.")  # fmt: skip
+        check_intervals(checkpoint_steps, checkpoint_seconds)
         self.recipe = recipe
         self.group = join_group()
         self.device = self.group.device(device)
-        self.out = Path(out) if out is not None else None
+        self.out = Path(out).absolute() if out is not None else None  # a program may go elsewhere while it trains
         self.folder: RunFolder | None = None
-        self.group.on_main(self._take_folder)
+        self._checkpoints: Checkpoints | None = None
+        self.group.on_main(lambda: self._take_folder(out))
         self.on_step = on_step or (lambda: None)
         self.record: dict[str, Any] = {}
         try:
@@ -110,12 +113,13 @@ class Run(Iterator[EpochResult]):
             self._stateful: list[Hook] = [*average, *hooks]
             # Now: the code may yet change.
             self.environments = [self.group.on_main(self._environment)]
-            self._checkpoints: Checkpoints | None = None
             if self.out is not None:
                 self._checkpoints = Checkpoints(self.folder, self.state_dict, checkpoint_steps, checkpoint_seconds)
                 self._open_folder()
             self.trainer.kept = self._kept
-            kept = f"the run is in {self.out}, resume it to go on" if self.out else "it has no folder to be saved in"
+            kept = "it has no folder to be saved in"
+            if self.out is not None:
+                kept = f"the run is in {shown(self.out)}, resume it to go on"
             self._stop = Stop(self._save_to_stop, kept, deadline)
             saving = [self._checkpoints] if self._checkpoints is not None else []
             # What is called by the user comes before the save, so that a save is of a step that is over.
@@ -125,8 +129,8 @@ class Run(Iterator[EpochResult]):
             self.close()
             raise
 
-    def _take_folder(self) -> None:
-        self.folder = RunFolder(self.out) if self.out is not None else None
+    def _take_folder(self, out: str | Path | None) -> None:
+        self.folder = RunFolder(Path(out)) if out is not None else None
 
     def _environment(self) -> dict[str, Any]:
         return environment(self.device, self.precision, self.options, self.group.size)
@@ -223,13 +227,17 @@ class Run(Iterator[EpochResult]):
         except OSError as error:
             raise TrainingStopped(
                 f"The run is finished, with a test accuracy of {self.record['test_accuracy']:.2%}, but it could not be "
-                f"written to {self.out} ({error}); {self.folder.remedy} and resume it."
+                f"written to {shown(self.folder.path)} ({error}); {self.folder.remedy} and resume it."
             ) from None
 
     def close(self) -> None:
         """Let another run have the folder. Happens by itself when the run ends."""
-        if self.folder is not None:
-            self.folder.release()
+        try:
+            if self._checkpoints is not None:
+                self._checkpoints.close()
+        finally:
+            if self.folder is not None:
+                self.folder.release()
 
     # --- To stop and to go on ----------------------------------------------------------------------------------------
 
@@ -252,7 +260,7 @@ class Run(Iterator[EpochResult]):
         assert folder is not None
         plan: dict[str, Any] = {
             "recipe": self.recipe.as_dict(),
-            "data": {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint},
+            "data": self._fingerprints,
             "options": self.options,
             "device": device_name(self.device),
             "precision": self.precision,
@@ -271,16 +279,21 @@ class Run(Iterator[EpochResult]):
         if before is not None:
             refuse_changes(before, plan, folder.path)
             refuse_other_processes(before, plan, folder.path)
-        folder.open()
+        folder.clear_unfinished()
         if before is None:
             folder.save_plan(plan)
-        return None, {}, folder.load()
+        return None, {}, folder.load(plan)
+
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        return {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint}
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on, as plain values and tensors."""
         random, *of_others = self.group.gather(self.trainer.surroundings.state_dict())
         return {
             "recipe": self.recipe.as_dict(),
+            "data": self._fingerprints,
             "environments": self.environments,
             "random": random,
             "others": of_others,  # where several processes train together
@@ -314,8 +327,10 @@ class Run(Iterator[EpochResult]):
 
     def _kept(self) -> str:
         """What is left of the run where it stops, as the end of a sentence."""
-        saved = self.folder is not None and self.folder.checkpoints()
-        return f"; the run up to its last checkpoint is in {self.out}" if saved else ""
+        if self._checkpoints is None or self.folder is None:
+            return ""
+        self._checkpoints.settle()
+        return f"; the run up to its last checkpoint is in {shown(self.folder.path)}" if self.folder.saved else ""
 
 
 def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
@@ -326,10 +341,13 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
 
     - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
     - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
-    - ``out``: the folder of the run. It is saved there after every epoch and after every ``checkpoint_steps`` steps,
-      and goes on from there if it is given again.
-    - ``checkpoint_seconds``: leave out the save after an epoch where the last one is not so long ago; the network of S0
-      is 700 MB with its optimiser, which takes longer to write than a fast GPU needs for an epoch.
+    - ``out``: the folder of the run. It is saved there after an epoch and after every ``checkpoint_steps`` steps, and
+      goes on from there if it is given again.
+    - ``checkpoint_seconds``: leave out the save after an epoch where the last one is not so long ago; 0: save after
+      every epoch. By default saving takes at most a twentieth of the time: after a save of 2 seconds, the next one
+      comes with the first epoch that ends 38 seconds later. The network of S0 is 700 MB with its optimiser, which takes
+      longer to write than a fast GPU needs for an epoch; on a CPU, and with small networks, it is every epoch. The save
+      after the last epoch, and that of a run that is asked to stop, are never left out.
     - ``deadline``: stop, with everything saved, once ``time.monotonic()`` is past it.
     - ``deterministic``: on a GPU, use only kernels whose result can be repeated to the bit. On the CPU all are.
     - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
@@ -342,7 +360,8 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
     N processes can go on with it.
 
     A run has random generators of its own, and leaves torch's global ones and its settings as they are. Raises
-    ``CourseError`` for an option that is none.
+    ``CourseError`` for an option that is none, for steps or seconds that are none, and for a checkpoint in ``out`` that
+    cannot be read or is of another run.
 
     >>> from alexnet_course import Recipe, train
     >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50))

@@ -2,63 +2,169 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
+from alexnet_course.errors import CourseError
+from alexnet_course.files import shown
 from alexnet_course.training.folder import RunFolder
 from alexnet_course.training.hooks import Hook
 from alexnet_course.training.progress import EpochResult
 from alexnet_course.training.trainer import Trainer
 
+SHARE = 0.05  # of the time that saving may take, where nothing else was asked for
+
 
 class Checkpoints(Hook):
     """Save ``state()`` in ``folder`` after every epoch and, unless that is 0, after every ``every_steps`` steps of one.
 
-    The save after an epoch is left out where the last one is less than ``every_seconds`` ago, but for the last epoch.
-    Of several processes, only the main one has the folder; the others have None and add what is theirs to the state.
+    The save after an epoch is left out where the last one is less than ``every_seconds`` ago or, where that is None, so
+    little that saving would take more than a twentieth of the time. That after the last epoch is always made. Of
+    several processes, only the main one has the folder; the others have None and add what is theirs to the state.
+
+    On a GPU the state is copied, and a thread writes the copy while the training goes on: one at a time. On the CPU a
+    copy would cost memory, and the thread one of the cores that train, so the training waits.
     """
+
+    background: ClassVar[frozenset[str]] = frozenset({"cuda", "mps"})  # where a thread writes
 
     def __init__(
         self,
         folder: RunFolder | None,
         state: Callable[[], dict[str, Any]],
         every_steps: int = 0,
-        every_seconds: float = 0.0,
+        every_seconds: float | None = None,
     ) -> None:
         self.folder = folder
         self.state = state
         self.every_steps = every_steps
         self.every_seconds = every_seconds
         self._saved_at = time.perf_counter()
+        self._took = 0.0  # seconds, the last save
+        self._copy = HostCopy()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+        self._failure: tuple[int, OSError] | None = None
 
-    def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint. A full disk costs the checkpoint, not the run."""
+    def save(self, trainer: Trainer, to_the_end: bool = True) -> None:
+        """Write a checkpoint; not ``to_the_end``: where a thread does it, go on meanwhile.
+
+        A full disk costs the checkpoint, not the run.
+        """
         clock = time.perf_counter()
         with trainer.stopwatch.paused():  # saving is not training
+            self.settle()  # the copy under way is in the place of the next
             state = self.state()
             if self.folder is None:
                 return
-            try:
-                self.folder.save(state, trainer.steps_done)
-            except OSError as error:
-                warnings.warn(f"The checkpoint of step {trainer.steps_done} could not be saved in {self.folder.path} "
-                              f"({error}); training goes on, so {self.folder.remedy} before it ends.",
-                              stacklevel=5)  # fmt: skip
-            self._saved_at = time.perf_counter()
-            trainer.wall_seconds += self._saved_at - clock
+            if trainer.device.type in self.background:
+                state = self._copy.of(state)
+                if trainer.device.type == "cuda":
+                    torch.cuda.synchronize(trainer.device)
+                self._writing = self._writer.submit(self._write, self.folder, state, trainer.steps_done, clock)
+            else:
+                self._write(self.folder, state, trainer.steps_done, clock)
+            if to_the_end or self._writing is None:
+                self.settle()
+            trainer.wall_seconds += time.perf_counter() - clock
+
+    def _write(self, folder: RunFolder, state: dict[str, Any], step: int, began: float) -> None:
+        try:
+            folder.save(state, step)
+        except OSError as error:
+            self._failure = (step, error)
+        self._saved_at = time.perf_counter()
+        self._took = self._saved_at - began
+
+    def settle(self) -> None:
+        """Wait until the thread has written, and say so if it could not."""
+        if self._writing is not None:
+            wait([self._writing])
+            written, self._writing = self._writing, None
+            written.result()
+        if self._failure is not None and self.folder is not None:
+            (step, error), self._failure = self._failure, None
+            warnings.warn(f"The checkpoint of step {step} could not be saved in {shown(self.folder.path)} ({error}); "
+                          f"training goes on, so {self.folder.remedy} before it ends.", stacklevel=6)  # fmt: skip
+
+    def close(self) -> None:
+        """Let a write under way end."""
+        self.settle()
+        self._writer.shutdown()
+
+    @property
+    def _due(self) -> bool:
+        pause = self._took * (1 / SHARE - 1) if self.every_seconds is None else self.every_seconds
+        return self._writing is None and time.perf_counter() - self._saved_at >= pause
 
     def on_epoch_start(self, trainer: Trainer) -> None:
         if self.folder is not None:
             self.folder.check_held()
 
     def on_step(self, trainer: Trainer) -> None:
+        if self._writing is not None and self._writing.done():
+            self.settle()
         if self.every_steps and trainer.steps_of_epoch % self.every_steps == 0:
             trainer.check_finite()
-            self.save(trainer)
+            self.save(trainer, to_the_end=False)
 
     def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
-        due = self.folder is not None and time.perf_counter() - self._saved_at >= self.every_seconds
-        if trainer.over or trainer.group.any(due):
-            self.save(trainer)
+        if trainer.over or trainer.group.any(self.folder is not None and self._due):
+            self.save(trainer, to_the_end=trainer.over)
+
+
+class HostCopy:
+    """A copy of a state in the processor's memory, each time in the same place, so that there is never a second."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[object, ...], Tensor] = {}
+
+    def of(self, value: Any, path: tuple[object, ...] = ()) -> Any:
+        """``value``, plain values and tensors in dictionaries and lists, copied.
+
+        What comes from a GPU of CUDA's is there only once that is synchronised.
+        """
+        if isinstance(value, Tensor):
+            place = self._places.get(path)
+            if place is None or _layout(place) != _layout(value):
+                self._places.pop(path, None)
+                place = self._places[path] = _host_memory(value)
+            return place.copy_(value.detach(), non_blocking=value.is_cuda)
+        if isinstance(value, dict):
+            return {key: self.of(entry, (*path, key)) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self.of(entry, (*path, number)) for number, entry in enumerate(value))
+        return value
+
+
+def _layout(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _host_memory(like: Tensor) -> Tensor:
+    """Room for ``like``; page-locked, which the GPU writes to by itself, as long as the system gives some."""
+    if like.is_cuda:
+        try:
+            return torch.empty_like(like, device="cpu", pin_memory=True)
+        except RuntimeError:
+            pass
+    return torch.empty_like(like, device="cpu")
+
+
+def check_intervals(steps: int, seconds: float | None) -> None:
+    """``CourseError`` for a number of steps or seconds between two checkpoints that is none."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise CourseError(f"checkpoint_steps = {steps!r} is no number of steps; give a whole number, 0 for none within "
+                          "an epoch.")  # fmt: skip
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or math.isnan(seconds) or seconds < 0:
+        raise CourseError(f"checkpoint_seconds = {seconds!r} is no time; give seconds, 0 to save after every epoch, or "
+                          "leave it out.")  # fmt: skip

@@ -502,14 +502,14 @@ def saves_of(monkeypatch: pytest.MonkeyPatch, run: Run) -> list[int]:
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.0, [3, 6, 9]), (1e6, [9])])
 def test_with_checkpoint_seconds_only_the_last_epoch_is_always_saved(data, tmp_path, monkeypatch, seconds, steps):
-    run = train(small(epochs=3), out=tmp_path / "run", checkpoint_seconds=seconds, **data)
+    run = train(small(epochs=3), out=tmp_path / "run", **{**data, "checkpoint_seconds": seconds})
     assert saves_of(monkeypatch, run) == steps
     assert {path.name for path in run.out.iterdir()} == {"predictions.npy", "record.json", "weights.safetensors"}
 
 
 def test_checkpoint_seconds_count_from_the_last_save(data, tmp_path, monkeypatch):
     """By a clock that makes 10 seconds of each epoch."""
-    run = train(small(epochs=5), out=tmp_path / "run", checkpoint_seconds=15, **data)
+    run = train(small(epochs=5), out=tmp_path / "run", **{**data, "checkpoint_seconds": 15})
     monkeypatch.setattr(
         saving, "time", SimpleNamespace(perf_counter=lambda: 10.0 * run.trainer.epoch + 1e-3 * run.steps_done)
     )

@@ -1,0 +1,140 @@
+"""The lock on a run's folder, so that only one process works there: the system's, or a file where it has none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from alexnet_course.errors import CourseError
+from alexnet_course.files import shown
+
+# What file systems say that have no locks, as some mounted drives: ENOTSUP is EOPNOTSUPP on Linux alone.
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock_file(file: int) -> None:
+        """``PermissionError`` where another process has it. The byte that is locked lies behind the text."""
+        os.lseek(file, 1 << 30, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+
+    def unlock_file(file: int) -> None:
+        os.lseek(file, 1 << 30, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def lock_file(file: int) -> None:
+        """``BlockingIOError`` or, on some file systems, ``PermissionError`` where another process has it."""
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def unlock_file(file: int) -> None:
+        """Said, because a process that was forked from this one would hold on to it."""
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class FolderLock:
+    """The file ``path``, locked from ``take`` to ``release``; in it, who has it.
+
+    The system's lock ends with its process, however that ends. Where the file system has none, the file itself is the
+    lock: one of a process of this machine that is gone is taken over, one of another machine has to be deleted by hand.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # The last word tells this process from an earlier one of the same number, as in a container started again.
+        self._owner = f"{os.getpid()} {socket.gethostname()} {time.time_ns()}"
+        self._file: int | None = None  # open while the system's lock on it is held
+
+    def take(self) -> None:
+        """``CourseError`` where another process has the folder, ``OSError`` where the file cannot be made."""
+        for _ in range(9):  # once but for the last lines, and not for ever on a drive that counts no names
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                lock_file(file)
+            except OSError as error:
+                os.close(file)
+                if isinstance(error, BlockingIOError | PermissionError):
+                    raise self._in_use("wait until it ends, or give another folder") from None
+                if error.errno not in NO_LOCKS:
+                    raise
+                self._take_softly()
+                return
+            self._close()
+            self._file = file
+            if os.fstat(file).st_nlink:
+                break
+            # The process that had it has removed the file meanwhile.
+        assert self._file is not None
+        with suppress(OSError):  # a full disk: the lock holds without the name
+            os.ftruncate(self._file, 0)
+            os.write(self._file, self._owner.encode())
+
+    def _take_softly(self) -> None:
+        if self._is_held():
+            raise self._in_use(f"wait until it ends or, if it is gone, delete {shown(self.path)!r} and start again")
+        self.path.unlink(missing_ok=True)
+        with suppress(FileExistsError), open(self.path, "x", encoding="utf-8") as file:
+            file.write(self._owner)
+        if not self.is_mine():  # of two that found it free, the one that wrote last has it
+            raise self._in_use("wait until it ends, or give another folder")
+
+    def _read(self) -> str:
+        """Who has it, as written; empty where nobody has, and where it cannot be read."""
+        try:
+            return self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _is_held(self) -> bool:
+        """Whether the process that wrote its name into the file may still be there."""
+        process, _, rest = self._read().partition(" ")
+        if not rest.startswith(f"{socket.gethostname()} ") or not process.isdecimal() or os.name != "posix":
+            return bool(process)
+        if int(process) == os.getpid():
+            return False  # an earlier one of this number
+        try:
+            os.kill(int(process), 0)  # which sends nothing
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # somebody else's
+            return True
+        return True
+
+    def _in_use(self, advice: str) -> CourseError:
+        process, host, *_ = [*self._read().split(" "), "", ""]
+        who = f"process {process} on {host}" if host else "another process"
+        return CourseError(f"{shown(self.path.parent)!r} is in use by {who}; {advice}.")
+
+    def is_mine(self) -> bool:
+        """Whether it is still held: a file that is the lock may have been deleted, and taken by another process."""
+        return self._file is not None or self._read() == self._owner
+
+    def release(self, remove: bool = False) -> None:
+        """Let others have it; ``remove`` the file as well, or leave it empty. A file that is the lock always goes."""
+        with suppress(OSError):  # where the drive has gone, there is nothing to clear away
+            if self._file is None:
+                if self.is_mine():
+                    self.path.unlink()
+            elif remove:
+                self.path.unlink()  # while it is locked, so that whoever opened it before sees that it is gone
+            else:
+                os.ftruncate(self._file, 0)
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                unlock_file(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def __del__(self) -> None:
+        self._close()
