@@ -273,6 +273,7 @@ GONE = 2**22 + 1  # no process has this number
         ("12 longer-" + HOST + " 1", f"process 12 on longer-{HOST}"),
         ("something else", "process something on else"),
     ],
+    ids=["of-this-machine", "of-another", "of-one-with-a-longer-name", "of-who-knows-what"],  # the same in each process
 )
 def test_where_the_file_is_the_lock_it_says_who_has_it_and_how_to_break_it(tiny, tmp_path, monkeypatch, owner, holder):
     without_locks(monkeypatch)
@@ -290,7 +291,11 @@ def test_where_the_file_is_the_lock_it_says_who_has_it_and_how_to_break_it(tiny,
     assert resume(out, **tiny).steps_done == 6
 
 
-@pytest.mark.parametrize("owner", [f"{GONE} {HOST} 1", f"{os.getpid()} {HOST} 1", f"{10**30} {HOST} 1", ""])
+@pytest.mark.parametrize(
+    "owner",
+    [f"{GONE} {HOST} 1", f"{os.getpid()} {HOST} 1", f"{10**30} {HOST} 1", ""],
+    ids=["gone", "of-this-number", "of-no-number", "empty"],
+)
 def test_a_file_of_a_process_of_this_machine_that_is_gone_is_no_lock(tiny, tmp_path, monkeypatch, owner):
     without_locks(monkeypatch)
     out = begun(tmp_path / "run", epochs=1, **tiny)
