@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import whole_file, write_text
 from alexnet_course.models import build_model
-from alexnet_course.recipe import Recipe
 from alexnet_course.records import FOLDER as RECORDS
+from alexnet_course.records.record import Record
 from alexnet_course.results.reproduce import find_record
 from alexnet_course.training.finished import load_run
 
@@ -33,16 +32,16 @@ def list_pretrained(folder: str | Path = FOLDER) -> list[str]:
     return list(_index(Path(folder)))
 
 
-def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, dict[str, Any]]:
+def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, Record]:
     """A trained network, in ``eval()`` mode on the CPU, and the record of the run that trained it.
 
-    The record has what its use needs: ``record["dataset"]`` names the classes, in the order of the logits, and the mean
+    The record has what its use needs: ``record.dataset`` names the classes, in the order of the logits, and the mean
     and standard deviation that pictures must be normalised with. Works offline. Raises ``CourseError`` for a name that
     there is not, and for weights that are not, to the bit, those that were put into the package.
 
     >>> from alexnet_course import load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")
-    >>> record["dataset"]["name"], record["dataset"]["classes"][3]
+    >>> record.dataset.name, record.dataset.classes[3]
     ('cifar10', 'cat')
     """
     from safetensors.torch import load
@@ -59,8 +58,8 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
         raise CourseError(f"The weights {path.name} have the hash {_digest(content)}, not {known[name]['blake2b']}, so "
                           "they were changed or damaged; install the package again.")  # fmt: skip
     record = find_record(known[name]["record"], RECORDS)
-    recipe, dataset = Recipe.from_dict(record["recipe"]), record["dataset"]
-    classes, channels = len(dataset["classes"]), len(dataset["mean"])
+    recipe, dataset = record.recipe, record.dataset
+    classes, channels = len(dataset.classes), len(dataset.mean)
     model = build_model(recipe.model, num_classes=classes, in_channels=channels, **recipe.model_options)
     model.load_state_dict({key: tensor.float() for key, tensor in load(content).items()})
     return model.eval(), record
@@ -74,7 +73,7 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
     from safetensors.torch import save_file
 
     model, record = load_run(run)
-    recipe = Recipe.from_dict(record["recipe"])
+    recipe = record.recipe
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     path = folder / f"{recipe.name}.safetensors"
@@ -89,36 +88,36 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
     return recipe.name
 
 
-def model_card(record: Mapping[str, Any], size: int) -> str:
+def model_card(record: Record, size: int) -> str:
     """What to know about a trained network of ``size`` bytes, in Markdown, from its record."""
-    recipe, dataset, environment = Recipe.from_dict(record["recipe"]), record["dataset"], record["environment"]
-    low, high = record["test_accuracy_interval"]
-    worst = min(record["per_class_accuracy"], key=record["per_class_accuracy"].__getitem__)
+    recipe, dataset, environment = record.recipe, record.dataset, record.environment
+    low, high = record.test_accuracy_interval
+    worst = min(record.per_class_accuracy, key=record.per_class_accuracy.__getitem__)
     options = ", ".join(f"{key} {value}" for key, value in recipe.model_options.items())
     lines = [
         f"# {recipe.name}",
         "",
-        f"`{recipe.model}` ({options}), {record['parameters']:,} parameters, {size:,} bytes in fp16.",
+        f"`{recipe.model}` ({options}), {record.parameters:,} parameters, {size:,} bytes in fp16.",
         "",
-        f"**Data.** {dataset['name']}, {dataset['training_images']:,} pictures to train on and "
-        f"{dataset['validation_images']:,} held out; fingerprint `{dataset['fingerprint']}`. Pictures of "
-        f"{len(dataset['mean'])}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
-        f"mean {_numbers(dataset['mean'])} and the standard deviation {_numbers(dataset['std'])}.",
+        f"**Data.** {dataset.name}, {dataset.training_images:,} pictures to train on and "
+        f"{dataset.validation_images:,} held out; fingerprint `{dataset.fingerprint}`. Pictures of "
+        f"{len(dataset.mean)}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
+        f"mean {_numbers(dataset.mean)} and the standard deviation {_numbers(dataset.std)}.",
         "",
         f"**Recipe.** `{recipe.name}`, budget `{recipe.budget}`, seed {recipe.seed}: {recipe.epochs} epochs of "
-        f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {environment['device']} with torch "
-        f"{environment['torch']}.",
+        f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {environment.device} with torch "
+        f"{environment.torch}.",
         "",
-        f"**Accuracy** of the run's own weights on the {dataset['test_images']:,} test pictures: "
-        f"{record['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "
-        f"{record['val_accuracy']:.2%}. `alexnet-course evaluate {recipe.name} --data {dataset['name']}` measures "
+        f"**Accuracy** of the run's own weights on the {dataset.test_images:,} test pictures: "
+        f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "
+        f"{record.val_accuracy:.2%}. `alexnet-course evaluate {recipe.name} --data {dataset.name}` measures "
         "that of the weights as they are here, rounded to fp16.",
         "",
         "| class | right |",
         "| --- | ---: |",
-        *(f"| {name} | {share:.1%} |" for name, share in record["per_class_accuracy"].items()),
+        *(f"| {name} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
         "",
-        f"**Limits.** It knows these {len(dataset['classes'])} classes and puts every picture into one of them, with "
+        f"**Limits.** It knows these {len(dataset.classes)} classes and puts every picture into one of them, with "
         f"confidence; {worst} is what it gets wrong most often. It was trained on small, centred photographs: on "
         "drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to rely on.",
         "",
@@ -126,7 +125,7 @@ def model_card(record: Mapping[str, Any], size: int) -> str:
     return "\n".join(lines)
 
 
-def _numbers(values: list[float]) -> str:
+def _numbers(values: Iterable[float]) -> str:
     return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
+from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
+
+from alexnet_course.checked import Checked, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import INITIALISATIONS, MODELS
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
@@ -33,44 +33,27 @@ NORMALISATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-CHOICES: dict[str, Collection[str]] = {
-    "optimiser": OPTIMISERS,
-    "schedule": SCHEDULES,
-    "decay": ("all", "weights"),
-    "init": INITIALISATIONS,
-    "precision": ("auto", "bf16", "fp16", "fp32"),
-    "budget": BUDGETS,
-    "normalisation": ("dataset", *NORMALISATIONS),
-    "autoaugment_policy": ("cifar10", "imagenet"),
-}
-
-# (smallest, largest, is the smallest itself allowed). What lies outside is a slip of the keyboard, not an experiment.
-RANGES: dict[str, tuple[float, float, bool]] = {
-    "input_size": (0, 1024, True),
-    "epochs": (1, 10_000, True),
-    "batch_size": (1, 65_536, True),
-    "lr": (0, 100, False),
-    "warmup": (0, 1, True),
-    "lr_factor": (0, 1, False),
-    "patience": (0, 10_000, True),
-    "max_drops": (0, 100, True),
-    "stop_after": (0, 10_000, True),
-    "outputs": (0, 65_536, True),
-    "momentum": (0, 0.9999, True),
-    "weight_decay": (0, 1, True),
-    "label_smoothing": (0, 0.9999, True),
-    "ema": (0, 0.99999, True),
-    "crop": (0, 112, True),
-    "cutout": (0, 224, True),
-    "colour_pca": (0, 10, True),
-    "seed": (0, 2**31 - 1, True),
-    "validation_size": (0, 1_000_000, False),
-    "train_size": (0, 1_000_000, False),
-}
+# How large a value may be. What lies outside is a slip of the keyboard, not an experiment.
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+BelowOne: TypeAlias = Annotated[float, Field(ge=0, le=0.9999)]
+ShareOrCount: TypeAlias = Annotated[float, Field(gt=0, le=1_000_000)]
+Epochs: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
 
 
-@dataclass(frozen=True)
-class Recipe:
+def _network(value: str) -> str:
+    if value not in MODELS:
+        raise wrong(f"is not a network of this course; nearest: {nearest(value, MODELS)}; one of your own has to be "
+                    "registered first (register_model, --networks FILE)")  # fmt: skip
+    return value
+
+
+def _options(value: Mapping[str, Any]) -> dict[str, Any]:
+    if not all(isinstance(option, str | int | float | bool) for option in value.values()):
+        raise wrong("is of the wrong kind; give a table of options such as {dropout = 0.5}")
+    return dict(value)
+
+
+class Recipe(Checked):
     """How to train one network on one data set. Unknown keys and values out of range raise ``CourseError``.
 
     Rates are for the mean loss over a batch. ``validation_size`` is a share of the training pictures where it is below
@@ -85,66 +68,68 @@ class Recipe:
     alexnet_course.errors.CourseError: epochs = 0 is out of range; it must be at least 1 and at most 10000; ...
     """
 
-    name: str = ""  # what the run is called; the model's name where nothing is given
-    model: str = "alexnet-cifar-3x3"  # a name of list_models()
-    model_options: Mapping[str, Any] = field(default_factory=dict)  # overrides of build_model, e.g. dropout
-    dataset: str = "doodles"  # a spec of load_dataset
-    outputs: int = (
-        0  # logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes
-    )
-    input_size: int = 0  # side in pixels that pictures are resized to; 0: what the network was made for
-    epochs: int = 10
-    batch_size: int = 128
-    optimiser: str = "sgd"
-    lr: float = 0.02  # the highest learning rate of the schedule
-    schedule: str = "one-cycle"
-    warmup: float = 0.25  # one-cycle: share of all steps in which the rate rises
-    lr_steps: tuple[int, ...] = ()  # step: the epochs after which the rate is multiplied by lr_factor
-    lr_factor: float = 0.1  # step, plateau (the paper divided by 10, section 5)
-    patience: int = 3  # plateau: epochs without a better validation accuracy; one more, and the rate falls
-    max_drops: int = 0  # plateau: how many times the rate may fall; 0: any number of times
-    restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
-    stop_after: int = 0  # end the run after so many epochs without a better validation accuracy; 0: never
-    momentum: float = 0.9  # sgd only
-    weight_decay: float = 5e-4
-    decay: str = "all"  # what weight_decay applies to: all, or weights, that is neither biases nor batch norm
-    label_smoothing: float = 0.0
-    ema: float = 0.0  # decay a step of the moving average of the weights that is evaluated; 0: the weights as they are
-    crop: int = 4  # pixels of padding before the random crop
-    flip: bool = True
-    cutout: int = 0  # side of the blanked square in pixels
-    colour_pca: float = 0.0  # standard deviation of the colour shift; the paper's is 0.1
-    normalisation: str = "dataset"  # constants of the training images, or those of NORMALISATIONS
-    autoaugment: bool = False
-    augment: Mapping[str, Any] = field(default_factory=dict)  # further ones of AUGMENTATIONS, each with its strength
-    autoaugment_policy: str = "cifar10"  # the policy searched for CIFAR-10, or torchvision's default, ImageNet's
-    augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
-    init: str = "default"  # PyTorch's, the paper's, or He's
-    precision: str = "auto"
-    seed: int = 0
-    validation_size: float = 0.1
-    train_size: float = 1.0
-    budget: str = "long"  # of BUDGETS; a label for the record
+    # True is no number here, and "3" neither; a whole number may stand for a float.
+    model_config = ConfigDict(strict=True)
+    called = "a recipe"
 
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            object.__setattr__(self, spec.name, _typed(spec.name, getattr(self, spec.name), _default(spec)))
-        if self.model not in MODELS:
-            raise CourseError(f"model = {self.model!r} is not a network of this course; nearest: "
-                              f"{nearest(self.model, MODELS)}; one of your own has to be registered first "
-                              "(register_model, --networks FILE).")  # fmt: skip
-        for key, names in CHOICES.items():
-            value = getattr(self, key)
-            if value not in names:
-                raise CourseError(f"{key} = {value!r} is not a choice; nearest: {nearest(value, names)}.")
-        for key, (low, high, closed) in RANGES.items():
-            _in_range(key, getattr(self, key), low, high, closed)
+    name: str = ""  # what the run is called; the model's name where nothing is given
+    model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
+    # Overrides of build_model, e.g. dropout.
+    model_options: Annotated[Mapping[str, Any], Strict(False), AfterValidator(_options)] = Field(default_factory=dict)
+    dataset: str = "doodles"  # a spec of load_dataset
+    # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
+    outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
+    # Side in pixels that pictures are resized to; 0: what the network was made for.
+    input_size: Annotated[int, Field(ge=0, le=1024)] = 0
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    optimiser: Annotated[str, one_of(OPTIMISERS)] = "sgd"
+    lr: Annotated[float, Field(gt=0, le=100)] = 0.02  # the highest learning rate of the schedule
+    schedule: Annotated[str, one_of(SCHEDULES)] = "one-cycle"
+    warmup: Share = 0.25  # one-cycle: share of all steps in which the rate rises
+    # Step: the epochs after which the rate is multiplied by lr_factor.
+    lr_steps: Annotated[tuple[int, ...], Strict(False)] = ()
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1  # step, plateau (the paper divided by 10, section 5)
+    patience: Epochs = 3  # plateau: epochs without a better validation accuracy; one more, and the rate falls
+    # Plateau: how many times the rate may fall; 0: any number of times.
+    max_drops: Annotated[int, Field(ge=0, le=100)] = 0
+    restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
+    stop_after: Epochs = 0  # end the run after so many epochs without a better validation accuracy; 0: never
+    momentum: BelowOne = 0.9  # sgd only
+    weight_decay: Share = 5e-4
+    # What weight_decay applies to: all, or weights, that is neither biases nor batch norm.
+    decay: Annotated[str, one_of(("all", "weights"))] = "all"
+    label_smoothing: BelowOne = 0.0
+    # Decay a step of the moving average of the weights that is evaluated; 0: the weights as they are.
+    ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
+    crop: Annotated[int, Field(ge=0, le=112)] = 4  # pixels of padding before the random crop
+    flip: bool = True
+    cutout: Annotated[int, Field(ge=0, le=224)] = 0  # side of the blanked square in pixels
+    colour_pca: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation of the colour shift; the paper's is 0.1
+    # Constants of the training images, or those of NORMALISATIONS.
+    normalisation: Annotated[str, one_of(("dataset", *NORMALISATIONS))] = "dataset"
+    autoaugment: bool = False
+    # Further ones of AUGMENTATIONS, each with its strength.
+    augment: Annotated[Mapping[str, Any], Strict(False), AfterValidator(_options)] = Field(default_factory=dict)
+    # The policy searched for CIFAR-10, or torchvision's default, ImageNet's.
+    autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
+    augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
+    init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
+    precision: Annotated[str, one_of(("auto", "bf16", "fp16", "fp32"))] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    validation_size: ShareOrCount = 0.1
+    train_size: ShareOrCount = 1.0
+    budget: Annotated[str, one_of(BUDGETS)] = "long"  # of BUDGETS; a label for the record
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
         if self.schedule == "step":
             if not self.lr_steps:
                 raise CourseError("schedule = 'step' needs lr_steps, the epochs after which the rate falls, "
                                   f"for example [{max(1, self.epochs // 2)}].")  # fmt: skip
             for epoch in self.lr_steps:
-                _in_range("lr_steps", epoch, 1, self.epochs, True)
+                if not 1 <= epoch <= self.epochs:
+                    raise CourseError(f"lr_steps = {epoch} {out_of_range(epoch, {'ge': 1, 'le': self.epochs})}.")
         elif self.lr_steps:
             raise CourseError(f"lr_steps = {list(self.lr_steps)} has no effect with schedule = {self.schedule!r}; "
                               "set schedule = 'step' or leave lr_steps out.")  # fmt: skip
@@ -168,6 +153,7 @@ class Recipe:
                                   "decide; leave it out.")  # fmt: skip
         if not self.name:
             object.__setattr__(self, "name", self.model)
+        return self
 
     @property
     def augmentation(self) -> Augmentation:
@@ -200,26 +186,12 @@ class Recipe:
         values = {key: value for key, value in self.as_dict().items() if key != "seed"}
         return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
-    def replace(self, **changes: Any) -> Recipe:
-        """A copy with some values changed, checked like any other recipe."""
-        return Recipe.from_dict({**self.as_dict(), **changes})
-
     def as_dict(self) -> dict[str, Any]:
         """Every value, in the types that JSON and TOML have."""
-        values = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        return {
-            **values,
-            "model_options": dict(self.model_options),
-            "augment": dict(self.augment),
-            "lr_steps": list(self.lr_steps),
-        }
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        known = [spec.name for spec in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise CourseError(f"{key!r} is not a key of a recipe; nearest: {nearest(key, known)}.")
         return cls(**values)
 
     @classmethod
@@ -255,41 +227,3 @@ def check_budget(budget: str) -> None:
     """``CourseError`` for a budget that no recipe can be loaded with."""
     if budget not in LOADABLE:
         raise CourseError(f"budget = {budget!r} is not a choice; nearest: {nearest(budget, LOADABLE)}.")
-
-
-def _default(spec: dataclasses.Field[Any]) -> Any:
-    return spec.default if spec.default is not dataclasses.MISSING else {}
-
-
-def _typed(key: str, value: Any, default: Any) -> Any:
-    """``value`` in the type of the key's default, where that loses nothing."""
-    if isinstance(default, bool) or isinstance(value, bool):
-        fits = isinstance(default, bool) and isinstance(value, bool)
-        wanted = "true or false" if isinstance(default, bool) else f"a value like {default!r}"
-    elif isinstance(default, int):
-        fits, wanted = isinstance(value, int), "a whole number"
-    elif isinstance(default, float):
-        fits, wanted = isinstance(value, int | float) and math.isfinite(value), "a finite number"
-        value = float(value) if fits else value
-    elif isinstance(default, str):
-        fits, wanted = isinstance(value, str), "a text in quotes"
-    elif isinstance(default, tuple):
-        fits = isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-        wanted = "a list of whole numbers"
-        value = tuple(value) if fits else value
-    else:
-        fits = isinstance(value, Mapping) and all(isinstance(v, str | int | float | bool) for v in value.values())
-        wanted = "a table of options such as {dropout = 0.5}"
-        value = dict(value) if fits else value
-    if not fits:
-        raise CourseError(f"{key} = {value!r} is of the wrong kind; give {wanted}.")
-    return value
-
-
-def _in_range(key: str, value: float, low: float, high: float, closed: bool) -> None:
-    if (low <= value if closed else low < value) and value <= high:
-        return
-    near = min(max(value, low), high)
-    hint = f"; the nearest that works is {near}" if closed or near != low else ""
-    raise CourseError(f"{key} = {value} is out of range; it must be {'at least' if closed else 'above'} {low} "
-                      f"and at most {high}{hint}.")  # fmt: skip

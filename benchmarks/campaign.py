@@ -12,7 +12,6 @@ pictures as well, at its end.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -28,14 +27,13 @@ import torch
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError
-from alexnet_course.files import write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records import check_record
+from alexnet_course.records import PREDICTIONS, RECORD, WEIGHTS
 from alexnet_course.records.curves import published_curve
 from alexnet_course.records.predictions import load_predictions, save_predictions
-from alexnet_course.records.record import PREDICTIONS, RECORD, WEIGHTS, dump_record
+from alexnet_course.records.record import NewPictures, Record, read_record, write_record
 from alexnet_course.results.table import CLASSES, PUBLISHED, costs
 from alexnet_course.training import TrainingStopped, choose_device, train
 from alexnet_course.training.device import device_name
@@ -91,9 +89,7 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
     path = records / f"{recipe.run_name}.json"
     if not path.exists():
         return False
-    record = json.loads(path.read_text(encoding="utf-8"))
-    check_record(record, path.name)
-    same = Recipe.from_dict(record["recipe"]) == recipe  # a key that is newer than the record has its default
+    same = read_record(path).recipe == recipe  # a key that is newer than the record has its default
     return same and path.with_suffix(".npy").exists()
 
 
@@ -114,12 +110,11 @@ def rates(records: Path, device: str) -> dict[str, float]:
     """Multiply-adds a second of the recorded runs on ``device``, by network: of several the one in the middle."""
     found: dict[str, list[float]] = {}
     for path in records.glob("*-seed*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        check_record(record, path.name)
-        recipe = Recipe.from_dict(record["recipe"])
-        if record["environment"]["device"] == device and recipe.dataset in ("cifar10", "cifar100"):
-            done = work(recipe) * len(record["history"]) / recipe.epochs  # less than all where it stopped early
-            found.setdefault(recipe.model, []).append(done / record["wall_seconds"])
+        record = read_record(path)
+        recipe = record.recipe
+        if record.environment.device == device and recipe.dataset in ("cifar10", "cifar100"):
+            done = work(recipe) * len(record.history) / recipe.epochs  # less than all where it stopped early
+            found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}
 
 
@@ -203,20 +198,18 @@ def campaign(
             continue
         records.mkdir(parents=True, exist_ok=True)
         save_predictions(records / f"{name}.npy", predictions)
-        write_text(records / f"{name}.json", dump_record(record))
+        write_record(records / f"{name}.json", record)
         if not keep_weights:
             (runs / name / WEIGHTS).unlink(missing_ok=True)
-        yield Outcome(name, f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}", True)
+        yield Outcome(name, f"test {record.test_accuracy:.2%}, validation {record.val_accuracy:.2%}", True)
 
 
-def make(
-    recipe: Recipe, pictures: Pictures, folder: Path, device: str, deadline: float, progress: bool
-) -> dict[str, Any]:
+def make(recipe: Recipe, pictures: Pictures, folder: Path, device: str, deadline: float, progress: bool) -> Record:
     """The record of ``recipe``, made in ``folder`` or found there."""
     if (folder / RECORD).exists() and not (folder / WEIGHTS).exists():
-        record = dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        record = read_record(folder / RECORD)
         nothing: dict[str, Any] = {"data": {}, "options": {}}
-        refuse_changes({"recipe": record["recipe"], **nothing}, {"recipe": recipe.as_dict(), **nothing}, folder)
+        refuse_changes({"recipe": record.recipe.as_dict(), **nothing}, {"recipe": recipe.as_dict(), **nothing}, folder)
         return record
 
     run = train(
@@ -232,17 +225,19 @@ def make(
             print(f"  {recipe.run_name} {epoch.epoch}/{recipe.epochs}: training loss {epoch.train_loss:.3f}, "
                   f"validation {epoch.val_accuracy:.2%}, {epoch.images_per_second:,.0f} images/s",
                   file=sys.stderr, flush=True)  # fmt: skip
-    record = dict(run.record)
-    if recipe.dataset == "cifar10" and pictures.new is not None:
+    record = run.record
+    assert record is not None  # at its end, it has one
+    if recipe.dataset == "cifar10" and pictures.new is not None and record.new_pictures is None:
         result = run.evaluate(pictures.new)
-        record["new_pictures"] = {
-            "name": pictures.new.name,
-            "fingerprint": pictures.new.fingerprint,
-            "images": result.count,
-            "accuracy": result.accuracy,
-            "interval": list(result.interval),
-        }
-        check_record(record)
+        new = NewPictures(
+            name=pictures.new.name,
+            fingerprint=pictures.new.fingerprint,
+            images=result.count,
+            accuracy=result.accuracy,
+            interval=result.interval,
+        )
+        record = record.replace(new_pictures=new)
+        write_record(folder / RECORD, record)  # so that the run's own record is the one that is kept
     return record
 
 

@@ -13,6 +13,7 @@ from alexnet_course.models.costs import COSTS_FILE, counted
 from alexnet_course.recipe import LOADABLE, Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER
+from alexnet_course.records.record import read_record
 from alexnet_course.results.table import CLASSES
 from alexnet_course.results.verify import record_paths
 
@@ -26,10 +27,9 @@ def wanted() -> Iterator[tuple[Recipe, int, int]]:
     for recipe in recipes:
         yield recipe, MODELS[recipe.model].input_size[0], CLASSES.get(recipe.dataset, 10)
     for path in record_paths(FOLDER):
-        record = json.loads(path.read_text(encoding="utf-8"))  # load_records would compare it with what is kept now
-        recipe, dataset = Recipe.from_dict(record["recipe"]), record["dataset"]
-        recipes.append(recipe)
-        yield recipe, len(dataset["mean"]), len(dataset["classes"])
+        record = read_record(path)  # load_records would compare it with what is kept now
+        recipes.append(record.recipe)
+        yield record.recipe, len(record.dataset.mean), len(record.dataset.classes)
     for recipe in recipes:
         spec = MODELS[recipe.model]
         yield recipe, spec.input_size[0], spec.num_classes

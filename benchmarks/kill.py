@@ -133,7 +133,7 @@ def train(arguments: list[str], watch_file: Path, log: Path, background: bool = 
         watch.wrap(RunFolder, "save", "checkpoint")
     watch.wrap(Trainer, "evaluate", "test")
     watch.wrap(Trainer, "validate", "validation")
-    for owner, name in ((run, "save_weights"), (run, "save_record"), (RunFolder, "discard_checkpoints")):
+    for owner, name in ((run, "save_weights"), (run, "write_record"), (RunFolder, "discard_checkpoints")):
         watch.wrap(owner, name, "record")
     tqdm.set_lock(threading.RLock())  # its own lock is one of the system's, which a kill leaves behind
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored

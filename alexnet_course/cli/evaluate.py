@@ -20,23 +20,22 @@ def add(commands: Commands) -> None:
 def evaluate_command(options: argparse.Namespace) -> None:
     from alexnet_course.data import load_dataset
     from alexnet_course.pretrained import list_pretrained, load_pretrained
-    from alexnet_course.recipe import Recipe
     from alexnet_course.shapes import memory_format
     from alexnet_course.training import choose_device, evaluate, load_run
     from alexnet_course.training.device import resolve_precision
 
     model, record = load_pretrained(options.run) if options.run in list_pretrained() else load_run(options.run)
-    recipe, trained_on = Recipe.from_dict(record["recipe"]), record["dataset"]
+    recipe, trained_on = record.recipe, record.dataset
     dataset = load_dataset(options.data or recipe.dataset, "test")
-    if list(dataset.classes) != trained_on["classes"]:
+    if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
-                          f"{', '.join(trained_on['classes'])}; give data with the same classes.")  # fmt: skip
+                          f"{', '.join(trained_on.classes)}; give data with the same classes.")  # fmt: skip
     device = choose_device(options.device)
     result = evaluate(
         model.to(device).to(memory_format=memory_format(device)),
         dataset,
-        mean=trained_on["mean"],
-        std=trained_on["std"],
+        mean=trained_on.mean,
+        std=trained_on.std,
         input_size=recipe.picture_size,
         precision=resolve_precision(recipe.precision, device),
     )

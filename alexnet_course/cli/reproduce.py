@@ -27,4 +27,5 @@ def reproduce_command(options: argparse.Namespace) -> None:
     moved = moved_pictures(options.data)
     run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
     watch(run)
+    assert run.record is not None  # at its end, it has one
     print(Reproduction(record, run.record))

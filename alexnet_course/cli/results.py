@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records.record import RECORD
+from alexnet_course.records import RECORD
+
+if TYPE_CHECKING:
+    from alexnet_course.records.record import Record
 
 
 def add(commands: Commands) -> None:
@@ -44,7 +47,7 @@ def verify_records(options: argparse.Namespace) -> None:
         print(problem)
     if problems:
         raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
-    print(f"{count} records fit: schema, recipe, network, pictures, predictions and every figure")
+    print(f"{count} records fit: form, recipe, network, pictures, predictions and every figure")
 
 
 def print_table(options: argparse.Namespace) -> None:
@@ -70,7 +73,7 @@ def run_folders(folder: Path) -> list[Path]:
     return found
 
 
-def find_records(paths: list[Path]) -> list[dict[str, Any]]:
+def find_records(paths: list[Path]) -> list[Record]:
     if not paths:
         return []
     from alexnet_course.results.reproduce import find_record  # which imports PyTorch

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures, with_interval
 from alexnet_course.errors import CourseError
 from alexnet_course.files import shown
-from alexnet_course.records.record import RECORD
+from alexnet_course.records import RECORD
 from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
@@ -117,15 +117,16 @@ def finish(run: Run, options: argparse.Namespace) -> None:
     from alexnet_course.watching import watch
 
     assert run.out is not None
-    if run.record and run.group.is_main:
+    if run.record is not None and run.group.is_main:
         say(f"{shown(run.out)} holds this run, finished")
     elif run.steps_done and run.group.is_main:
         say(f"going on in {shown(run.out)} at step {run.steps_done:,} of {run.steps:,}")
     watch(run, tensorboard=options.tensorboard)
     leave_group()
-    if run.group.is_main:
-        print(f"test accuracy {with_interval(run.record['test_accuracy'], run.record['test_accuracy_interval'])}, "
-              f"validation {run.record['val_accuracy']:.2%}; record in {shown(run.out)}/{RECORD}")  # fmt: skip
+    record = run.record
+    if record is not None and run.group.is_main:
+        print(f"test accuracy {with_interval(record.test_accuracy, record.test_accuracy_interval)}, "
+              f"validation {record.val_accuracy:.2%}; record in {shown(run.out)}/{RECORD}")  # fmt: skip
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Which classes a network knows, and which ones it takes for which."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from alexnet_course.errors import CourseError
 from alexnet_course.plots.style import GREY, LIGHT, STYLES, WIDTH, at_most_four
 from alexnet_course.records import NOT_MEASURED
+from alexnet_course.records.record import Record
 
 
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
@@ -44,7 +44,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
     return fig
 
 
-def per_class(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
     """Draw the test accuracy of each class, a dot a recipe; the class that is hardest for all of them is at the bottom.
 
     Args:
@@ -52,12 +52,12 @@ def per_class(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             At most four labels, on the same classes.
     """
     at_most_four("per_class", records)
-    kinds = {tuple(record["dataset"]["classes"]) for runs in records.values() for record in runs}
+    kinds = {record.dataset.classes for runs in records.values() for record in runs}
     if len(kinds) > 1:
         raise CourseError("per_class got records of different classes; give runs on one data set.")
     classes: list[str] = list(*kinds)
     means = {
-        label: np.array([100 * np.mean([run["per_class_accuracy"][name] for run in runs]) for name in classes])
+        label: np.array([100 * np.mean([run.per_class_accuracy[name] for run in runs]) for name in classes])
         for label, runs in records.items()
         if runs
     }

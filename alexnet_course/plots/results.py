@@ -17,6 +17,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PINK, STYLES, WIDTH, at_most_four
 from alexnet_course.records import NOT_MEASURED
 from alexnet_course.records.curves import TOLERANCE, Curve, difference, drops
+from alexnet_course.records.record import Record
 from alexnet_course.results.table import ABLATION, Row
 
 COSTS = {
@@ -168,7 +169,7 @@ def _overlap(first: Bbox, second: Bbox) -> float:
     return float(max(width, 0) * max(height, 0))
 
 
-def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Record]]]) -> Figure:
     """Draw the validation accuracy of every epoch, one panel a network, one line a run; a panel names the budgets.
 
     Args:
@@ -188,10 +189,10 @@ def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Mapping[str, An
                 continue
             runs = by_network[network]
             for record in runs:
-                epochs = [entry["epoch"] for entry in record["history"]]
-                values = [100 * entry["val_accuracy"] for entry in record["history"]]
+                epochs = [entry.epoch for entry in record.history]
+                values = [100 * entry.val_accuracy for entry in record.history]
                 axes.plot(epochs, values, color=colour, marker=marker, markersize=4, markevery=0.1, linewidth=1.5)
-            notes.append(f"{kind}: {runs[0]['budget'] if runs else NOT_MEASURED}")
+            notes.append(f"{kind}: {runs[0].budget if runs else NOT_MEASURED}")
         axes.annotate(
             "\n".join(notes), (0.97, 0.42), xycoords="axes fraction", ha="right", va="center", fontsize=9, color=GREY
         )
@@ -208,7 +209,7 @@ def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Mapping[str, An
     return fig
 
 
-def plot_reproduction(records: Sequence[Mapping[str, Any]], curve: Curve) -> Figure:
+def plot_reproduction(records: Sequence[Record], curve: Curve) -> Figure:
     """Draw our runs of a recipe over the published one, and below it how far they are from it after the same epoch.
 
     The grey band below is what counts as reproduced, were it the best epoch. Dotted lines and ticks are where a
@@ -218,7 +219,7 @@ def plot_reproduction(records: Sequence[Mapping[str, Any]], curve: Curve) -> Fig
         records: of the curve's recipe and of one budget, one a seed; none where nothing is measured.
         curve: of `published_curve`.
     """
-    budgets = {record["budget"] for record in records}
+    budgets = {record.budget for record in records}
     if len(budgets) > 1:
         raise CourseError(f"plot_reproduction got runs of the budgets {', '.join(sorted(budgets))}; give those of one.")
     fig, (above, below) = plt.subplots(2, figsize=(WIDTH, 5.0), sharex=True, height_ratios=(2.2, 1))
@@ -226,18 +227,18 @@ def plot_reproduction(records: Sequence[Mapping[str, Any]], curve: Curve) -> Fig
     above.plot(curve.epochs, theirs, color=GREY, linewidth=3, label="published")
     label = f"ours: {NOT_MEASURED}"
     if records:
-        seeds = ", ".join(str(record["seed"]) for record in records)
+        seeds = ", ".join(str(record.seed) for record in records)
         label = f"ours, {budgets.pop()}: seed{'s' * (len(records) > 1)} {seeds}"
-    marker, _, colour = BUDGETS[records[0]["budget"]] if records else BUDGETS["long"]
+    marker, _, colour = BUDGETS[records[0].budget] if records else BUDGETS["long"]
     style = {"color": colour, "marker": marker, "markersize": 4, "markevery": 0.1, "linewidth": 1.2}
     above.plot([], [], label=label, **style)
     ticks = []
     for record in records:
-        ours = {entry["epoch"]: 100 * entry["val_accuracy"] for entry in record["history"]}
+        ours = {entry.epoch: 100 * entry.val_accuracy for entry in record.history}
         above.plot(list(ours), list(ours.values()), **style)
         found = difference(record, curve)
         below.plot([at.epoch for at in found.epochs], [at.points for at in found.epochs], **style)
-        rates = [entry["lr"] for entry in record["history"]]
+        rates = [entry.lr for entry in record.history]
         ticks += [(epoch, ours[epoch]) for epoch in drops(list(ours), rates)]
     for epoch in curve.drops:
         for axes in (above, below):
@@ -283,7 +284,7 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
             low, high = row.interval
             axes.errorbar(0, position - 0.18, xerr=[[row.test - low], [high - row.test]], color="black", capsize=3,
                           linewidth=1.5)  # fmt: skip
-            seeds = [100 * record["test_accuracy"] - row.test for record in row.records]
+            seeds = [100 * record.test_accuracy - row.test for record in row.records]
             marker, _, colour = BUDGETS[row.budget]
             axes.plot(seeds, [position + 0.18] * len(seeds), marker, color=colour, markersize=6, alpha=0.75)
         axes.annotate(text, (1.01, position), xycoords=("axes fraction", "data"), va="center", fontsize=9,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER
+from alexnet_course.records.record import Record
 
 CURVES = FOLDER / "curves"
 # Points of the best validation accuracy within which a run repeats another. S3's own two of one setting are 1.67 apart,
@@ -118,23 +119,24 @@ def published_curve(recipe: str, run: int = 1) -> Curve | None:
     return _read(path, recipe) if path else None
 
 
-def difference(record: Mapping[str, Any], curve: Curve) -> CurveDifference:
+def difference(record: Record, curve: Curve) -> CurveDifference:
     """How far the run of ``record`` is from ``curve`` after each epoch that both have, and between their best ones.
 
     Validation accuracies are compared, for no test accuracy may choose an epoch. The pictures are not the same on both
     sides: a fifth of the training pictures, drawn by each for itself; 10,000 of them leave a point to chance. Raises
     ``CourseError`` where the record is one of another recipe, or no epoch is in both.
 
-    >>> from alexnet_course.records.curves import difference, published_curve
-    >>> curve = published_curve("alexnet-cifar-5x5.published-adam")
-    >>> history = [{"epoch": 1, "val_accuracy": 0.42}, {"epoch": 2, "val_accuracy": 0.57}]
-    >>> print(difference({"recipe": {"name": curve.recipe}, "history": history}, curve).last)
-    AtEpoch(epoch=2, ours=57.0, theirs=58.28, points=-1.28)
+    >>> from alexnet_course import load_records
+    >>> from alexnet_course.records.curves import Curve, difference
+    >>> record = load_records(pattern="vgg-style.modern-*")[0]
+    >>> curve = Curve(record.recipe.name, "made up", epochs=(1, 2), val_accuracy=(0.1, 0.2))
+    >>> difference(record, curve).last.epoch
+    2
     """
-    name = record["recipe"]["name"]
+    name = record.recipe.name
     if name != curve.recipe:
         raise CourseError(f"The record is one of {name}, the curve one of {curve.recipe}; give a record of the latter.")
-    ours = {entry["epoch"]: _percent(entry["val_accuracy"]) for entry in record["history"]}
+    ours = {entry.epoch: _percent(entry.val_accuracy) for entry in record.history}
     theirs = dict(zip(curve.epochs, map(_percent, curve.val_accuracy), strict=True))
     common = [epoch for epoch in curve.epochs if epoch in ours]
     if not common:

@@ -1,25 +1,182 @@
-"""A record on disk, and the names of the files that a finished run leaves behind."""
+"""The record of a finished run: every figure, epoch by epoch, with all that it takes to make the run again."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from alexnet_course.checked import Checked, Part, one_of, wrong
+from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
+from alexnet_course.recipe import BUDGETS, Recipe
+from alexnet_course.records import PREDICTIONS as PREDICTIONS
+from alexnet_course.records import RECORD as RECORD
+from alexnet_course.records import WEIGHTS as WEIGHTS
 
-RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npy", "weights.safetensors"
+Schema: TypeAlias = Literal["alexnet-course/record-1"]
+SCHEMA: Schema = "alexnet-course/record-1"
+
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
+On: TypeAlias = Annotated[bool, Field(strict=True)]
 
 
-def save_record(out: Path, record: dict[str, Any]) -> None:
-    """Write ``record.json``, whole or not at all."""
-    write_text(out / RECORD, dump_record(record))
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise wrong(f"names {twice!r} twice")
+    return names
 
 
-def dump_record(record: dict[str, Any]) -> str:
+def _says_enough(recipe: Recipe) -> Recipe:
+    """Keys that are newer than a record have their defaults; these there have always been."""
+    for key in ("name", "model", "dataset", "epochs", "batch_size", "optimiser", "lr", "schedule", "seed"):
+        if key not in recipe.model_fields_set:
+            raise ValueError(f"{key} is missing")
+    return recipe
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class EpochResult:
+    """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
+    augmented pictures, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
+    are those of the whole epoch, ``images_per_second`` counts its training part alone."""
+
+    epoch: Count
+    train_loss: NotNegative
+    train_accuracy: Fraction
+    val_loss: NotNegative
+    val_accuracy: Fraction
+    lr: NotNegative
+    seconds: NotNegative
+    images_per_second: Positive
+
+
+class DatasetInfo(Part):
+    """The images of a run: which they are, in how many parts, and how they were normalised."""
+
+    name: Name
+    fingerprint: Fingerprint
+    """Of all training images, those held out for validation among them."""
+    test_fingerprint: Fingerprint
+    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_different)]
+    """In the order of the logits."""
+    training_images: Count
+    validation_images: Count
+    test_images: Count
+    mean: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    """Of each channel, on the 0..1 scale."""
+    std: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+
+
+class Environment(Part):
+    """Where and with what a run was made."""
+
+    device: str
+    precision: Annotated[str, one_of(("bf16", "fp16", "fp32"))]
+    threads: Count
+    torch: str
+    python: str
+    system: str
+    package: str
+    git_commit: str | None
+    deterministic: On = False
+    compile: On = False
+    processes: Annotated[int, Field(strict=True, ge=2)] | None = None
+    """How many trained together, where it was more than one."""
+
+
+class NewPictures(Part):
+    """The same network on newer images of the same classes, CIFAR-10.1."""
+
+    name: Name
+    fingerprint: Fingerprint
+    images: Count
+    accuracy: Fraction
+    interval: tuple[Fraction, Fraction]
+
+
+class Record(Checked):
+    """What a finished run says of itself. Losses are in nats, accuracies fractions of 1, intervals Wilson's of 95 %.
+
+    Whether the figures agree with one another is for ``alexnet_course.results.verify`` to say.
+
+    >>> from alexnet_course import load_records
+    >>> record = load_records(pattern="alexnet-cifar-3x3.modern-*")[0]
+    >>> record.recipe.model, record.dataset.name, len(record.history) <= record.recipe.epochs
+    ('alexnet-cifar-3x3', 'cifar10', True)
+    """
+
+    called = "a record"
+
+    schema_name: Schema = Field(alias="schema")
+    budget: Annotated[str, one_of(BUDGETS)]
+    """How long the run was; runs of different budgets do not share a row."""
+    recipe: Annotated[Recipe, AfterValidator(_says_enough)]
+    dataset: DatasetInfo
+    seed: Annotated[int, Field(strict=True, ge=0)]
+    history: Annotated[tuple[EpochResult, ...], Field(min_length=1)]
+    val_accuracy: Fraction
+    """After the last epoch."""
+    test_accuracy: Fraction
+    test_accuracy_interval: tuple[Fraction, Fraction]
+    test_loss: NotNegative
+    per_class_accuracy: Mapping[str, Fraction]
+    confusion_matrix: tuple[tuple[Annotated[int, Field(strict=True, ge=0)], ...], ...]
+    """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
+    predictions: Fingerprint
+    """Names the class numbers that the network gave to the test images, which lie beside the record."""
+    parameters: Count
+    environment: Environment
+    wall_seconds: Positive
+    images_per_second: Positive
+    augmented_test_accuracy: Fraction | None = None
+    """On test images augmented like the training images, as S0 did: not comparable with any other."""
+    earlier_environments: Annotated[tuple[Environment, ...], Field(min_length=1)] | None = None
+    """Of a run that was interrupted and went on elsewhere."""
+    new_pictures: NewPictures | None = None
+
+    @classmethod
+    def from_dict(cls, values: Any, origin: str = "the record") -> Record:
+        """The record that JSON holds; ``CourseError`` that begins with ``origin`` where it holds something else."""
+        try:
+            if not isinstance(values, dict):
+                raise CourseError(f"{values!r:.80} is not a table.")
+            return cls(**values)
+        except CourseError as error:
+            raise CourseError(f"{origin} is not a record of this course: {error}") from None
+
+
+def read_record(path: Path, origin: str | None = None) -> Record:
+    """The record in a file, which errors call ``origin``, by default by its name."""
+    origin = origin or path.name
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CourseError(f"{origin} cannot be read as a record ({error}); restore or delete it.") from None
+    except ValueError as error:
+        raise CourseError(f"{origin} is not readable as JSON ({error}); restore or delete it.") from None
+    return Record.from_dict(values, origin)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write ``record``, whole or not at all."""
+    write_text(path, dump_record(record))
+
+
+def dump_record(record: Record) -> str:
     """JSON with one line an epoch and one a row of the confusion matrix, so that a record reads well and diffs well."""
     lines = []
-    for key, value in record.items():
+    for key, value in record.as_dict().items():
         if key in ("history", "confusion_matrix"):
             text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
         else:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from alexnet_course.errors import CourseError
-from alexnet_course.recipe import Recipe
 from alexnet_course.records import FOLDER
 from alexnet_course.records.predictions import Predictions, load_predictions, stored_labels
+from alexnet_course.records.record import Record
 
 LEVEL = 0.05  # a difference that chance alone would make in one of twenty comparisons is not called one
 
@@ -84,43 +83,37 @@ def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
     return Test(float(differences.mean()), chance, p, f"paired over {count} seeds")
 
 
-def compare(
-    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], folder: str | Path = FOLDER
-) -> Test:
+def compare(first: Sequence[Record], second: Sequence[Record], folder: str | Path = FOLDER) -> Test:
     """Test the records ``second`` of one recipe against those of another, ``first``.
 
     Seed by seed where at least two seeds are in both; with one, picture by picture, from the predictions beside the
     records in ``folder``. Raises ``CourseError`` where they share no seed, or were not made on the same test pictures.
     """
-    pairs = [(a, b) for a in first for b in second if a["seed"] == b["seed"]]
+    pairs = [(a, b) for a in first for b in second if a.seed == b.seed]
     if not pairs:
         raise CourseError("The two recipes have no seed in common; run them with the same seeds.")
     for a, b in pairs:
-        if a["dataset"]["test_fingerprint"] != b["dataset"]["test_fingerprint"]:
-            raise CourseError(f"{name_of(a)} and {name_of(b)} were not tested on the same pictures; compare "
-                              "runs on one data set.")  # fmt: skip
+        if a.dataset.test_fingerprint != b.dataset.test_fingerprint:
+            raise CourseError(f"{a.recipe.run_name} and {b.recipe.run_name} were not tested on the same pictures; "
+                              "compare runs on one data set.")  # fmt: skip
     if len(pairs) > 1:
-        accuracies = [[100 * run["test_accuracy"] for run in runs] for runs in zip(*pairs, strict=True)]
+        accuracies = [[100 * run.test_accuracy for run in runs] for runs in zip(*pairs, strict=True)]
         return paired_over_seeds(*accuracies)
     [(a, b)] = pairs
     return mcnemar(correct(a, folder), correct(b, folder))
 
 
-def correct(record: Mapping[str, Any], folder: str | Path = FOLDER) -> npt.NDArray[np.bool_]:
+def correct(record: Record, folder: str | Path = FOLDER) -> npt.NDArray[np.bool_]:
     """Which of the test pictures the run got right, in the order of ``Dataset.ordered``."""
-    dataset = record["dataset"]
-    labels = stored_labels(dataset["test_fingerprint"])
+    dataset = record.dataset
+    labels = stored_labels(dataset.test_fingerprint)
     if labels is None:
-        raise CourseError(f"The package keeps no labels of {dataset['name']}, so {name_of(record)} cannot be compared "
-                          "picture by picture; run both recipes with two seeds.")  # fmt: skip
-    position = np.array([dataset["classes"].index(name) for name in sorted(dataset["classes"])])
+        raise CourseError(f"The package keeps no labels of {dataset.name}, so {record.recipe.run_name} cannot be "
+                          "compared picture by picture; run both recipes with two seeds.")  # fmt: skip
+    position = np.array([dataset.classes.index(name) for name in sorted(dataset.classes)])
     return np.asarray(position[labels] == predictions_of(record, folder))
 
 
-def predictions_of(record: Mapping[str, Any], folder: str | Path = FOLDER) -> Predictions:
+def predictions_of(record: Record, folder: str | Path = FOLDER) -> Predictions:
     """The predictions beside a record of ``folder``."""
-    return load_predictions(Path(folder) / f"{name_of(record)}.npy")
-
-
-def name_of(record: Mapping[str, Any]) -> str:
-    return Recipe.from_dict(record["recipe"]).run_name
+    return load_predictions(Path(folder) / f"{record.recipe.run_name}.npy")

@@ -70,5 +70,5 @@ def _cell(column: Column, row: Row) -> str:
 
 def _links(row: Row) -> str:
     names = zip(row.files, row.records, strict=True)
-    links = ", ".join(f'<a href="{RECORDS}/{quote(name)}">seed {record["seed"]}</a>' for name, record in names)
+    links = ", ".join(f'<a href="{RECORDS}/{quote(name)}">seed {record.seed}</a>' for name, record in names)
     return f"<td>{links}</td>" if links else f'<td class="results-none">{NOT_MEASURED}</td>'

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +10,44 @@ import torch
 
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.recipe import Recipe
-from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record
+from alexnet_course.records import FOLDER, RECORD
 from alexnet_course.records.check import check_fit
-from alexnet_course.records.record import RECORD
+from alexnet_course.records.record import Record, read_record
 from alexnet_course.training.device import choose_device
 from alexnet_course.training.run import Run, train
-
-FIGURES = ("history", "test_accuracy", "test_loss", "confusion_matrix", "predictions")
-CLOCK = ("seconds", "images_per_second")  # of an epoch; no two runs agree in them
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """A recorded run and its repetition; ``print`` it for both figures and what to make of them."""
 
-    recorded: Mapping[str, Any]
-    repeated: Mapping[str, Any]
+    recorded: Record
+    repeated: Record
 
     @property
     def exact(self) -> bool:
         """Every loss, accuracy and prediction is the same, to the last bit."""
-        return all(_without_clock(self.recorded.get(key)) == _without_clock(self.repeated[key]) for key in FIGURES)
+        return _figures(self.recorded) == _figures(self.repeated)
 
     @property
     def within(self) -> bool:
         """The repeated accuracy lies in the recorded one's 95 % interval."""
-        low, high = self.recorded["test_accuracy_interval"]
-        return bool(low <= self.repeated["test_accuracy"] <= high)
+        low, high = self.recorded.test_accuracy_interval
+        return low <= self.repeated.test_accuracy <= high
 
     @property
     def differences(self) -> list[str]:
         """What is different about the place, where it is not the same to the bit."""
-        before, now = self.recorded["environment"], self.repeated["environment"]
+        before, now = dict(self.recorded.environment), dict(self.repeated.environment)
         keys = ("device", "precision", "threads", "torch", "python", "system")
         return [f"{key} {now[key]}, recorded with {before[key]}" for key in keys if before[key] != now[key]]
 
     def __str__(self) -> str:
         lines = []
         for label, record in (("recorded", self.recorded), ("repeated", self.repeated)):
-            low, high = record["test_accuracy_interval"]
-            accuracy = f"{record['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})"
-            lines.append(f"{label}: test accuracy {accuracy}, validation {record['val_accuracy']:.2%}")
+            low, high = record.test_accuracy_interval
+            accuracy = f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
+            lines.append(f"{label}: test accuracy {accuracy}, validation {record.val_accuracy:.2%}")
         if self.exact:
             return "\n".join([*lines, "the same to the bit: every loss, accuracy and prediction"])
         verdict = "inside" if self.within else "OUTSIDE"
@@ -61,7 +55,7 @@ class Reproduction:
         return "\n".join([*lines, *self.differences])
 
 
-def find_record(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
+def find_record(name: str, folder: str | Path = FOLDER) -> Record:
     """A record by its path, by the folder of its run, or by its name: one of the package or a run in ``runs/``."""
     path = Path(name)
     if path.is_dir():
@@ -71,21 +65,17 @@ def find_record(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
         own = Path("runs", name, RECORD)
         if own.exists() and not path.exists():
             path = own
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = [file.stem for file in Path(folder).glob("*.json") if file.name != SCHEMA_FILE.name]
+    if not path.exists():
+        known = [file.stem for file in Path(folder).glob("*.json")]
         raise CourseError(f"There is no record {name!r}; give the path of one, the folder of a finished run, or a name "
-                          f"from the results table, nearest: {nearest(name, known)}.") from None  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise CourseError(f"{str(path)!r} cannot be read as a record ({error}); restore it.") from None
-    check_record(record, path.name)
+                          f"from the results table, nearest: {nearest(name, known)}.")  # fmt: skip
+    record = read_record(path)
     check_fit(record, path.name)
-    return dict(record)
+    return record
 
 
 def repetition(
-    record: Mapping[str, Any],
+    record: Record,
     *,
     train_set: Dataset | None = None,
     test_set: Dataset | None = None,
@@ -96,24 +86,24 @@ def repetition(
     ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
     name. Raises ``CourseError`` where the pictures are not the recorded ones, before anything is trained.
     """
-    dataset, environment = record["dataset"], record["environment"]
+    dataset, environment = record.dataset, record.environment
     pictures = {"train": train_set, "test": test_set}
-    for split, key in (("train", "fingerprint"), ("test", "test_fingerprint")):
-        found = pictures[split] or load_dataset(dataset["name"], split)
-        if found.fingerprint != dataset[key]:
+    for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
+        found = pictures[split] or load_dataset(dataset.name, split)
+        if found.fingerprint != recorded:
             raise CourseError(f"The {split} pictures of {found.name} have the fingerprint {found.fingerprint}, but the "
-                              f"record was made on {dataset[key]} ({dataset['name']}); give those "
+                              f"record was made on {recorded} ({dataset.name}); give those "
                               "with --data.")  # fmt: skip
         pictures[split] = found
-    recipe = Recipe.from_dict(record["recipe"])
+    recipe = record.recipe
     device = choose_device(options.get("device", "auto"))
-    if device.type == "cpu" and "(cpu)" in environment["device"]:
-        torch.set_num_threads(environment["threads"])  # sums are taken in another order with another number
-        recipe = recipe.replace(precision=environment["precision"])
+    if device.type == "cpu" and "(cpu)" in environment.device:
+        torch.set_num_threads(environment.threads)  # sums are taken in another order with another number
+        recipe = recipe.replace(precision=environment.precision)
     return train(recipe, train_set=pictures["train"], test_set=pictures["test"], **options)
 
 
-def _without_clock(figures: Any) -> Any:
-    if isinstance(figures, list) and figures and isinstance(figures[0], Mapping):
-        return [{key: value for key, value in entry.items() if key not in CLOCK} for entry in figures]
-    return figures
+def _figures(record: Record) -> tuple[Any, ...]:
+    """What a repetition has to hit: not the seconds of an epoch, in which no two runs agree."""
+    history = [replace(entry, seconds=0.0, images_per_second=1.0) for entry in record.history]
+    return history, record.test_accuracy, record.test_loss, record.confusion_matrix, record.predictions

@@ -6,7 +6,7 @@ import csv
 import io
 import statistics
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
 from alexnet_course.records.interval import wilson_interval
+from alexnet_course.records.record import Record
 
 PUBLISHED_FILE = Path(__file__).parent / "published.toml"
 ABLATION = "ablation."
@@ -95,7 +96,7 @@ class Row:
     """Of one picture as this row's runs saw it, as ``layer_table`` counts them."""
     published: Published | None
     peer: Published | None
-    records: tuple[dict[str, Any], ...] = ()
+    records: tuple[Record, ...] = ()
 
     @property
     def seeds(self) -> int:
@@ -104,79 +105,79 @@ class Row:
     @property
     def test(self) -> float | None:
         """Mean over the seeds, on the test pictures as they are."""
-        return self._mean(lambda record: 100 * record["test_accuracy"])
+        return self._mean(lambda record: 100 * record.test_accuracy)
 
     @property
     def spread(self) -> float | None:
         """Standard deviation over the seeds; None for a single run."""
         if self.seeds < 2:
             return None
-        return statistics.stdev(100 * record["test_accuracy"] for record in self.records)
+        return statistics.stdev(100 * record.test_accuracy for record in self.records)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of ``test``: how far it would move with other test pictures, and not with another seed."""
         if self.test is None:
             return None
-        count = self.records[0]["dataset"]["test_images"]
+        count = self.records[0].dataset.test_images
         low, high = wilson_interval(round(self.test / 100 * count), count)
         return 100 * low, 100 * high
 
     @property
     def validation(self) -> float | None:
-        return self._mean(lambda record: 100 * record["val_accuracy"])
+        return self._mean(lambda record: 100 * record.val_accuracy)
 
     @property
     def train_error(self) -> float | None:
-        return self._mean(lambda record: 100 * (1 - record["history"][-1]["train_accuracy"]))
+        return self._mean(lambda record: 100 * (1 - record.history[-1].train_accuracy))
 
     @property
     def epochs(self) -> float | None:
         """Epochs of one run: fewer than the recipe's where a run stopped early; then the mean over the seeds."""
-        counts = {len(record["history"]) for record in self.records}
-        return counts.pop() if len(counts) == 1 else self._mean(lambda record: len(record["history"]))
+        counts = {len(record.history) for record in self.records}
+        return counts.pop() if len(counts) == 1 else self._mean(lambda record: len(record.history))
 
     @property
     def training_images(self) -> int | None:
-        return self.records[0]["dataset"]["training_images"] if self.records else None
+        return self.records[0].dataset.training_images if self.records else None
 
     @property
     def side(self) -> int | None:
         """Side in pixels of the pictures as the network saw them."""
-        return Recipe.from_dict(self.records[0]["recipe"]).picture_size if self.records else None
+        return self.records[0].recipe.picture_size if self.records else None
 
     @property
     def seconds(self) -> float | None:
         """Wall time of one run."""
-        return self._mean(lambda record: record["wall_seconds"])
+        return self._mean(lambda record: record.wall_seconds)
 
     @property
     def images_per_second(self) -> float | None:
-        return self._mean(lambda record: record["images_per_second"])
+        return self._mean(lambda record: record.images_per_second)
 
     @property
     def device(self) -> str | None:
         """Where the runs were made, and with which torch."""
-        machines = {f"{r['environment']['device']}, torch {r['environment']['torch']}" for r in self.records}
+        machines = {f"{r.environment.device}, torch {r.environment.torch}" for r in self.records}
         return " and ".join(sorted(machines)) or None
 
     @property
     def files(self) -> list[str]:
         """The names of the records."""
-        return [f"{Recipe.from_dict(record['recipe']).run_name}.json" for record in self.records]
+        return [f"{record.recipe.run_name}.json" for record in self.records]
 
     @property
     def command(self) -> str:
         """What repeats the first run or, where there is none, makes it."""
         if not self.records:
             return f"alexnet-course train {quote(self.recipe)}"
-        return f"alexnet-course reproduce {quote(Recipe.from_dict(self.records[0]['recipe']).run_name)}"
+        return f"alexnet-course reproduce {quote(self.records[0].recipe.run_name)}"
 
-    def _mean(self, figure: Callable[[Mapping[str, Any]], float]) -> float | None:
+    def _mean(self, figure: Callable[[Record], float]) -> float | None:
         return statistics.fmean(map(figure, self.records)) if self.records else None
 
 
-def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
+def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> list[Row]:
     """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
 
     ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
@@ -190,13 +191,13 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]]
     >>> best.dataset, best.seeds >= 1, best.test > 80
     ('cifar10', True, True)
     """
-    groups: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
-    for record in [*load_records(folder), *map(dict, more)]:
-        pictures = record["dataset"]
+    groups: dict[tuple[str, ...], dict[int, Record]] = {}
+    for record in [*load_records(folder), *more]:
+        pictures = record.dataset
         # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
-        alike = Recipe.from_dict({**record["recipe"], "dataset": pictures["name"]}).fingerprint
-        groups.setdefault((alike, pictures["fingerprint"]), {}).setdefault(record["seed"], record)
-    rows = [make_row(Recipe.from_dict(runs[min(runs)]["recipe"]), list(runs.values())) for runs in groups.values()]
+        alike = record.recipe.replace(dataset=pictures.name).fingerprint
+        groups.setdefault((alike, pictures.fingerprint), {}).setdefault(record.seed, record)
+    rows = [make_row(runs[min(runs)].recipe, list(runs.values())) for runs in groups.values()]
     experiments = ablations()
     order = {recipe.name: position for position, recipe in enumerate(experiments)}
     rows.sort(key=lambda row: (order.get(row.recipe, -1), row.dataset != "cifar10", row.dataset,
@@ -206,11 +207,11 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Mapping[str, Any]]
     return rows + [make_row(recipe) for recipe in known if recipe.name not in recorded]
 
 
-def make_row(recipe: Recipe, records: Sequence[dict[str, Any]] = ()) -> Row:
+def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
     """The row of ``records``, which are runs of ``recipe`` that differ in their seeds alone, or of none."""
-    runs = tuple(sorted(records, key=lambda record: record["seed"]))
-    dataset = runs[0]["dataset"]["name"] if runs else recipe.dataset
-    parameters, mult_adds = costs(recipe, len(runs[0]["dataset"]["classes"]) if runs else CLASSES.get(dataset, 10))
+    runs = tuple(sorted(records, key=lambda record: record.seed))
+    dataset = runs[0].dataset.name if runs else recipe.dataset
+    parameters, mult_adds = costs(recipe, len(runs[0].dataset.classes) if runs else CLASSES.get(dataset, 10))
     return Row(
         recipe=recipe.name,
         model=recipe.model,

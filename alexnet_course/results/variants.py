@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_course.models import MODELS
 from alexnet_course.records import FOLDER, NOT_MEASURED, records_of
 from alexnet_course.records.interval import wilson_interval
 from alexnet_course.results.compare import Test, compare
@@ -21,8 +20,8 @@ def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float,
     records = records_of(recipe, folder)
     if not records:
         return None
-    count = records[0]["dataset"]["test_images"]
-    accuracy = sum(record["test_accuracy"] for record in records) / len(records)
+    count = records[0].dataset.test_images
+    accuracy = sum(record.test_accuracy for record in records) / len(records)
     low, high = wilson_interval(round(accuracy * count), count)
     return 100 * accuracy, 100 * low, 100 * high
 
@@ -32,12 +31,11 @@ def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
     records = records_of(recipe, folder)
     if not records:
         return NOT_MEASURED
-    used, data = records[0]["recipe"], records[0]["dataset"]
-    side = used["input_size"] or MODELS[used["model"]].input_size[-1]
-    lengths = [len(record["history"]) for record in records]  # which differ where runs stopped early
+    used, data = records[0].recipe, records[0].dataset
+    lengths = [len(record.history) for record in records]  # which differ where runs stopped early
     epochs = ("" if min(lengths) == max(lengths) else f"{min(lengths)} to ") + _count(max(lengths), "epoch")
     runs = _count(len(records), "run")
-    return f"{records[0]['budget']}: {epochs}, {data['training_images']:,} pictures of {side}, {runs}"
+    return f"{records[0].budget}: {epochs}, {data.training_images:,} pictures of {used.picture_size}, {runs}"
 
 
 def _count(number: int, what: str) -> str:

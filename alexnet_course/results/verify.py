@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.optim import epochs_without_progress
-from alexnet_course.recipe import Recipe
-from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record
+from alexnet_course.records import FOLDER, PREDICTIONS, RECORD
 from alexnet_course.records.check import check_fit
 from alexnet_course.records.interval import wilson_interval
 from alexnet_course.records.predictions import Predictions, digest, labels_of, load_predictions, stored_labels
-from alexnet_course.records.record import PREDICTIONS, RECORD
+from alexnet_course.records.record import Record, read_record
 
 CLOSE = 1e-9  # figures of fractions that were computed in another order
 
@@ -53,7 +51,7 @@ def verify(folder: str | Path = FOLDER, pictures: Dataset | None = None) -> list
 def record_paths(folder: Path) -> list[Path]:
     """The records of ``folder``: each ``NAME.json`` in it or, where it is or holds folders of runs, their records."""
     runs = sorted(folder.rglob(RECORD))
-    return runs or [path for path in sorted(folder.glob("*.json")) if path.name != SCHEMA_FILE.name]
+    return runs or sorted(folder.glob("*.json"))
 
 
 def predictions_path(record: Path) -> Path:
@@ -64,16 +62,12 @@ def predictions_path(record: Path) -> Path:
 def verify_record(path: Path) -> list[str]:
     """What does not fit in one record and the predictions beside it."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        return [f"it is not readable as JSON ({error}); restore or delete it."]
-    try:
-        check_record(record, "it")
+        record = read_record(path, "it")
         check_fit(record, "it", build=True)
     except CourseError as error:
         return [str(error)]
     problems = list(_disagreements(record))
-    run_name = Recipe.from_dict(record["recipe"]).run_name
+    run_name = record.recipe.run_name
     if path.name != RECORD and path.stem != run_name:
         problems.append(f"it is a record of the run {run_name}, so it must be called {run_name}.json.")
     try:
@@ -83,57 +77,57 @@ def verify_record(path: Path) -> list[str]:
     return problems + list(_contradictions(record, predictions))
 
 
-def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
+def _disagreements(record: Record) -> Iterator[str]:
     """Where the figures of a record do not agree with one another."""
-    dataset, recipe, history = record["dataset"], record["recipe"], record["history"]
-    classes, confusion = dataset["classes"], np.array(record["confusion_matrix"])
+    dataset, recipe, history = record.dataset, record.recipe, record.history
+    classes, confusion = dataset.classes, np.array(record.confusion_matrix)
     if confusion.shape != (len(classes), len(classes)):
         yield f"confusion_matrix has the shape {confusion.shape}, for {len(classes)} classes."
         return
     count, correct = int(confusion.sum()), int(confusion.trace())
-    if count != dataset["test_images"]:
-        yield f"confusion_matrix counts {count:,} pictures, and dataset/test_images {dataset['test_images']:,}."
+    if count != dataset.test_images:
+        yield f"confusion_matrix counts {count:,} pictures, and dataset/test_images {dataset.test_images:,}."
         return
-    yield from _differ("test_accuracy", record["test_accuracy"], correct / count)
-    yield from _differ("test_accuracy_interval", record["test_accuracy_interval"], wilson_interval(correct, count))
+    yield from _differ("test_accuracy", record.test_accuracy, correct / count)
+    yield from _differ("test_accuracy_interval", record.test_accuracy_interval, wilson_interval(correct, count))
     totals = confusion.sum(axis=1)
     shares = {name: float(confusion[i, i] / max(1, totals[i])) for i, name in enumerate(classes)}
-    if set(record["per_class_accuracy"]) != set(shares):
+    if set(record.per_class_accuracy) != set(shares):
         yield "per_class_accuracy does not name the classes of dataset/classes."
     else:
         for name, share in shares.items():
-            yield from _differ(f"per_class_accuracy of {name}", record["per_class_accuracy"][name], share)
-    accuracies = [entry["val_accuracy"] for entry in history]
-    stopped = 0 < recipe.get("stop_after", 0) <= epochs_without_progress(accuracies)
-    if [entry["epoch"] for entry in history] != list(range(1, len(history) + 1)):
+            yield from _differ(f"per_class_accuracy of {name}", record.per_class_accuracy[name], share)
+    accuracies = [entry.val_accuracy for entry in history]
+    stopped = 0 < recipe.stop_after <= epochs_without_progress(accuracies)
+    if [entry.epoch for entry in history] != list(range(1, len(history) + 1)):
         yield "history does not count its epochs from 1."
-    if len(history) > recipe["epochs"] or (len(history) < recipe["epochs"] and not stopped):
-        yield f"history has not one entry for each of the recipe's {recipe['epochs']} epochs."
-    yield from _differ("val_accuracy", record["val_accuracy"], history[-1]["val_accuracy"])
+    if len(history) > recipe.epochs or (len(history) < recipe.epochs and not stopped):
+        yield f"history has not one entry for each of the recipe's {recipe.epochs} epochs."
+    yield from _differ("val_accuracy", record.val_accuracy, history[-1].val_accuracy)
     for entry in history:
-        for part, images in (("val", dataset["validation_images"]), ("train", _seen(record))):
-            right = entry[f"{part}_accuracy"] * images
+        for part, images in (("val", dataset.validation_images), ("train", _seen(record))):
+            right = getattr(entry, f"{part}_accuracy") * images
             if abs(right - round(right)) > 1e-3:
-                yield f"{part}_accuracy of epoch {entry['epoch']} is not a share of {images:,} pictures."
-    if "augmented_test_accuracy" in record:
-        right = record["augmented_test_accuracy"] * count
+                yield f"{part}_accuracy of epoch {entry.epoch} is not a share of {images:,} pictures."
+    if record.augmented_test_accuracy is not None:
+        right = record.augmented_test_accuracy * count
         if abs(right - round(right)) > 1e-3:
             yield f"augmented_test_accuracy is not a share of {count:,} pictures."
-    if "new_pictures" in record:
-        new = record["new_pictures"]
-        interval = wilson_interval(round(new["accuracy"] * new["images"]), new["images"])
-        yield from _differ("new_pictures/interval", new["interval"], interval)
-    seconds = sum(entry["seconds"] for entry in history)
-    if record["wall_seconds"] < seconds * (1 - CLOSE):
-        yield f"wall_seconds is {record['wall_seconds']:.1f}, less than its epochs' {seconds:.1f}."
-    train_seconds = sum(_seen(record) / entry["images_per_second"] for entry in history)
-    yield from _differ("images_per_second", record["images_per_second"], _seen(record) * len(history) / train_seconds)
+    new = record.new_pictures
+    if new is not None:
+        interval = wilson_interval(round(new.accuracy * new.images), new.images)
+        yield from _differ("new_pictures/interval", new.interval, interval)
+    seconds = sum(entry.seconds for entry in history)
+    if record.wall_seconds < seconds * (1 - CLOSE):
+        yield f"wall_seconds is {record.wall_seconds:.1f}, less than its epochs' {seconds:.1f}."
+    train_seconds = sum(_seen(record) / entry.images_per_second for entry in history)
+    yield from _differ("images_per_second", record.images_per_second, _seen(record) * len(history) / train_seconds)
 
 
-def _seen(record: Mapping[str, Any]) -> int:
+def _seen(record: Record) -> int:
     """Training pictures an epoch: a short last batch is left out."""
-    images = int(record["dataset"]["training_images"])
-    batch = min(int(record["recipe"]["batch_size"]), images)
+    images = record.dataset.training_images
+    batch = min(record.recipe.batch_size, images)
     return images // batch * batch
 
 
@@ -142,24 +136,23 @@ def _differ(name: str, stated: Any, computed: Any) -> Iterator[str]:
         yield f"{name} is {stated}, but the other figures give {computed}."
 
 
-def _contradictions(record: Mapping[str, Any], predictions: Predictions) -> Iterator[str]:
+def _contradictions(record: Record, predictions: Predictions) -> Iterator[str]:
     """Where a record does not say what its predictions say."""
-    dataset = record["dataset"]
-    classes = dataset["classes"]
-    named = record["predictions"]
+    dataset, named = record.dataset, record.predictions
+    classes = dataset.classes
     if named != digest(predictions):
         yield f"its predictions are named {named}, but those beside it are {digest(predictions)}."
-    if len(predictions) != dataset["test_images"] or predictions.max(initial=0) >= len(classes):
+    if len(predictions) != dataset.test_images or predictions.max(initial=0) >= len(classes):
         yield (f"there are {len(predictions):,} predictions up to class {predictions.max(initial=0)} beside it, for "
-               f"{dataset['test_images']:,} pictures of {len(classes)} classes.")  # fmt: skip
+               f"{dataset.test_images:,} pictures of {len(classes)} classes.")  # fmt: skip
         return
-    labels = stored_labels(dataset["test_fingerprint"])
+    labels = stored_labels(dataset.test_fingerprint)
     if labels is None:
         return  # someone's own pictures: the confusion matrix can be compared with their labels only
     position = np.array([classes.index(name) for name in sorted(classes)])
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (position[labels], predictions), 1)
-    if confusion.tolist() != record["confusion_matrix"]:
+    if not np.array_equal(confusion, record.confusion_matrix):
         correct = int(confusion.trace())
         yield (f"its confusion matrix is not that of the predictions beside it, which have {correct:,} of "
                f"{len(labels):,} right.")  # fmt: skip

@@ -56,7 +56,7 @@ def evaluate(
     >>> from alexnet_course import evaluate, load_dataset, load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")
     >>> doodles = load_dataset("doodles", "test").subset(range(100))
-    >>> result = evaluate(model, doodles, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
+    >>> result = evaluate(model, doodles, mean=record.dataset.mean, std=record.dataset.std)
     >>> result.count, len(result.per_class)
     (100, 10)
     """

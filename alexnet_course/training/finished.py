@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
 from alexnet_course.models import build_model
-from alexnet_course.records import SCHEMA_NAME, check_record
+from alexnet_course.records import RECORD, WEIGHTS
 from alexnet_course.records.predictions import Predictions, digest
-from alexnet_course.records.record import RECORD, WEIGHTS
+from alexnet_course.records.record import SCHEMA, DatasetInfo, Environment, EpochResult, Record, read_record
 from alexnet_course.training.device import device_name
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.trainer import Trainer
@@ -31,49 +30,50 @@ def make_record(
     predictions: Predictions,
     environments: Sequence[dict[str, Any]],
     augmented: Evaluation | None = None,
-) -> dict[str, Any]:
-    """The record of a finished run, checked against the schema.
+) -> Record:
+    """The record of a finished run.
 
     ``predictions`` are those of the test images in the order of ``Dataset.ordered``; ``environments`` where the run was
     made, the last one last; ``augmented``: on changed test images, as S0 did.
     """
-    recipe, history, train_set = trainer.recipe, trainer.history, trainer.train_set
-    train_seconds = sum(trainer.train_loader.images_per_epoch / entry["images_per_second"] for entry in history)
-    record = {
-        "schema": SCHEMA_NAME,
-        "budget": recipe.budget,
-        "recipe": recipe.as_dict(),
-        "dataset": {
-            "name": train_set.name,
-            "fingerprint": train_set.fingerprint,
-            "test_fingerprint": test_set.fingerprint,
-            "classes": list(train_set.classes),
-            "training_images": len(trainer.train_loader.indices),
-            "validation_images": len(trainer.val_loader.indices),
-            "test_images": len(test_set),
-            "mean": list(trainer.mean),
-            "std": list(trainer.std),
-        },
-        "seed": recipe.seed,
-        "history": history,
-        "val_accuracy": history[-1]["val_accuracy"],
-        "test_accuracy": test.accuracy,
-        "test_accuracy_interval": list(test.interval),
-        "test_loss": test.loss,
-        "per_class_accuracy": test.per_class,
-        "confusion_matrix": test.confusion,
-        "predictions": digest(predictions),
-        "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
-        "environment": environments[-1],
-        "wall_seconds": trainer.wall_seconds,
-        "images_per_second": trainer.train_loader.images_per_epoch * len(history) / train_seconds,
-    }
+    recipe, train_set = trainer.recipe, trainer.train_set
+    history = tuple(EpochResult(**entry) for entry in trainer.history)
+    train_seconds = sum(trainer.train_loader.images_per_epoch / entry.images_per_second for entry in history)
+    further: dict[str, Any] = {}
     if augmented is not None:
-        record["augmented_test_accuracy"] = augmented.accuracy
+        further["augmented_test_accuracy"] = augmented.accuracy
     if len(environments) > 1:  # interrupted, and gone on with elsewhere
-        record["earlier_environments"] = list(environments[:-1])
-    check_record(record)
-    return record
+        further["earlier_environments"] = environments[:-1]
+    return Record(
+        schema=SCHEMA,
+        budget=recipe.budget,
+        recipe=recipe.replace(),  # a copy in which every key is given, and none left to its default
+        dataset=DatasetInfo(
+            name=train_set.name,
+            fingerprint=train_set.fingerprint,
+            test_fingerprint=test_set.fingerprint,
+            classes=train_set.classes,
+            training_images=len(trainer.train_loader.indices),
+            validation_images=len(trainer.val_loader.indices),
+            test_images=len(test_set),
+            mean=trainer.mean,
+            std=trainer.std,
+        ),
+        seed=recipe.seed,
+        history=history,
+        val_accuracy=history[-1].val_accuracy,
+        test_accuracy=test.accuracy,
+        test_accuracy_interval=test.interval,
+        test_loss=test.loss,
+        per_class_accuracy=test.per_class,
+        confusion_matrix=tuple(map(tuple, test.confusion)),
+        predictions=digest(predictions),
+        parameters=sum(weight.numel() for weight in trainer.model.parameters()),
+        environment=Environment(**environments[-1]),
+        wall_seconds=trainer.wall_seconds,
+        images_per_second=trainer.train_loader.images_per_epoch * len(history) / train_seconds,
+        **further,
+    )
 
 
 def environment(
@@ -108,7 +108,7 @@ def save_weights(out: Path, model: nn.Module) -> None:
         raise OSError(str(error)) from None
 
 
-def load_run(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
     """The network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -117,22 +117,18 @@ def load_run(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
             raise CourseError(f"{str(folder)!r} has no {name}; give the folder of a finished run.")
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CourseError(f"{str(folder / RECORD)!r} is not readable as JSON ({error}); train again.") from None
-    check_record(record, str(folder / RECORD))
-    recipe, dataset = record["recipe"], record["dataset"]
+    record = read_record(folder / RECORD, repr(str(folder / RECORD)))
+    recipe, dataset = record.recipe, record.dataset
     model = build_model(
-        recipe["model"],
-        num_classes=recipe.get("outputs") or len(dataset["classes"]),
-        in_channels=len(dataset["mean"]),
-        **recipe["model_options"],
+        recipe.model,
+        num_classes=recipe.outputs or len(dataset.classes),
+        in_channels=len(dataset.mean),
+        **recipe.model_options,
     )
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe['model']!r} ({reason}); "
+        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe.model!r} ({reason}); "
                           "train again.") from None  # fmt: skip
     return model, record

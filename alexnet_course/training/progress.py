@@ -5,23 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
-    augmented pictures, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
-    are those of the whole epoch, ``images_per_second`` counts its training part alone."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    lr: float
-    seconds: float
-    images_per_second: float
+from alexnet_course.records.record import EpochResult as EpochResult
 
 
 class Stopwatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -14,8 +15,9 @@ from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
 from alexnet_course.recipe import Recipe
+from alexnet_course.records import PREDICTIONS, RECORD
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
-from alexnet_course.records.record import PREDICTIONS, save_record
+from alexnet_course.records.record import Record, write_record
 from alexnet_course.training.averaging import WeightAverage
 from alexnet_course.training.device import device_name, resolve_precision
 from alexnet_course.training.evaluation import Evaluation
@@ -50,7 +52,7 @@ class Run(Iterator[EpochResult]):
     """A training run: iterate over it to train; each step of the iteration is one epoch.
 
     ``model``, ``mean``, ``std``, ``device`` and ``precision`` are there from the start, ``history`` grows by one entry
-    an epoch, ``record`` is there when the iteration has ended. The test pictures are looked at once, at that moment.
+    an epoch, ``record`` is None until the iteration has ended. The test pictures are looked at once, at that moment.
     ``trainer`` is what does the work.
 
     With ``out`` the run is saved in that folder after an epoch, and after every ``checkpoint_steps`` steps. If the
@@ -90,7 +92,7 @@ class Run(Iterator[EpochResult]):
         self._checkpoints: Checkpoints | None = None
         self.group.on_main(lambda: self._take_folder(out))
         self.on_step = on_step or (lambda: None)
-        self.record: dict[str, Any] = {}
+        self.record: Record | None = None
         try:
             self.train_set, self.test_set = self.group.main_first(
                 lambda: (
@@ -189,7 +191,7 @@ class Run(Iterator[EpochResult]):
                 if self.trainer.over:
                     self._finish()
                 yield result
-            if not self.record:  # the process before this one stopped between its last epoch and its record
+            if self.record is None:  # the process before this one stopped between its last epoch and its record
                 self._finish()
         finally:
             self.close()
@@ -214,19 +216,19 @@ class Run(Iterator[EpochResult]):
         predictions = pack(test.predictions[self.test_set.ordered], len(self.test_set.classes))
         record = make_record(self.trainer, self.test_set, test, predictions, self.environments, augmented)
         self.record = self.group.on_main(lambda: record)  # whose seconds are those of the main process
-        self.group.on_main(lambda: self._write(predictions))
+        self.group.on_main(lambda: self._write(record, predictions))
 
-    def _write(self, predictions: Predictions) -> None:
+    def _write(self, record: Record, predictions: Predictions) -> None:
         if self.folder is None:
             return
         try:
             save_weights(self.folder.path, self.model)
             save_predictions(self.folder.path / PREDICTIONS, predictions)
-            save_record(self.folder.path, self.record)
+            write_record(self.folder.path / RECORD, record)
             self.folder.discard_checkpoints()
         except OSError as error:
             raise TrainingStopped(
-                f"The run is finished, with a test accuracy of {self.record['test_accuracy']:.2%}, but it could not be "
+                f"The run is finished, with a test accuracy of {record.test_accuracy:.2%}, but it could not be "
                 f"written to {shown(self.folder.path)} ({error}); {self.folder.remedy} and resume it."
             ) from None
 
@@ -248,12 +250,12 @@ class Run(Iterator[EpochResult]):
             self.model.load_state_dict(weights)
             self.record = record
             self.trainer.evaluated = self.model
-            self.trainer.history, self.trainer.epoch = record["history"], self.recipe.epochs + 1
-            self.environments = [record["environment"]]
+            self.trainer.history, self.trainer.epoch = list(map(asdict, record.history)), self.recipe.epochs + 1
+            self.environments = [record.environment.model_dump(exclude_unset=True)]
         elif state is not None:
             self.load_state_dict(state)
 
-    def _look_into_folder(self) -> tuple[dict[str, Any] | None, dict[str, Tensor], dict[str, Any] | None]:
+    def _look_into_folder(self) -> tuple[Record | None, dict[str, Tensor], dict[str, Any] | None]:
         """The record and the weights of a finished run, or the state in which one was interrupted; neither where one
         begins. Done by the main process."""
         folder = self.folder
@@ -268,9 +270,9 @@ class Run(Iterator[EpochResult]):
         }
         if folder.finished:
             model, record = load_run(folder.path)
-            data = {key: record["dataset"][key] for key in plan["data"]}
+            data = {key: getattr(record.dataset, key) for key in plan["data"]}
             refuse_changes(
-                {"recipe": record["recipe"], "data": data, "options": {}}, {**plan, "options": {}}, folder.path
+                {"recipe": record.recipe.as_dict(), "data": data, "options": {}}, {**plan, "options": {}}, folder.path
             )
             folder.discard_checkpoints()  # where the process before this one stopped after its record
             self.close()
@@ -322,7 +324,7 @@ class Run(Iterator[EpochResult]):
 
     def _save_to_stop(self) -> None:
         """A state that is broken is not saved over a good one, and a run that has its record needs no checkpoint."""
-        if self._checkpoints is not None and not self.record and self.trainer.sound:
+        if self._checkpoints is not None and self.record is None and self.trainer.sound:
             self._checkpoints.save(self.trainer)
 
     def _kept(self) -> str:
@@ -369,7 +371,7 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
     ...     print(f"epoch {epoch.epoch}: {len(run.history)} done, {0 <= epoch.val_accuracy <= 1}")
     epoch 1: 1 done, True
     epoch 2: 2 done, True
-    >>> run.record["dataset"]["test_images"]
+    >>> run.record.dataset.test_images
     1000
     """
     for name in options:

@@ -1,0 +1,160 @@
+"""Values that are checked as they are made: pydantic models, and what is wrong with a value in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from alexnet_course.errors import CourseError, nearest
+
+Place: TypeAlias = "tuple[int | str, ...]"
+
+# What is asked for, by the first word of pydantic's name for the error.
+WANTED = {
+    "int": "a whole number",
+    "float": "a finite number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "a text in quotes",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "mapping": "a table",
+    "model": "a table",
+    "dataclass": "a table",
+}
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+LONGEST = 80  # characters of a value in a sentence
+
+
+class Part(BaseModel):
+    """A part of a checked value: it has no keys but its own, and cannot be changed; floats are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    if not TYPE_CHECKING:  # a type checker knows it from the configuration
+
+        def __setattr__(self, key: str, value: object) -> None:
+            raise AttributeError(f"{key} cannot be set; make a copy of the {type(self).__name__} with another {key}.")
+
+
+class Checked(Part):
+    """A value that is checked as it is made, with ``CourseError`` for what is wrong."""
+
+    called: ClassVar[str]
+    """What such a value is called in a sentence: a recipe."""
+
+    if not TYPE_CHECKING:  # a type checker knows the keys
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise CourseError(sentence(error, type(self), self.called)) from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value that was given, in the types that JSON and TOML have."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some values changed, checked like any other."""
+        return type(self)(**{**self.as_dict(), **changes})
+
+    __replace__ = replace
+
+
+def wrong(text: str) -> PydanticCustomError:
+    """For a validator to raise: the sentence goes on with ``text`` after the key and the value."""
+    return PydanticCustomError("wrong", "{text}", {"text": text})
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """One of ``names``, as they are when the value is checked: a registry may have grown."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise wrong(f"is not a choice; nearest: {nearest(value, names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def out_of_range(value: float, bounds: Mapping[str, Any]) -> str:
+    """What is wrong with a value outside of ``bounds``, whose keys are those of ``BOUNDS``.
+
+    >>> from alexnet_course.checked import out_of_range
+    >>> out_of_range(0, {"ge": 1, "le": 9})
+    'is out of range; it must be at least 1 and at most 9; the nearest that works is 1'
+    """
+    words = " and ".join(f"{word} {bounds[name]}" for name, word in BOUNDS.items() if name in bounds)
+    near = max(min(value, bounds.get("le", value)), bounds.get("ge", value))
+    hint = f"; the nearest that works is {near}" if near != value else ""
+    return f"is out of range; it must be {words}{hint}"
+
+
+def sentence(
+    error: ValidationError, model: type[BaseModel], what: str, name: Callable[[Place], str] | None = None
+) -> str:
+    """What is wrong first: the key, its value, what is expected and, where it can be said, the nearest that works.
+
+    ``what`` is what a value of ``model`` is called; ``name`` says how a key's place is written, ``a/0/b`` by default.
+    """
+    name = name or (lambda place: "/".join(map(str, place)))
+    found = error.errors(include_url=False)[0]
+    kind, place, value, context = found["type"], found["loc"], found["input"], found.get("ctx", {})
+    key = name(place)
+    text = repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}…"
+    if kind == "missing":
+        says = f"{key} is missing"
+    elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _fields(_owner(model, place[:-1]))
+        says = f"{place[-1]!r} is not a key of {name(place[:-1]) or what}; nearest: {nearest(str(place[-1]), known)}"
+    elif kind == "value_error":  # of a validator that looks at several values
+        says = f"{key}{': ' if key else ''}{context['error']}"
+    elif kind == "wrong":
+        says = f"{key} = {text} {found['msg']}"
+    elif BOUNDS.keys() & context.keys():
+        says = f"{key} = {text} {out_of_range(value, {**context, **_bounds(model, place)})}"
+    elif kind == "string_pattern_mismatch":
+        says = f"{key} = {text} does not match {context['pattern']}"
+    elif kind == "literal_error":
+        says = f"{key} = {text} must be {context['expected']}"
+    elif kind == "too_short":
+        says = f"{key} has {context['actual_length']} entries; give at least {context['min_length']}"
+    elif kind == "too_long":
+        says = f"{key} has too many entries; give at most {context['max_length']}"
+    elif kind.partition("_")[0] in WANTED:
+        says = f"{key or what} = {text} is of the wrong kind; give {WANTED[kind.partition('_')[0]]}"
+    else:
+        says = f"{key} = {text}: {found['msg']}"
+    return f"{says.removesuffix('.')}."
+
+
+def _fields(model: Any) -> Mapping[str, Any]:
+    """Those of a model or of a pydantic dataclass; none of any other type."""
+    return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", {})
+
+
+def _owner(model: Any, place: Place) -> Any:
+    """The model within ``model`` that has its keys at ``place``."""
+    for step in place:
+        field = _fields(model).get(str(step))
+        model = _within(field.annotation) if field else model
+    return model
+
+
+def _within(annotation: Any) -> Any:
+    """The model that values of this type hold; None where they hold none."""
+    if _fields(annotation):
+        return annotation
+    return next(filter(None, map(_within, get_args(annotation))), None)
+
+
+def _bounds(model: Any, place: Place) -> dict[str, Any]:
+    """Both ends of the range of the field at ``place``, where pydantic names only the one that is passed."""
+    field = _fields(_owner(model, place[:-1])).get(str(place[-1]))
+    rules = field.metadata if field else []
+    return {name: getattr(rule, name) for rule in rules for name in BOUNDS if hasattr(rule, name)}
