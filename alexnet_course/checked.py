@@ -100,15 +100,18 @@ def sentence(
 ) -> str:
     """What is wrong first: the key, its value, what is expected and, where it can be said, the nearest that works.
 
-    ``what`` is what a value of ``model`` is called; ``name`` says how a key's place is written, ``a/0/b`` by default.
+    ``what`` is what a value of ``model`` is called; ``name`` says how a key's place is written, ``a/0/b`` by default. A
+    field's description says how to mend it where there are too few or too many of it.
     """
     name = name or (lambda place: "/".join(map(str, place)))
     found = error.errors(include_url=False)[0]
     kind, place, value, context = found["type"], found["loc"], found["input"], found.get("ctx", {})
     key = name(place)
     text = repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}…"
+    field = _fields(_owner(model, place[:-1])).get(str(place[-1])) if place else None
+    hint = f"; {field.description}" if field is not None and field.description else ""
     if kind == "missing":
-        says = f"{key} is missing"
+        says = f"{key} is missing{hint}"
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _fields(_owner(model, place[:-1]))
         says = f"{place[-1]!r} is not a key of {name(place[:-1]) or what}; nearest: {nearest(str(place[-1]), known)}"
@@ -117,15 +120,15 @@ def sentence(
     elif kind == "wrong":
         says = f"{key} = {text} {found['msg']}"
     elif BOUNDS.keys() & context.keys():
-        says = f"{key} = {text} {out_of_range(value, {**context, **_bounds(model, place)})}"
+        says = f"{key} = {text} {out_of_range(value, {**context, **_bounds(field)})}"
     elif kind == "string_pattern_mismatch":
         says = f"{key} = {text} does not match {context['pattern']}"
     elif kind == "literal_error":
         says = f"{key} = {text} must be {context['expected']}"
     elif kind == "too_short":
-        says = f"{key} has {context['actual_length']} entries; give at least {context['min_length']}"
+        says = f"{key} has {context['actual_length']} entries, but at least {context['min_length']} are needed{hint}"
     elif kind == "too_long":
-        says = f"{key} has too many entries; give at most {context['max_length']}"
+        says = f"{key} has {context['actual_length']} entries, but at most {context['max_length']} fit{hint}"
     elif kind.partition("_")[0] in WANTED:
         says = f"{key or what} = {text} is of the wrong kind; give {WANTED[kind.partition('_')[0]]}"
     else:
@@ -153,8 +156,7 @@ def _within(annotation: Any) -> Any:
     return next(filter(None, map(_within, get_args(annotation))), None)
 
 
-def _bounds(model: Any, place: Place) -> dict[str, Any]:
-    """Both ends of the range of the field at ``place``, where pydantic names only the one that is passed."""
-    field = _fields(_owner(model, place[:-1])).get(str(place[-1]))
+def _bounds(field: Any) -> dict[str, Any]:
+    """Both ends of a field's range, where pydantic names only the one that is passed."""
     rules = field.metadata if field else []
     return {name: getattr(rule, name) for rule in rules for name in BOUNDS if hasattr(rule, name)}

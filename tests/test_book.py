@@ -250,9 +250,9 @@ class TestFrontMatter:
 
     def test_result_of_the_readme_is_the_records(self):
         text = (ROOT / "README.md").read_text(encoding="utf-8")
-        (record,) = (r for r in load_records() if r["recipe"]["name"] == "alexnet-cifar-3x3.modern")
-        low, high = record["test_accuracy_interval"]
-        assert f"reaches {record['test_accuracy']:.2%}".replace("%", " %") in text
+        (record,) = (r for r in load_records() if r.recipe.name == "alexnet-cifar-3x3.modern")
+        low, high = record.test_accuracy_interval
+        assert f"reaches {record.test_accuracy:.2%}".replace("%", " %") in text
         assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" in text
 
     def test_picture_is_small(self):

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,8 @@ from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ABLATIONS, ablations, list_recipes, load_recipe, merged
-from alexnet_course.records import check_record, load_records
+from alexnet_course.records import load_records
+from alexnet_course.records.record import Record, dump_record, read_record
 from alexnet_course.training import Trainer, TrainingStopped, hooks
 from benchmarks import campaign as module
 from benchmarks.campaign import Outcome, Pictures, campaign, estimate, is_recorded, main, plan, work
@@ -201,8 +203,8 @@ def test_a_campaign_makes_a_record_of_each_run_and_then_has_nothing_to_do(go, tm
     assert names(tmp_path / "records") == [
         "a-evening-seed0.json", "a-evening-seed0.npy", "b-evening-seed1.json", "b-evening-seed1.npy"]  # fmt: skip
     for recipe, outcome, record in zip(recipes, outcomes, load_records(tmp_path / "records"), strict=True):
-        assert record["recipe"] == recipe.as_dict()
-        accuracies = f"test {record['test_accuracy']:.2%}, validation {record['val_accuracy']:.2%}"
+        assert record.recipe == recipe
+        accuracies = f"test {record.test_accuracy:.2%}, validation {record.val_accuracy:.2%}"
         assert outcome.result == accuracies
         assert is_recorded(recipe, tmp_path / "records")
         # No weights, which would fill the disk.
@@ -242,7 +244,7 @@ def test_a_changed_recipe_is_not_given_the_record_of_the_old_one(go, tmp_path, k
         path.unlink()
     (tmp_path / "runs" / "a-evening-seed0").rmdir()
     assert go(tiny("a", lr=0.01))[0].recorded
-    assert load_records(tmp_path / "records")[0]["recipe"]["lr"] == 0.01
+    assert load_records(tmp_path / "records")[0].recipe.lr == 0.01
 
 
 def test_a_run_whose_predictions_are_gone_is_made_again(tmp_path, go):
@@ -270,17 +272,18 @@ def test_a_record_is_written_whole(go, tmp_path, monkeypatch):
     written: list[Path] = []
 
     def noted(path: Path, text: str) -> None:
-        check_record(json.loads(text))
+        Record.from_dict(json.loads(text))
         assert not path.exists()
         with whole_file(path) as part:
             part.write_text(text)
             assert part != path
-            assert names(tmp_path / "records") == [part.name, "a-evening-seed0.npy"]
+            assert part.name in names(path.parent)
         written.append(path)
 
-    monkeypatch.setattr(module, "write_text", noted)
+    monkeypatch.setattr("alexnet_course.records.record.write_text", noted)
     go(tiny("a"))
-    assert written == [tmp_path / "records" / "a-evening-seed0.json"]
+    run = tmp_path / "runs" / "a-evening-seed0" / "record.json"
+    assert written == [run, tmp_path / "records" / "a-evening-seed0.json"]
 
 
 @pytest.mark.parametrize("weights", [True, False])
@@ -303,10 +306,9 @@ def test_a_finished_run_whose_record_was_not_copied_is_picked_up(go, tmp_path, s
 # --- Stopping and going on -------------------------------------------------------------------------------------------
 
 
-def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    history = [{k: v for k, v in entry.items() if k not in ("seconds", "images_per_second")} for entry in
-               record["history"]]  # fmt: skip
-    return {**record, "history": history, "wall_seconds": 0, "images_per_second": 0}
+def without_times(record: Record) -> Record:
+    history = [replace(entry, seconds=1.0, images_per_second=1.0) for entry in record.history]
+    return record.replace(history=history, wall_seconds=1.0, images_per_second=1.0)
 
 
 @pytest.mark.parametrize("at", [1, 3, 4, 7])
@@ -577,6 +579,7 @@ def test_a_record_from_before_a_key_was_there_still_counts(go, tmp_path):
     path.write_text(json.dumps(record))
     assert is_recorded(recipe, tmp_path / "records")
     assert not is_recorded(recipe.replace(decay="weights"), tmp_path / "records")
+    assert json.loads(dump_record(read_record(path))) == record  # without the key
 
 
 def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, monkeypatch):
@@ -585,12 +588,12 @@ def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, mo
     monkeypatch.setattr(module, "load_dataset", lambda spec, split: new if spec == "cifar10.1" else load(spec, split))
     status, *_ = command("--data", "cifar10.1=cifar10.1")
     assert status == 0
-    record = json.loads((tmp_path / "records" / "a-evening-seed0.json").read_text())
-    check_record(record)
-    found = record["new_pictures"]
-    assert (found["name"], found["fingerprint"], found["images"]) == ("cifar10.1", new.fingerprint, 30)
-    assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
-    assert round(30 * found["accuracy"], 6) % 1 == 0
+    kept = tmp_path / "records" / "a-evening-seed0.json"
+    found = read_record(kept).new_pictures
+    assert (found.name, found.fingerprint, found.images) == ("cifar10.1", new.fingerprint, 30)
+    assert found.interval[0] <= found.accuracy <= found.interval[1]
+    assert round(30 * found.accuracy, 6) % 1 == 0
+    assert (tmp_path / "runs" / "a-evening-seed0" / "record.json").read_bytes() == kept.read_bytes()
 
 
 @pytest.mark.slow

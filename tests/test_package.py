@@ -37,7 +37,7 @@ def test_the_names_come_without_being_imported_before_they_are_asked_for():
 
 @pytest.mark.slow
 def test_all_that_the_package_offers_brings_in_nothing_heavy_besides_torch():
-    heavy = {"matplotlib", "torchinfo", "jsonschema", "pandas", "scipy", "IPython", "tqdm"}
+    heavy = {"matplotlib", "torchinfo", "pandas", "scipy", "IPython", "tqdm"}
     code = "import sys, torch; old = set(sys.modules); from alexnet_course import *; print(*(set(sys.modules) - old))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

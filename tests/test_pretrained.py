@@ -1,6 +1,5 @@
 """Weights that come with the package: what is put in comes out, and nothing else is taken for it."""
 
-import json
 import shutil
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from alexnet_course.errors import CourseError
 from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
 from alexnet_course.recipe import Recipe
+from alexnet_course.records.record import dump_record
 from alexnet_course.watching import fit
 from benchmarks.weights import main
 
@@ -24,7 +24,7 @@ def kept(run, tmp_path, monkeypatch):
     """A folder with the weights of one run, whose record is the package's."""
     records = tmp_path / "records"
     records.mkdir()
-    (records / f"{run.recipe.run_name}.json").write_text(json.dumps(run.record))
+    (records / f"{run.recipe.run_name}.json").write_text(dump_record(run.record))
     monkeypatch.setattr("alexnet_course.pretrained.RECORDS", records)
     folder = tmp_path / "weights"
     assert keep_weights(run.out, folder) == "tiny"
@@ -41,7 +41,7 @@ def test_what_was_kept_is_loaded_ready_for_use(run, kept, data):
         assert found.dtype == tensor.dtype
         assert torch.equal(found, tensor) if tensor.dim() < 2 else torch.equal(found, tensor.half().float())
     size = (kept / "tiny.safetensors").stat().st_size
-    assert size < 2.2 * record["parameters"] + 2000
+    assert size < 2.2 * record.parameters + 2000
 
 
 def test_weights_that_were_changed_are_refused(kept):
@@ -75,7 +75,7 @@ def test_keeping_more_leaves_the_others(run, kept, monkeypatch):
 def test_the_card_says_what_the_record_says(run):
     card = model_card(run.record, 1234)
     assert card.startswith("# tiny\n")
-    for text in (f"{run.record['parameters']:,} parameters", "1,234 bytes", f"{run.record['test_accuracy']:.2%}",
+    for text in (f"{run.record.parameters:,} parameters", "1,234 bytes", f"{run.record.test_accuracy:.2%}",
                  "two-colours", "| red | "):  # fmt: skip
         assert text in card
 
@@ -85,9 +85,9 @@ def test_the_package_s_weights_are_small_load_and_have_a_current_card(name):
     path = FOLDER / f"{name}.safetensors"
     model, record = load_pretrained(name)
     assert path.stat().st_size <= 1_000_000
-    assert sum(weight.numel() for weight in model.parameters()) == record["parameters"]
+    assert sum(weight.numel() for weight in model.parameters()) == record.parameters
     assert (FOLDER / f"{name}.md").read_text() == model_card(record, path.stat().st_size)
-    assert record["dataset"]["name"] == "cifar10"
+    assert record.dataset.name == "cifar10"
 
 
 def test_there_are_weights_in_the_package():
@@ -111,7 +111,7 @@ def test_evaluate_takes_them_by_name(tmp_path, capsys):
     from alexnet_course.data.photos import FOLDER as PHOTOS
 
     _, record = load_pretrained("vgg-style-bn.small")
-    for name in record["dataset"]["classes"]:
+    for name in record.dataset.classes:
         folder = tmp_path / "test" / name
         folder.mkdir(parents=True)
         shutil.copy(PHOTOS / f"{name if name in ('cat', 'horse') else 'coffee'}.png", folder)

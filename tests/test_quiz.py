@@ -71,7 +71,9 @@ KNOWN = {
 
 def texts(question) -> list[str]:
     """What is said besides the question itself."""
-    return [question.otherwise] + [part for answer in question.answers for part in (answer.text, answer.why)]
+    return [question.otherwise or ""] + [
+        part for answer in question.answers for part in (answer.text or "", answer.why)
+    ]
 
 
 def test_each_notebook_has_a_box_and_at_its_end_a_quiz():
@@ -174,25 +176,27 @@ def test_a_sound_file_is_read(quiz, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("right = true\nwhy = \"One and", "why = \"One and", "question 1 has no right answers, but must have one"),
-        ("why = \"One too many", "right = true\nwhy = \"One too many", "question 1 has 2 right answers, but must"),
-        ("why = \"One too many.\"", "", "question 1, answer b has no why; write one."),
-        ("why = \"One too many.\"", "why = \" \"", "question 1, answer b has no why; write one."),
-        ("why = \"One too many.\"", "why = 3", "question 1, answer b: why is 3, but must be of type str."),
-        ("text = \"three\"", "", "question 1, answer b has no text; write one."),
-        ("text = \"three\"", "texts = \"three\"", "question 1, answer b has a key 'texts', but only right, text, why"),
-        ("text = \"What is $1", "unit = \"\"\ntext = \"What is $1", "question 1 has a key 'unit', but only answers,"),
-        ("text = \"What is $1 + 1$?\"", "", "question 1 has no text; write one."),
-        (CHOICE[CHOICE.index("[[question.answers]]"):], "", "question 1 has no answers; each begins with"),
-        (CHOICE[CHOICE.rindex("[[question.answers]]"):], "", "question 1 has 2 answers, but must have 3 to 5."),
-        (CHOICE, "", "has 4 questions, but a quiz has 5"),
-        (SOUND, "", "has no question; write one."),
-        (SOUND, "question = 3", "question is 3, but must be of type list or dict."),
+        ("right = true\nwhy = \"One and", "why = \"One and", "1: none of the answers are right, but one must be;"),
+        ("why = \"One too many", "right = true\nwhy = \"One too many", "question 1: 2 of the answers are right"),
+        ("why = \"One too many.\"", "", "question 1, answer b: why is missing."),
+        ("why = \"One too many.\"", "why = \" \"", "question 1, answer b: why = ' ' is blank; write something."),
+        ("why = \"One too many.\"", "why = 3", "1, answer b: why = 3 is of the wrong kind; give a text in quotes."),
+        ("text = \"three\"", "", "question 1, answer b: there must be a text or a number; write one."),
+        ("text = \"three\"", "texts = \"three\"", "'texts' is not a key of sums.toml, question 1, answer b; nearest"),
+        ("text = \"What is $1", "unit = \"m\"\ntext = \"What is $1", "1: otherwise, unit and tolerance are for num"),
+        ("text = \"What is $1 + 1$?\"", "", "question 1: text is missing."),
+        (CHOICE[CHOICE.index("[[question.answers]]"):], "", "question 1: answers is missing; each begins with [["),
+        (CHOICE[CHOICE.rindex("[[question.answers]]"):], "", "1: there are 2 answers to choose from"),
+        (CHOICE, "", "sums.toml: question has 4 entries, but at least 5 are needed; each begins with [["),
+        (SOUND, "", "sums.toml: question is missing; each begins with [[question]]."),
+        (SOUND, "question = 3", "sums.toml: question = 3 is of the wrong kind; give a list."),
         ("[[question]]", "[[question", "sums.toml is not TOML: "),
-        ("otherwise = \"Add a half.\"", "", "question 5 has no otherwise; write one."),
-        ("\"1,000\" = \"10**3\"", "", "question 5 does not say how 1,000 is computed; add it to `computed`."),
+        ("otherwise = \"Add a half.\"", "", "question 5: otherwise, for any other number, is missing."),
+        ("\"1,000\" = \"10**3\"", "", "question 5: how 1,000 is computed is not said; add it to `computed`."),
         ("tolerance = 0.1", "tolerance = 1", "1,000.5 and 1,000 are within the tolerance of one another"),
-        ("tolerance = 0.1", "tolerance = true", "question 5: tolerance is True, but must be of type int or float."),
+        ("tolerance = 0.1", "tolerance = true", "5: tolerance = True is of the wrong kind; give a finite number."),
+        ("number = 1000.5", "number = inf", "5, answer a: number = inf is of the wrong kind; give a finite"),
+        ("number = 1000.5", "text = \"1,000.5\"", "question 5: all answers must be texts, or all numbers."),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_with_a_sentence(quiz, tmp_path, old, new, sentence):
@@ -341,7 +345,7 @@ def test_a_book_made_with_latex_lists_the_answers(source):
 def test_a_bad_quiz_stops_the_build(source, tmp_path):
     copy = shutil.copytree(source, tmp_path / "book", ignore=shutil.ignore_patterns("_build"))
     (copy / "quizzes" / "sums.toml").write_text(CHOICE * 4, encoding="utf-8")
-    with pytest.raises(Exception, match=r"sums\.toml has 4 questions, but a quiz has 5"):
+    with pytest.raises(Exception, match=r"sums\.toml: question has 4 entries, but at least 5 are needed"):
         build(copy)
 
 

@@ -343,12 +343,12 @@ def test_the_cifar100_recipes_train_on_a_stand_in(name, budget, hundred_classes)
     shorter = {"epochs": 1, "model_options": {"width": 0.125, "hidden": 32}, "batch_size": 50, "precision": "fp32"}
     run = fit(recipe.replace(**shorter), progress=False, **hundred_classes)
     record = run.record
-    assert (record["dataset"]["name"], len(record["dataset"]["classes"]), record["budget"]) == ("cifar100", 100, budget)
+    assert (record.dataset.name, len(record.dataset.classes), record.budget) == ("cifar100", 100, budget)
     held_out = round(300 * recipe.validation_size)
-    assert (record["dataset"]["training_images"], record["dataset"]["validation_images"]) == (300 - held_out, held_out)
-    assert len(record["confusion_matrix"]) == len(record["confusion_matrix"][0]) == 100
+    assert (record.dataset.training_images, record.dataset.validation_images) == (300 - held_out, held_out)
+    assert len(record.confusion_matrix) == len(record.confusion_matrix[0]) == 100
     guessing = torch.tensor(float(recipe.outputs or 100)).log().item()
-    assert record["history"][0]["train_loss"] == pytest.approx(guessing, rel=0.1)
+    assert record.history[0].train_loss == pytest.approx(guessing, rel=0.1)
 
 
 def test_a_file_does_not_set_its_own_budget(tmp_path):

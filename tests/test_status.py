@@ -13,7 +13,7 @@ import pytest
 
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import NOT_MEASURED
-from alexnet_course.records.record import dump_record
+from alexnet_course.records.record import Record, dump_record
 from alexnet_course.watching import fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,9 +41,8 @@ def folder(finished, tmp_path) -> Path:
     record = json.loads((finished / "record.json").read_text())
     for name, seed in (("one", 0), ("one", 1), ("two", 0)):
         changed = {**record, "seed": seed, "recipe": {**record["recipe"], "name": name, "seed": seed}}
-        (tmp_path / f"{name}-evening-seed{seed}.json").write_text(dump_record(changed))
+        (tmp_path / f"{name}-evening-seed{seed}.json").write_text(dump_record(Record.from_dict(changed)))
         shutil.copy(finished / "predictions.npy", tmp_path / f"{name}-evening-seed{seed}.npy")
-    (tmp_path / "schema.json").write_text("{}")
     (tmp_path / "published.toml").write_text("")
     return tmp_path
 

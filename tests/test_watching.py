@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -225,4 +226,4 @@ def test_tensorboard_that_is_not_installed(data, tmp_path, monkeypatch):
         fit(small(), progress=False, tensorboard=True, out=tmp_path / "run", **data)
     assert not (tmp_path / "run").exists()
     run = fit(small(), progress=False, out=tmp_path / "run", **data)  # nothing stands in the way of leaving it out
-    assert run.record["history"] == run.history
+    assert list(map(asdict, run.record.history)) == run.history

@@ -131,7 +131,7 @@ class Record(Checked):
     test_accuracy_interval: tuple[Fraction, Fraction]
     test_loss: NotNegative
     per_class_accuracy: Mapping[str, Fraction]
-    confusion_matrix: tuple[tuple[Annotated[int, Field(strict=True, ge=0)], ...], ...]
+    confusion_matrix: list[list[Annotated[int, Field(strict=True, ge=0)]]]
     """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
     predictions: Fingerprint
     """Names the class numbers that the network gave to the test images, which lie beside the record."""

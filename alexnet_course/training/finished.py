@@ -66,7 +66,7 @@ def make_record(
         test_accuracy_interval=test.interval,
         test_loss=test.loss,
         per_class_accuracy=test.per_class,
-        confusion_matrix=tuple(map(tuple, test.confusion)),
+        confusion_matrix=test.confusion,
         predictions=digest(predictions),
         parameters=sum(weight.numel() for weight in trainer.model.parameters()),
         environment=Environment(**environments[-1]),

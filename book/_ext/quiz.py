@@ -8,22 +8,28 @@ folded away; ``_static/quiz.js`` adds what is needed to check the answers.
 from __future__ import annotations
 
 import csv
-import math
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
+from typing import Annotated, Any, Self, TypeAlias
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from alexnet_course.checked import Part, Place, sentence, wrong
 from alexnet_course.records import NOT_MEASURED
 
 QUESTIONS = 5  # in each quiz
@@ -33,30 +39,57 @@ FEWEST, MOST = 3, 5  # answers to choose from
 # --- The file: pure functions ------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answer:
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise wrong("is blank; write something")
+    return text
+
+
+def _as_written(number: Any, check: Callable[[Any], float]) -> float:
+    """A float, but 3 is printed as 3 and not as 3.0."""
+    check(number)
+    return number
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_not_blank)]
+Number: TypeAlias = Annotated[
+    float, Field(strict=True), WrapValidator(_as_written)
+]
+
+
+class Answer(Part):
     """One answer, and why it is right or wrong. Texts are inline Markdown."""
 
-    why: str
-    right: bool = False
-    text: str = ""
-    """What the reader chooses; empty where a number is asked for."""
-    number: float | None = None
+    why: Text
+    right: Annotated[bool, Field(strict=True)] = False
+    text: Text | None = None
+    """What the reader chooses; None where a number is asked for."""
+    number: Number | None = None
     """The number; None where there is something to choose."""
 
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.text is None) == (self.number is None):
+            raise ValueError("there must be a text or a number; write one")
+        return self
 
-@dataclass(frozen=True)
-class Question:
+
+class Question(Part):
     """One question, which asks to choose an answer or to give a number."""
 
-    text: str
-    answers: tuple[Answer, ...]
-    otherwise: str = ""
+    text: Text
+    answers: Annotated[
+        tuple[Answer, ...],
+        Field(
+            min_length=1, description="each begins with [[question.answers]]"
+        ),
+    ]
+    otherwise: Text | None = None
     """Of a number: the explanation for every number that has no own one."""
     unit: str = ""
-    tolerance: float = 0.0
+    tolerance: Number = 0.0
     """How far a number may be off."""
-    computed: dict[str, str] = field(default_factory=dict)
+    computed: dict[str, str] = Field(default_factory=dict)
     """Numbers as they are printed, and the Python expressions that the tests
     (nobody else) evaluate to compare."""
 
@@ -64,23 +97,64 @@ class Question:
     def wants_number(self) -> bool:
         return self.answers[0].number is not None
 
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        right = sum(answer.right for answer in self.answers)
+        if right != 1:
+            raise ValueError(
+                f"{right or 'none'} of the answers are right, but one must "
+                "be; mark it with `right = true`"
+            )
+        if len({answer.number is None for answer in self.answers}) > 1:
+            raise ValueError("all answers must be texts, or all numbers")
+        if self.wants_number:
+            self._check_numbers()
+        elif not FEWEST <= len(self.answers) <= MOST:
+            raise ValueError(
+                f"there are {len(self.answers)} answers to choose from, but "
+                f"there must be {FEWEST} to {MOST}"
+            )
+        elif self.otherwise or self.unit or self.tolerance:
+            raise ValueError(
+                "otherwise, unit and tolerance are for numbers; leave them out"
+            )
+        return self
 
-KINDS: dict[str, tuple[type, ...]] = {
-    "text": (str,),
-    "why": (str,),
-    "otherwise": (str,),
-    "unit": (str,),
-    "right": (bool,),
-    "number": (int, float),
-    "tolerance": (int, float),
-    "computed": (dict,),
-    "answers": (list,),
-}
-QUESTION_KEYS = {"text", "answers", "computed"}
-NUMBER_KEYS = QUESTION_KEYS | {"otherwise", "unit", "tolerance"}
+    def _check_numbers(self) -> None:
+        """Each number is computed, and is told apart from every other one."""
+        if not self.otherwise:
+            raise ValueError("otherwise, for any other number, is missing")
+        seen: list[float] = []
+        for answer in self.answers:
+            assert answer.number is not None
+            if shown(answer.number) not in self.computed:
+                raise ValueError(
+                    f"how {shown(answer.number)} is computed is not said; add "
+                    "it to `computed`"
+                )
+            for other in seen:
+                if abs(other - answer.number) <= 2 * self.tolerance:
+                    raise ValueError(
+                        f"{shown(other)} and {shown(answer.number)} are within "
+                        "the tolerance of one another; make it smaller"
+                    )
+            seen.append(answer.number)
 
 
-def read_quiz(path: Path) -> list[Question]:
+class Questions(Part):
+    """The file."""
+
+    question: Annotated[
+        tuple[Question, ...],
+        Field(
+            min_length=QUESTIONS,
+            max_length=QUESTIONS,
+            description="each begins with [[question]]",
+        ),
+    ]
+
+
+def read_quiz(path: Path) -> tuple[Question, ...]:
     """The questions of a file.
 
     Raises ExtensionError with a sentence that says what is wrong with it.
@@ -93,101 +167,31 @@ def read_quiz(path: Path) -> list[Question]:
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Questions(**values).question
     except tomllib.TOMLDecodeError as error:
         raise ExtensionError(f"{path.name} is not TOML: {error}.") from error
-    _check_keys(path.name, values, {"question"}, {"question"})
-    given = values["question"]
-    if not isinstance(given, list) or len(given) != QUESTIONS:
-        count = len(given) if isinstance(given, list) else 1
-        raise ExtensionError(
-            f"{path.name} has {count} questions, but a quiz has {QUESTIONS}; "
-            "each begins with [[question]]."
-        )
-    return [
-        _question(f"{path.name}, question {number}", each)
-        for number, each in enumerate(given, start=1)
-    ]
+    except ValidationError as error:
+
+        def name(place: Place) -> str:
+            return f"{path.name}{_name(place)}"
+
+        found = sentence(error, Questions, "a quiz", name)
+        raise ExtensionError(found) from error
 
 
-def _question(where: str, values: dict[str, Any]) -> Question:
-    answers = values.get("answers") if isinstance(values, dict) else None
-    if not isinstance(answers, list) or not answers:
-        raise ExtensionError(
-            f"{where} has no answers; each begins with [[question.answers]]."
-        )
-    wants_number = isinstance(answers[0], dict) and "number" in answers[0]
-    kind = "number" if wants_number else "text"
-    for letter, answer in zip(ascii_lowercase, answers, strict=False):
-        here = f"{where}, answer {letter}"
-        _check_keys(here, answer, {kind, "why", "right"}, {kind, "why"})
-    allowed = NUMBER_KEYS if wants_number else QUESTION_KEYS
-    needed = {"text", "otherwise", "computed"} if wants_number else {"text"}
-    _check_keys(where, values, allowed, needed)
-    found = Question(
-        **values | {"answers": tuple(Answer(**each) for each in answers)}
-    )
-    right = sum(answer.right for answer in found.answers)
-    if right != 1:
-        raise ExtensionError(
-            f"{where} has {right or 'no'} right answers, but must have one; "
-            "mark it with `right = true`."
-        )
-    if wants_number:
-        _check_numbers(where, found)
-    elif not FEWEST <= len(answers) <= MOST:
-        raise ExtensionError(
-            f"{where} has {len(answers)} answers, but must have {FEWEST} to "
-            f"{MOST}."
-        )
-    return found
-
-
-def _check_keys(
-    where: str, values: Any, allowed: set[str], needed: set[str]
-) -> None:
-    if not isinstance(values, dict):
-        raise ExtensionError(f"{where} is {values!r}, but must be a table.")
-    for key, value in values.items():
-        if key not in allowed:
-            raise ExtensionError(
-                f"{where} has a key {key!r}, but only "
-                f"{', '.join(sorted(allowed))} can stand there."
-            )
-        kinds = KINDS.get(key, (list, dict))
-        wrong_bool = isinstance(value, bool) and bool not in kinds
-        if not isinstance(value, kinds) or wrong_bool:
-            raise ExtensionError(
-                f"{where}: {key} is {value!r}, but must be of type "
-                f"{' or '.join(each.__name__ for each in kinds)}."
-            )
-    for key in sorted(needed):
-        value = values.get(key)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise ExtensionError(f"{where} has no {key}; write one.")
-
-
-def _check_numbers(where: str, question: Question) -> None:
-    """Each number is computed, and is told apart from every other one."""
-    seen: list[float] = []
-    for answer in question.answers:
-        assert answer.number is not None
-        if shown(answer.number) not in question.computed:
-            raise ExtensionError(
-                f"{where} does not say how {shown(answer.number)} is computed; "
-                "add it to `computed`."
-            )
-        for other in seen:
-            if abs(other - answer.number) <= 2 * question.tolerance:
-                raise ExtensionError(
-                    f"{where}: {shown(other)} and {shown(answer.number)} are "
-                    "within the tolerance of one another; make it smaller."
-                )
-        seen.append(answer.number)
+def _name(place: Place) -> str:
+    """``, question 1, answer b: why``."""
+    text, rest = "", list(place)
+    if rest[:1] == ["question"] and len(rest) > 1:
+        text, rest = f", question {int(rest[1]) + 1}", rest[2:]
+    if rest[:1] == ["answers"] and len(rest) > 1:
+        text, rest = f"{text}, answer {ascii_lowercase[int(rest[1])]}", rest[2:]
+    return f"{text}{': ' if rest else ''}{'/'.join(map(str, rest))}"
 
 
 def shown(number: float) -> str:
     """As the book writes numbers: 9,216 and 0.91."""
-    return f"{number:,}" if math.isfinite(number) else str(number)
+    return f"{number:,}"
 
 
 def running_time(file: Path, page: str) -> str:
@@ -279,7 +283,7 @@ class Quiz(SphinxDirective):
     def choice(self, answer: Answer, letter: str, field: str) -> Tag:
         here = f"{field}-{letter}"
         button = tag("input", type="radio", name=field, id=here, value=letter)
-        text = self.inline(answer.text)
+        text = self.inline(answer.text or "")
         label = tag("label", nodes.inline("", f"({letter}) "), text)
         label["attributes"]["for"] = here
         return tag("div", button, label, css="quiz-answer")

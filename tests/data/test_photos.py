@@ -19,10 +19,10 @@ def test_each_is_a_picture_of_cifar_s_size_with_its_source():
 def test_the_small_network_knows_the_two_that_have_a_class():
     """As chapter 3 says of them."""
     model, record = load_pretrained("vgg-style-bn.small")
-    mean, std = (torch.tensor(record["dataset"][key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (torch.tensor(getattr(record.dataset, key))[:, None, None] for key in ("mean", "std"))
     photos = load_photos()
     with torch.no_grad():
         shares = model((torch.stack(list(photos.values())) / 255 - mean) / std).softmax(1)
-    said = [record["dataset"]["classes"][index] for index in shares.argmax(1)]
+    said = [record.dataset.classes[index] for index in shares.argmax(1)]
     assert (said[0], said[2]) == ("cat", "horse")
     assert shares.max(1).values[[1, 3]].min() > 0.5  # and is sure of the others, too

@@ -91,14 +91,14 @@ def test_it_is_trained_recorded_loaded_and_repeated(build, data, tmp_path):
     recipe = Recipe(name="mine", model="tiny-net", epochs=2, batch_size=10, validation_size=10, init="he")
     run = fit(recipe, out=tmp_path / "run", progress=False, **data)
     model, record = load_run(run.out)
-    assert record["parameters"] == sum(weight.numel() for weight in build(num_classes=2, in_channels=3).parameters())
+    assert record.parameters == sum(weight.numel() for weight in build(num_classes=2, in_channels=3).parameters())
     for name, tensor in run.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
     again = fit(recipe, progress=False, **data)
-    assert again.record["test_loss"] == record["test_loss"]
+    assert again.record.test_loss == record.test_loss
     check_fit(record)
     row = next(row for row in results_table(tmp_path, [record]) if row.recipe == "mine")
-    assert (row.dataset, row.seeds, row.parameters) == ("two-colours", 1, record["parameters"])
+    assert (row.dataset, row.seeds, row.parameters) == ("two-colours", 1, record.parameters)
     assert row.mult_adds > row.parameters
 
 

@@ -1,5 +1,7 @@
 """What tests of figures share: what is read from a figure, and a record to draw."""
 
+from types import SimpleNamespace
+
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,10 +38,9 @@ def points(axes: Axes, marker: str) -> list[tuple[float, float]]:
 
 def record(*history, budget="long", **classes):
     """A record with these validation accuracies and accuracies of its classes, as fractions of 1."""
-    epochs = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(history, start=1)]
-    return {
-        "budget": budget,
-        "history": epochs,
-        "dataset": {"classes": list(classes)},
-        "per_class_accuracy": classes,
-    }
+    return SimpleNamespace(
+        budget=budget,
+        history=[SimpleNamespace(epoch=epoch, val_accuracy=value) for epoch, value in enumerate(history, start=1)],
+        dataset=SimpleNamespace(classes=tuple(classes)),
+        per_class_accuracy=classes,
+    )

@@ -1,6 +1,7 @@
 """The figures of recorded runs: they show what they were given, and say where nothing is measured."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,12 @@ from alexnet_course.results.table import Published, Row
 def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10"):
     """A row of runs with these accuracies in per cent."""
     records = tuple(
-        {
-            "seed": seed,
-            "test_accuracy": accuracy / 100,
-            "wall_seconds": parameters / 10,
-            "dataset": {"test_images": 10000},
-        }
+        SimpleNamespace(
+            seed=seed,
+            test_accuracy=accuracy / 100,
+            wall_seconds=parameters / 10,
+            dataset=SimpleNamespace(test_images=10000),
+        )
         for seed, accuracy in enumerate(accuracies)
     )
     theirs = Published(published, "S2") if published else None
@@ -151,9 +152,10 @@ class TestPlotReproduction:
     @staticmethod
     def run(*history, seed=0, budget="long", rates=(0.1, 0.1, 0.1)):
         made = record(*history, budget=budget)
-        for entry, rate in zip(made["history"], rates, strict=False):
-            entry["lr"] = rate
-        return made | {"recipe": {"name": "toy"}, "seed": seed}
+        for entry, rate in zip(made.history, rates, strict=False):
+            entry.lr = rate
+        made.recipe, made.seed = SimpleNamespace(name="toy"), seed
+        return made
 
     @staticmethod
     def lines(axes, colour) -> list[tuple[list[int], list[float]]]:
@@ -192,7 +194,7 @@ class TestPlotReproduction:
 
     def test_shorter_runs_look_different_and_are_not_mixed_with_longer_ones(self):
         short = self.run(0.4, budget="evening", seed=1)
-        figure = plots.plot_reproduction([short, short | {"seed": 2}], self.CURVE)
+        figure = plots.plot_reproduction([short, self.run(0.4, budget="evening", seed=2)], self.CURVE)
         assert "ours, evening: seeds 1, 2" in legend(figure)
         assert {line.get_color() for line in figure.axes[0].lines if line.get_marker() == "^"} == {plots.ORANGE}
         with pytest.raises(CourseError, match="budgets evening, long; give those of one"):

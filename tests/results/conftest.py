@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet_course.files import write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import predictions as module
 from alexnet_course.records.predictions import digest, labels_of, save_predictions
-from alexnet_course.records.record import dump_record
+from alexnet_course.records.record import Record, write_record
 from alexnet_course.training import wilson_interval
 from alexnet_course.watching import fit
 
@@ -64,7 +63,7 @@ def write(finished, data, tmp_path) -> Callable[..., Path]:
             "predictions": digest(predictions),
         }
         run_name = Recipe.from_dict(made["recipe"]).run_name
-        write_text(folder / f"{run_name}.json", dump_record(made))
+        write_record(folder / f"{run_name}.json", Record.from_dict(made))
         save_predictions(folder / f"{run_name}.npy", predictions)
         return folder
 

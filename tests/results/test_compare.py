@@ -1,6 +1,5 @@
 """Differences are tested: picture by picture with one seed, seed by seed with several."""
 
-import json
 from math import comb, sqrt
 
 import numpy as np
@@ -80,8 +79,8 @@ def test_runs_that_cannot_be_compared_are_refused(write, known_labels):
     base, late = records_of("base", folder), records_of("late", folder)
     with pytest.raises(CourseError, match="no seed in common"):
         compare(base, late, folder)
-    elsewhere = json.loads(json.dumps(records_of("elsewhere", folder)))
-    elsewhere[0]["dataset"]["test_fingerprint"] = "0" * 32
+    [found] = records_of("elsewhere", folder)
+    elsewhere = [found.replace(dataset=found.dataset.model_copy(update={"test_fingerprint": "0" * 32}))]
     with pytest.raises(CourseError, match="base-evening-seed0 and elsewhere-evening-seed0 were not tested on the same"):
         compare(base, elsewhere, folder)
     next(known_labels.iterdir()).unlink()

@@ -1,6 +1,7 @@
 """The published curves say what S3's logs say, and ours are compared with them epoch by epoch."""
 
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +15,8 @@ TOY = Curve("toy", "nowhere", (1, 2, 3), (0.5, 0.7, 0.7))
 
 def record(*accuracies, name="toy", first=1):
     """A record of a run with these validation accuracies."""
-    history = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(accuracies, start=first)]
-    return {"recipe": {"name": name}, "history": history}
+    history = [SimpleNamespace(epoch=epoch, val_accuracy=value) for epoch, value in enumerate(accuracies, start=first)]
+    return SimpleNamespace(recipe=SimpleNamespace(name=name), history=history)
 
 
 def test_every_curve_is_that_of_a_recipe():

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -23,18 +24,18 @@ NASTY = '<b>&"'
 def make_row(name: str, *accuracies: float, budget: str = "long", published: float | None = None) -> Row:
     """A row of runs with these accuracies, as fractions of 1."""
     records = tuple(
-        {
-            "recipe": Recipe(name=name, model="cnn4", budget=budget, epochs=3, seed=seed).as_dict(),
-            "dataset": {"name": "cifar10", "training_images": 45000, "test_images": 10000},
-            "budget": budget,
-            "seed": seed,
-            "test_accuracy": accuracy,
-            "val_accuracy": accuracy,
-            "history": [{"train_accuracy": accuracy}],
-            "wall_seconds": 60.0,
-            "images_per_second": 1000.0,
-            "environment": {"device": "a CPU", "torch": "2.6"},
-        }
+        SimpleNamespace(
+            recipe=Recipe(name=name, model="cnn4", budget=budget, epochs=3, seed=seed),
+            dataset=SimpleNamespace(name="cifar10", training_images=45000, test_images=10000),
+            budget=budget,
+            seed=seed,
+            test_accuracy=accuracy,
+            val_accuracy=accuracy,
+            history=[SimpleNamespace(train_accuracy=accuracy)],
+            wall_seconds=60.0,
+            images_per_second=1000.0,
+            environment=SimpleNamespace(device="a CPU", torch="2.6"),
+        )
         for seed, accuracy in enumerate(accuracies)
     )
     theirs = Published(published, "S2") if published else None

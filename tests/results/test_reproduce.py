@@ -1,12 +1,12 @@
 """A run repeated from its record."""
 
-import json
 import shutil
 
 import pytest
 import torch
 
 from alexnet_course.errors import CourseError
+from alexnet_course.records.record import Record
 from alexnet_course.results.reproduce import Reproduction, find_record, repetition
 
 
@@ -26,25 +26,26 @@ def test_on_the_cpu_a_run_is_repeated_to_the_bit(record, data):
 
 def test_the_recorded_number_of_threads_and_precision_are_used(record, data):
     before = torch.get_num_threads()
-    record["environment"] |= {"threads": before + 1, "precision": "bf16"}
+    elsewhere = record.environment.model_copy(update={"threads": before + 1, "precision": "bf16"})
     try:
-        run = repetition(record, **data)
+        run = repetition(record.replace(environment=elsewhere), **data)
         assert (torch.get_num_threads(), run.precision) == (before + 1, "bf16")
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_repetition_that_comes_out_otherwise_says_so(record, finished):
-    repeated = json.loads((finished / "record.json").read_text())
-    repeated["history"][0]["train_loss"] += 1e-12
-    repeated["environment"]["torch"] = "2.6.0"
+def test_a_repetition_that_comes_out_otherwise_says_so(record):
+    values = record.as_dict()
+    values["history"][0]["train_loss"] += 1e-12
+    values["environment"]["torch"] = "2.6.0"
+    repeated = Record.from_dict(values)
     result = Reproduction(record, repeated)
     assert (result.exact, result.within) == (False, True)
     lines = str(result).splitlines()
     assert "inside" in lines[2]
-    assert lines[3] == f"torch 2.6.0, recorded with {record['environment']['torch']}"
-    repeated["test_accuracy"] = record["test_accuracy_interval"][0] - 0.01
-    assert "OUTSIDE" in str(Reproduction(record, repeated))
+    assert lines[3] == f"torch 2.6.0, recorded with {record.environment.torch}"
+    worse = repeated.replace(test_accuracy=record.test_accuracy_interval[0] - 0.01)
+    assert "OUTSIDE" in str(Reproduction(record, worse))
 
 
 def test_other_pictures_are_refused_before_anything_is_trained(record, data):
@@ -56,13 +57,13 @@ def test_other_pictures_are_refused_before_anything_is_trained(record, data):
 def test_a_record_is_found_by_name_by_path_and_by_its_run(finished, write, tmp_path, monkeypatch):
     folder = write("base", 30)
     assert find_record("base-evening-seed0", folder) == find_record(str(folder / "base-evening-seed0.json"))
-    assert find_record(str(finished))["recipe"]["name"] == "base"
+    assert find_record(str(finished)).recipe.name == "base"
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished, tmp_path / "runs" / "mine-evening-seed0")
     monkeypatch.chdir(tmp_path)
-    assert find_record("mine-evening-seed0", folder)["recipe"]["name"] == "base"
+    assert find_record("mine-evening-seed0", folder).recipe.name == "base"
     with pytest.raises(CourseError, match=r"^There is no record 'bas'; .*nearest: base-evening-seed0\.$"):
         find_record("bas", folder)
     shutil.copy(folder / "base-evening-seed0.npy", folder / "broken.json")
-    with pytest.raises(CourseError, match=r"broken\.json' cannot be read as a record"):
+    with pytest.raises(CourseError, match=r"^broken\.json is not readable as JSON"):
         find_record("broken", folder)

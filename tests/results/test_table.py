@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 import shutil
 import statistics
@@ -15,6 +14,7 @@ from alexnet_course.models import MODELS
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
+from alexnet_course.records.record import read_record
 from alexnet_course.results import table
 from alexnet_course.results.table import (
     COLUMNS,
@@ -48,9 +48,9 @@ def test_a_row_is_the_mean_over_its_seeds_and_says_how_they_were_made(write):
     assert row.test == pytest.approx(84)
     assert row.spread == pytest.approx(statistics.stdev([80, 84, 88]))
     assert row.interval == tuple(100 * end for end in wilson_interval(42, 50))
-    assert [record["seed"] for record in row.records] == [0, 1, 2]
+    assert [record.seed for record in row.records] == [0, 1, 2]
     assert (row.epochs, row.training_images, row.side, row.seeds) == (2, 110, 32, 3)
-    assert row.parameters == row.records[0]["parameters"]
+    assert row.parameters == row.records[0].parameters
     assert row.files == [f"mine-evening-seed{seed}.json" for seed in range(3)]
     assert row.command == "alexnet-course reproduce mine-evening-seed0"
     assert cell(row, "test %") == "84.00 ± 4.00"
@@ -84,7 +84,7 @@ def test_every_table_says_budget_and_epochs(write):
 def test_epochs_are_those_that_were_run_in_the_mean_where_runs_stopped_early(write):
     folder = write("mine", 40)
     [record] = load_records(folder)
-    early = {**record, "seed": 1, "recipe": {**record["recipe"], "seed": 1}, "history": record["history"][:1]}
+    early = record.replace(seed=1, recipe=record.recipe.replace(seed=1), history=record.history[:1])
     (row,) = (row for row in results_table(folder, [early]) if row.records)
     assert (row.seeds, row.epochs) == (2, 1.5)
     assert cell(row, "epochs") == "2"
@@ -125,7 +125,7 @@ def test_recipes_come_first_the_best_on_top_then_ablations_then_what_is_missing(
 
 def test_one_s_own_runs_stand_among_the_others(write, finished):
     folder = write("mine", 40)
-    record = json.loads((finished / "record.json").read_text())
+    record = read_record(finished / "record.json")
     rows = results_table(folder, [record])
     assert {"mine", "base"} <= {row.recipe for row in rows if row.records}
 
@@ -267,9 +267,10 @@ def test_a_file_without_the_markers_is_refused_and_stays(tmp_path, capsys):
 def test_other_pictures_and_other_settings_have_rows_of_their_own_and_a_seed_counts_once(write):
     records = load_records(write("mine", 40))
     [first] = records
-    longer = {**first, "recipe": {**first["recipe"], "lr": 0.01}}
-    elsewhere = {**first, "dataset": {**first["dataset"], "name": "doodles", "fingerprint": "0" * 32}}
-    moved = {**first, "seed": 1, "recipe": {**first["recipe"], "seed": 1, "dataset": "folder:elsewhere"}}
+    longer = first.replace(recipe=first.recipe.replace(lr=0.01))
+    others = first.dataset.model_copy(update={"name": "doodles", "fingerprint": "0" * 32})
+    elsewhere = first.replace(dataset=others)
+    moved = first.replace(seed=1, recipe=first.recipe.replace(seed=1, dataset="folder:elsewhere"))
     rows = [row for row in results_table(FOLDER.parent, [first, longer, elsewhere, moved, first]) if row.records]
     assert [(row.dataset, row.seeds) for row in rows] == [("doodles", 1), ("two-colours", 2), ("two-colours", 1)]
     assert (
@@ -281,6 +282,6 @@ def test_other_pictures_and_other_settings_have_rows_of_their_own_and_a_seed_cou
 
 def test_a_data_set_s_rows_stay_together_whatever_their_accuracy(write):
     [good] = load_records(write("good", 45))
-    poor = {**good, "test_accuracy": 0.1, "dataset": {**good["dataset"], "name": "cifar10"}}
+    poor = good.replace(test_accuracy=0.1, dataset=good.dataset.model_copy(update={"name": "cifar10"}))
     rows = [row for row in results_table(FOLDER.parent, [good, poor]) if row.records]
     assert [row.dataset for row in rows] == ["cifar10", "two-colours"]

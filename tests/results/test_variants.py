@@ -41,7 +41,7 @@ def test_only_the_longest_budget_that_is_recorded_counts(write):
     for budget, right in (("cpu", 10), ("evening", 20), ("long", 30)):
         folder = write("base", right, budget=budget)
         write("base", right, seed=1, budget=budget)
-        assert [record["budget"] for record in records_of("base", folder)] == [budget, budget]
+        assert [record.budget for record in records_of("base", folder)] == [budget, budget]
         assert accuracy_of("base", folder)[0] == pytest.approx(2 * right)
 
 

@@ -38,8 +38,8 @@ def test_a_recipe_can_name_a_new_optimiser(optimiser, data):
     run = train(small(optimiser=optimiser, epochs=6), **data)
     list(run)
     assert type(run.trainer.optimiser).__name__.lower() == optimiser
-    assert run.record["test_accuracy"] > 0.9
-    assert run.record["recipe"]["optimiser"] == optimiser
+    assert run.record.test_accuracy > 0.9
+    assert run.record.recipe.optimiser == optimiser
 
 
 def test_a_new_optimiser_goes_on_to_the_bit(optimiser, data, tmp_path):
@@ -91,7 +91,7 @@ def test_a_new_data_set_is_one_entry(monkeypatch, data):
     monkeypatch.setitem(SOURCES, "two-colours", Source(lambda split, root: parts[split]))
     run = train(small(dataset="two-colours", epochs=1), device="cpu")
     list(run)
-    assert run.record["dataset"]["fingerprint"] == parts["train"].fingerprint
+    assert run.record.dataset.fingerprint == parts["train"].fingerprint
     with pytest.raises(CourseError, match="Unknown data set 'two-colour'; expected two-colours"):
         load_dataset("two-colour")
 

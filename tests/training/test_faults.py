@@ -272,7 +272,7 @@ def test_in_fp16_a_step_whose_gradients_overflow_is_skipped_and_training_goes_on
     assert scales[1:] == [start] * 2 + [start / 2] * 6
     moved = [not same(one, other) for one, other in pairwise(weights)]
     assert moved == [True, True, False, True, True, True, True, True]
-    assert run.record["environment"]["precision"] == "fp16"
+    assert run.record.environment.precision == "fp16"
     assert all(bool(weight.isfinite().all()) for weight in weights[-1])
 
 
@@ -423,7 +423,7 @@ def test_too_little_memory_for_a_validation_batch_halves_it(data):
     list(run)
     assert sizes[:6] == [20, 10, 5, 5, 5, 5]  # 20 validation pictures
     list(whole)
-    assert run.record["confusion_matrix"] == whole.record["confusion_matrix"]
+    assert run.record.confusion_matrix == whole.record.confusion_matrix
 
 
 def test_any_other_error_passes_as_it_is(data):

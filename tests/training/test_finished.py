@@ -1,4 +1,3 @@
-import copy
 import json
 
 import numpy as np
@@ -11,9 +10,9 @@ from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.recipe import Recipe
-from alexnet_course.records import FOLDER, SCHEMA_FILE, check_record, load_records, records_of
+from alexnet_course.records import FOLDER, load_records, records_of
 from alexnet_course.records.predictions import digest, load_predictions, pack
-from alexnet_course.records.record import dump_record
+from alexnet_course.records.record import Environment, Record, dump_record, read_record, write_record
 from alexnet_course.training import load_run, resume, train
 from alexnet_course.training import run as run_module
 from alexnet_course.training.finished import environment, save_weights
@@ -30,40 +29,40 @@ def run(data, tmp_path_factory):
 
 def test_a_finished_run_leaves_record_and_weights_and_nothing_else(run):
     assert sorted(path.name for path in run.out.iterdir()) == ["predictions.npy", "record.json", "weights.safetensors"]
-    assert json.loads((run.out / "record.json").read_text()) == run.record
+    assert read_record(run.out / "record.json") == run.record
 
 
 def test_the_record_says_what_was_run(run, data):
-    record = run.record
-    assert record["recipe"] == run.recipe.as_dict()
-    assert Recipe.from_dict(record["recipe"]) == run.recipe
-    assert record["dataset"]["name"] == "two-colours"
-    assert record["dataset"]["fingerprint"] == data["train_set"].fingerprint
-    assert record["dataset"]["test_fingerprint"] == data["test_set"].fingerprint
-    assert (record["dataset"]["training_images"], record["dataset"]["validation_images"]) == (100, 20)
-    assert record["seed"] == run.recipe.seed
-    assert record["parameters"] == sum(weight.numel() for weight in run.model.parameters())
-    assert record["environment"]["torch"] == torch.__version__
-    assert record["environment"]["package"] == alexnet_course.__version__
-    assert record["environment"]["threads"] == torch.get_num_threads()
+    record, dataset = run.record, run.record.dataset
+    assert record.recipe == run.recipe
+    assert record.as_dict()["recipe"] == run.recipe.as_dict()  # every key of it
+    assert dataset.name == "two-colours"
+    assert dataset.fingerprint == data["train_set"].fingerprint
+    assert dataset.test_fingerprint == data["test_set"].fingerprint
+    assert (dataset.training_images, dataset.validation_images) == (100, 20)
+    assert record.seed == run.recipe.seed
+    assert record.parameters == sum(weight.numel() for weight in run.model.parameters())
+    assert record.environment.torch == torch.__version__
+    assert record.environment.package == alexnet_course.__version__
+    assert record.environment.threads == torch.get_num_threads()
 
 
 def test_the_record_agrees_with_itself(run, data):
     agrees_with_itself(run.record)
     test = run.evaluate(data["test_set"])
-    assert (test.accuracy, test.confusion) == (run.record["test_accuracy"], run.record["confusion_matrix"])
+    assert (test.accuracy, test.confusion) == (run.record.test_accuracy, run.record.confusion_matrix)
 
 
 def test_the_predictions_lie_beside_the_record_in_an_order_of_the_pictures_themselves(run, data):
     predictions = load_predictions(run.out / "predictions.npy")
     assert predictions.dtype == "uint8"
-    assert digest(predictions) == run.record["predictions"]
+    assert digest(predictions) == run.record.predictions
     turned = data["test_set"].subset(torch.arange(len(data["test_set"])).flip(0))
     for pictures in (data["test_set"], turned):
         assert pack(run.evaluate(pictures).predictions[pictures.ordered], 2).tolist() == predictions.tolist()
         labels = pictures.labels[pictures.ordered]
         counts = torch.bincount(labels * 2 + torch.tensor(predictions.tolist()), minlength=4).reshape(2, 2)
-        assert counts.tolist() == run.record["confusion_matrix"]
+        assert counts.tolist() == run.record.confusion_matrix
 
 
 @pytest.mark.parametrize(("classes", "dtype"), [(2, "uint8"), (256, "uint8"), (257, "uint16")])
@@ -84,17 +83,16 @@ def test_what_is_no_predictions_is_refused_by_its_name(content, tmp_path):
 
 
 def agrees_with_itself(record):
-    confusion = record["confusion_matrix"]
+    confusion = record.confusion_matrix
     correct = [row[i] for i, row in enumerate(confusion)]
     totals = [sum(row) for row in confusion]
-    assert sum(totals) == record["dataset"]["test_images"]
-    assert record["test_accuracy"] == sum(correct) / sum(totals)
-    classes = record["dataset"]["classes"]
-    assert record["per_class_accuracy"] == {c: correct[i] / totals[i] for i, c in enumerate(classes)}
-    low, high = record["test_accuracy_interval"]
-    assert low <= record["test_accuracy"] <= high
-    assert record["val_accuracy"] == record["history"][-1]["val_accuracy"]
-    assert [entry["epoch"] for entry in record["history"]] == list(range(1, record["recipe"]["epochs"] + 1))
+    assert sum(totals) == record.dataset.test_images
+    assert record.test_accuracy == sum(correct) / sum(totals)
+    assert record.per_class_accuracy == {c: correct[i] / totals[i] for i, c in enumerate(record.dataset.classes)}
+    low, high = record.test_accuracy_interval
+    assert low <= record.test_accuracy <= high
+    assert record.val_accuracy == record.history[-1].val_accuracy
+    assert [entry.epoch for entry in record.history] == list(range(1, record.recipe.epochs + 1))
 
 
 def test_a_loaded_run_is_the_run(run):
@@ -121,8 +119,8 @@ def test_a_run_that_went_on_elsewhere_names_both_environments(data, tmp_path, mo
     with pytest.warns(UserWarning, match=r"goes on in another environment \(threads was \d+\), so it will not be the"):
         second = resume(tmp_path / "run", **data)
     list(second)
-    assert second.record["environment"] == {**here, "threads": 99}
-    assert second.record["earlier_environments"] == [here]
+    assert second.record.environment == Environment(**{**here, "threads": 99})
+    assert second.record.earlier_environments == (Environment(**here),)
     assert load_run(tmp_path / "run")[1] == second.record
 
 
@@ -141,27 +139,74 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "sentence"),
     [
-        (lambda r: r.pop("history"), "at its top level, 'history' is a required property"),
-        (lambda r: r.update(test_accuracy=80.05), "at test_accuracy, 80.05 is greater than the maximum of 1"),
-        (lambda r: r["history"][1].pop("lr"), "at history/1, 'lr' is a required property"),
-        (lambda r: r["dataset"].update(fingerprint="?"), "at dataset/fingerprint, '\\?' does not match"),
-        (lambda r: r.pop("budget"), "at its top level, 'budget' is a required property"),
-        (lambda r: r.update(budget="gpu"), r"at budget, 'gpu' is not one of \['long', 'evening', 'ablation', 'cpu'\]"),
+        (lambda r: r.pop("history"), "history is missing."),
+        (lambda r: r.update(history=[]), "history has 0 entries, but at least 1 are needed."),
         (
-            lambda r: r.update(augmented_test_accuracy=68.45),
-            "at augmented_test_accuracy, 68.45 is greater than the max",
+            lambda r: r.update(test_accuracy=80.05),
+            "test_accuracy = 80.05 is out of range; it must be at least 0 and at most 1; the nearest that works is 1.",
         ),
-        (lambda r: r.update(schema="other"), "at schema, 'alexnet-course/record-1' was expected"),
-        (lambda r: r.update(extra=1), r"at its top level, Additional properties .*'extra' was unexpected"),
+        (lambda r: r.update(test_accuracy=True), "test_accuracy = True is of the wrong kind; give a finite number."),
+        (lambda r: r.update(test_loss=float("nan")), "test_loss = nan is of the wrong kind; give a finite number."),
+        (lambda r: r["history"][1].pop("lr"), "history/1/lr is missing."),
+        (lambda r: r["history"][1].update(lrr=1), "'lrr' is not a key of history/1; nearest: lr."),
+        (
+            lambda r: r["history"][0].update(images_per_second=0),
+            "history/0/images_per_second = 0 is out of range; it must be above 0.",
+        ),
+        (
+            lambda r: r["history"][0].update(epoch="1"),
+            "history/0/epoch = '1' is of the wrong kind; give a whole number.",
+        ),
+        (lambda r: r["dataset"].update(fingerprint="?"), "dataset/fingerprint = '?' does not match ^[0-9a-f]{16,}$."),
+        (lambda r: r["dataset"].update(classes=["a", "a"]), "dataset/classes = ['a', 'a'] names 'a' twice."),
+        (lambda r: r.update(dataset=3), "dataset = 3 is of the wrong kind; give a table."),
+        (lambda r: r.pop("budget"), "budget is missing."),
+        (lambda r: r.update(budget="gpu"), "budget = 'gpu' is not a choice; nearest: cpu."),
+        (lambda r: r.update(schema="other"), "schema = 'other' must be 'alexnet-course/record-1'."),
+        (lambda r: r.update(extra=1), "'extra' is not a key of a record; nearest: "),
+        (
+            lambda r: r["confusion_matrix"][1].append(-1),
+            "confusion_matrix/1/2 = -1 is out of range; it must be at least",
+        ),
+        (lambda r: r["per_class_accuracy"].update(red=2), "per_class_accuracy/red = 2 is out of range; it must be at"),
+        (
+            lambda r: r["recipe"].update(lr=5000),
+            "recipe: lr = 5000 is out of range; it must be above 0 and at most 100",
+        ),
+        (lambda r: r["recipe"].pop("lr"), "recipe: lr is missing."),
+        (lambda r: r.update(recipe=[]), "recipe = [] is of the wrong kind; give a table."),
+        (
+            lambda r: r["environment"].update(precision="int8"),
+            "environment/precision = 'int8' is not a choice; nearest: ",
+        ),
+        (lambda r: r["environment"].pop("git_commit"), "environment/git_commit is missing."),
     ],
 )
-def test_a_record_of_another_form_is_refused_with_the_place(run, damage, message):
-    record = copy.deepcopy(run.record)
-    damage(record)
-    with pytest.raises(CourseError, match=message):
-        check_record(record)
+def test_a_record_of_another_form_is_refused_with_the_place(run, damage, sentence):
+    values = run.record.as_dict()
+    damage(values)
+    with pytest.raises(CourseError) as caught:
+        Record.from_dict(values)
+    assert str(caught.value).startswith(f"the record is not a record of this course: {sentence}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[], 3, None, "record"])
+def test_what_is_no_table_is_no_record(values):
+    with pytest.raises(CourseError, match=r"^the record is not a record of this course: .* is not a table\.$"):
+        Record.from_dict(values)
+
+
+def test_a_record_cannot_be_changed_but_copied_with_changes_that_are_checked(run):
+    with pytest.raises(AttributeError, match="val_accuracy cannot be set; make a copy of the Record"):
+        run.record.val_accuracy = 0.5
+    changed = run.record.replace(val_accuracy=0.5)
+    assert changed != run.record
+    assert changed.replace(val_accuracy=run.record.val_accuracy) == run.record
+    with pytest.raises(CourseError, match="val_accuracy = 5 is out of range"):
+        run.record.replace(val_accuracy=5)
 
 
 def test_damaged_folders_are_refused_in_one_sentence(run, tmp_path):
@@ -179,36 +224,34 @@ def test_damaged_folders_are_refused_in_one_sentence(run, tmp_path):
 
 def test_a_dumped_record_is_json_with_one_line_an_epoch(run):
     text = dump_record(run.record)
-    assert json.loads(text) == run.record
+    assert json.loads(text) == run.record.as_dict()
     assert sum(line.startswith('  {"epoch"') for line in text.splitlines()) == 2
 
 
 # The campaign goes on adding to them, so that there may be none yet.
-RECORDED = sorted(path for path in FOLDER.glob("*.json") if path != SCHEMA_FILE)
+RECORDED = sorted(FOLDER.glob("*.json"))
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_every_record_of_the_package_fits_the_package_and_itself(path):
-    record = json.loads(path.read_text(encoding="utf-8"))
-    check_record(record, path.name)
+    record = read_record(path)
+    assert dump_record(record) == path.read_text(encoding="utf-8")
     agrees_with_itself(record)
-    recipe = Recipe.from_dict(record["recipe"])
-    assert record["recipe"].items() <= recipe.as_dict().items()  # a key that is newer than the record has its default
+    recipe, dataset = record.recipe, record.dataset
     assert path.name == f"{recipe.run_name}.json"
-    assert (record["budget"], record["seed"]) == (recipe.budget, recipe.seed)
-    assert ("augmented_test_accuracy" in record) == recipe.augmented_test
-    dataset = record["dataset"]
-    outputs = recipe.outputs or len(dataset["classes"])
+    assert (record.budget, record.seed) == (recipe.budget, recipe.seed)
+    assert (record.augmented_test_accuracy is not None) == recipe.augmented_test
+    outputs = recipe.outputs or len(dataset.classes)
     with torch.device("meta"):
-        model = build_model(recipe.model, outputs, in_channels=len(dataset["mean"]), **recipe.model_options)
-    assert record["parameters"] == sum(weight.numel() for weight in model.parameters())
-    assert KNOWN_FINGERPRINTS[dataset["fingerprint"]] == recipe.dataset == dataset["name"]
-    assert KNOWN_FINGERPRINTS[dataset["test_fingerprint"]] == recipe.dataset
+        model = build_model(recipe.model, outputs, in_channels=len(dataset.mean), **recipe.model_options)
+    assert record.parameters == sum(weight.numel() for weight in model.parameters())
+    assert KNOWN_FINGERPRINTS[dataset.fingerprint] == recipe.dataset == dataset.name
+    assert KNOWN_FINGERPRINTS[dataset.test_fingerprint] == recipe.dataset
     held_out = picture_count("validation_size", recipe.validation_size, 50_000)
-    assert (dataset["validation_images"], dataset["test_images"]) == (held_out, 10_000)
+    assert (dataset.validation_images, dataset.test_images) == (held_out, 10_000)
     rest = 50_000 - held_out
     used = rest if recipe.train_size == 1 else picture_count("train_size", recipe.train_size, rest)
-    assert dataset["training_images"] == used
+    assert dataset.training_images == used
 
 
 # Those of the budget "cpu" stay until the evening's successor of each is recorded, and no recipe makes them any more.
@@ -219,7 +262,7 @@ PLANNED = [path for path in RECORDED if "-cpu-" not in path.stem]
 @pytest.mark.parametrize("path", PLANNED, ids=lambda path: path.stem)
 def test_every_record_of_the_package_is_of_a_run_that_it_still_has(path):
     """A recipe that was changed after its run would have the course state what nobody can make again."""
-    recipe = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    recipe = read_record(path).recipe
     (now,) = (one for one in plan("long", 1) if (one.name, one.budget) == (recipe.name, recipe.budget))
     assert recipe == now.replace(seed=recipe.seed)
 
@@ -240,9 +283,9 @@ def test_load_records_names_the_file_that_is_damaged(run, tmp_path):
 def test_our_alexnet_beats_the_published_one_on_real_cifar10():
     """S0 published 80.05 % for this network."""
     for record in records_of("alexnet-cifar-3x3.modern"):
-        assert KNOWN_FINGERPRINTS[record["dataset"]["fingerprint"]] == "cifar10"
-        assert record["parameters"] == 57_023_306
-        assert record["test_accuracy"] > 0.8005
+        assert KNOWN_FINGERPRINTS[record.dataset.fingerprint] == "cifar10"
+        assert record.parameters == 57_023_306
+        assert record.test_accuracy > 0.8005
 
 
 # --- The records of one recipe ---------------------------------------------------------------------------------------
@@ -252,10 +295,10 @@ def test_our_alexnet_beats_the_published_one_on_real_cifar10():
 def recorded(run, tmp_path):
     """Writes records of made-up runs to a folder."""
 
-    def write(name: str, budget: str, seed: int) -> dict[str, object]:
-        recipe = {**run.record["recipe"], "name": name, "budget": budget, "seed": seed}
-        record = {**run.record, "recipe": recipe, "budget": budget, "seed": seed}
-        (tmp_path / f"{Recipe.from_dict(recipe).run_name}.json").write_text(dump_record(record))
+    def write(name: str, budget: str, seed: int) -> Record:
+        recipe = run.record.recipe.replace(name=name, budget=budget, seed=seed)
+        record = run.record.replace(recipe=recipe, budget=budget, seed=seed)
+        write_record(tmp_path / f"{recipe.run_name}.json", record)
         return record
 
     return write
@@ -266,8 +309,8 @@ def test_the_records_of_a_recipe_come_by_seed(recorded, tmp_path):
         recorded("mine", "long", seed)
     recorded("mine.too", "long", 1)
     recorded("min", "long", 1)
-    assert [record["seed"] for record in records_of("mine", tmp_path)] == [0, 2, 10]
-    assert {record["recipe"]["name"] for record in records_of("mine", tmp_path)} == {"mine"}
+    assert [record.seed for record in records_of("mine", tmp_path)] == [0, 2, 10]
+    assert {record.recipe.name for record in records_of("mine", tmp_path)} == {"mine"}
     assert records_of("m", tmp_path) == records_of("mine", tmp_path / "nowhere") == []
 
 
@@ -283,4 +326,4 @@ def test_evening_runs_are_given_only_where_there_is_no_long_one(recorded, tmp_pa
 def test_a_record_says_its_budget(data, budget):
     recipe = Recipe(model="lenet5", epochs=1, batch_size=50, validation_size=20, precision="fp32", budget=budget)
     record = fit(recipe, progress=False, **data).record
-    assert record["budget"] == record["recipe"]["budget"] == budget
+    assert record.budget == record.recipe.budget == budget

@@ -96,8 +96,8 @@ def finish(run: Run) -> Run:
 def alike(one: Run, other: Run) -> bool:
     """Whether two finished runs are the same: weights and buffers to the bit, record and history but for times."""
     weights = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
-    records = [without_times({**run.record, "history": run.history}) for run in (one, other)]
-    return all(torch.equal(a, b) for a, b in weights) and records[0] == records[1] and bool(one.record)
+    records = [without_times({**run.record.as_dict(), "history": run.history}) for run in (one, other)]
+    return all(torch.equal(a, b) for a, b in weights) and records[0] == records[1]
 
 
 def names(out: Path) -> list[str]:
@@ -637,7 +637,7 @@ def test_a_finished_run_is_loaded(data, tmp_path):
     assert list(again) == []
     assert alike(again, run)
     assert again.record == run.record
-    assert again.evaluate(data["test_set"]).accuracy == run.record["test_accuracy"]
+    assert again.evaluate(data["test_set"]).accuracy == run.record.test_accuracy
     assert {path: path.read_bytes() for path in run.out.iterdir()} == files
 
 
@@ -731,5 +731,6 @@ def test_pictures_may_have_moved(tmp_path, monkeypatch, capsys):
     assert f"going on in {tmp_path / 'run'} at step 3 of 9\n" in capsys.readouterr().err
     moved = {f"{split}_set": load_dataset(f"folder:{tmp_path / 'after'}", split) for split in ("train", "test")}
     ended = train(plan, out=tmp_path / "run", device="cpu", **moved)
-    ended.record["dataset"]["name"] = "folder:before"
+    before = ended.record.dataset.model_copy(update={"name": "folder:before"})
+    ended.record = ended.record.replace(dataset=before)
     assert alike(ended, alone)

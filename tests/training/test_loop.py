@@ -14,7 +14,6 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
 from alexnet_course.optim import make_optimiser, make_schedule, one_cycle
 from alexnet_course.recipe import Recipe
-from alexnet_course.records import check_record
 from alexnet_course.results.verify import verify
 from alexnet_course.training import Run, Trainer, TrainingStopped, evaluate, saving, train, trainer, wilson_interval
 from alexnet_course.training.evaluation import evaluate_batches
@@ -43,7 +42,7 @@ def test_a_run_yields_one_result_an_epoch_and_learns(data):
     assert [result.epoch for result in results] == [1, 2, 3, 4]
     assert [entry["val_accuracy"] for entry in run.history] == [result.val_accuracy for result in results]
     assert results[-1].train_loss < results[0].train_loss
-    assert run.record["test_accuracy"] > 0.9
+    assert run.record.test_accuracy > 0.9
     assert all(result.images_per_second > 0 and result.seconds > 0 for result in results)
     assert next(run, None) is None
 
@@ -128,9 +127,9 @@ def test_fixed_constants_are_for_rgb(data):
 
 def test_more_outputs_than_classes_as_s3_had_them(data, tmp_path):
     run = fit(small(outputs=5, epochs=4), progress=False, out=tmp_path / "run", **data)
-    assert run.record["parameters"] == sum(w.numel() for w in build_model("cnn4", 5).parameters())
-    assert len(run.record["confusion_matrix"]) == 2
-    assert run.record["test_accuracy"] > 0.9
+    assert run.record.parameters == sum(w.numel() for w in build_model("cnn4", 5).parameters())
+    assert len(run.record.confusion_matrix) == 2
+    assert run.record.test_accuracy > 0.9
     assert verify(tmp_path / "run") == []
     model, _ = load_run(tmp_path / "run")
     assert same_weights(model, run.model)
@@ -156,7 +155,7 @@ def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
     run = fit(small(epochs=9, stop_after=2), progress=False, out=tmp_path / "run", **data)
     assert [entry["val_accuracy"] for entry in run.history] == [0.5, 0.6, 0.6, 0.55]
     assert run.trainer.over
-    assert len(run.record["history"]) == 4
+    assert len(run.record.history) == 4
     again = train(small(epochs=9, stop_after=2), out=tmp_path / "run", **data)  # finished, so there is nothing to do
     assert list(again) == []
     assert again.record == run.record
@@ -227,8 +226,8 @@ def test_a_size_that_the_network_cannot_take_is_refused_before_training(data):
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_every_precision_trains(data, precision):
     run = fit(small(precision=precision, epochs=4), progress=False, **data)
-    assert run.record["environment"]["precision"] == precision
-    assert run.record["test_accuracy"] > 0.9
+    assert run.record.environment.precision == precision
+    assert run.record.test_accuracy > 0.9
     assert all(weight.dtype == torch.float32 for weight in run.model.parameters())
 
 
@@ -249,7 +248,7 @@ def test_fp16_takes_the_same_step_as_fp32_within_its_rounding(few):
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
 def test_every_optimiser_trains(data, optimiser):
     run = fit(small(optimiser=optimiser, lr=0.05 if optimiser == "sgd" else 2e-3, epochs=4), progress=False, **data)
-    assert run.record["test_accuracy"] > 0.9
+    assert run.record.test_accuracy > 0.9
 
 
 def test_label_smoothing_changes_the_training_loss_alone(data):
@@ -352,7 +351,7 @@ def test_a_run_that_saves_trains_like_one_that_does_not(data, tmp_path):
 
 def test_a_record_that_cannot_be_written_is_not_lost_silently(data, tmp_path, monkeypatch):
     run = train(small(epochs=1), out=tmp_path / "run", **data)
-    monkeypatch.setattr("alexnet_course.training.run.save_record", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("alexnet_course.training.run.write_record", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(TrainingStopped, match=r"finished, with a test accuracy of \d.*could not be written"):
         next(run)
 
@@ -379,7 +378,7 @@ def test_train_size_takes_a_stratified_part_of_what_is_not_held_out(data, size):
     assert torch.equal(held_out, whole.trainer.val_loader.indices)  # so that validation figures can be compared
     assert (run.mean, run.std) == data["train_set"].channel_statistics(used) != (whole.mean, whole.std)
     list(run)
-    counts = [run.record["dataset"][f"{part}_images"] for part in ("training", "validation", "test")]
+    counts = [getattr(run.record.dataset, f"{part}_images") for part in ("training", "validation", "test")]
     assert counts == [40, 20, len(data["test_set"])]
 
 
@@ -460,17 +459,16 @@ LOUD = {
 def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
     """Trained on colours that say nothing, and still: only the second figure may come from changed test pictures."""
     plain, both, again = (fit(small(augmented_test=on, **LOUD), progress=False, **data) for on in (False, True, True))
-    assert "augmented_test_accuracy" not in plain.record
-    check_record(both.record)
+    assert plain.record.augmented_test_accuracy is None
     for key in ("test_accuracy", "test_loss", "confusion_matrix", "val_accuracy"):
-        assert both.record[key] == plain.record[key]
+        assert getattr(both.record, key) == getattr(plain.record, key)
     loader = BatchLoader(
         data["test_set"], 500, mean=both.mean, std=both.std, size=32, augmentation=both.recipe.augmentation,
         generator=torch.Generator().manual_seed(both.recipe.seed),
     )  # fmt: skip
     by_hand = evaluate_batches(both.model, loader, data["test_set"].classes, "fp32")
-    assert both.record["augmented_test_accuracy"] == by_hand.accuracy == again.record["augmented_test_accuracy"]
-    assert by_hand.loss != both.record["test_loss"]
+    assert both.record.augmented_test_accuracy == by_hand.accuracy == again.record.augmented_test_accuracy
+    assert by_hand.loss != both.record.test_loss
 
 
 def test_augmented_test_pictures_cost_a_network_that_was_trained_on_clean_ones(data):
@@ -478,8 +476,8 @@ def test_augmented_test_pictures_cost_a_network_that_was_trained_on_clean_ones(d
     list(run)
     run.recipe = run.trainer.recipe = run.recipe.replace(augmented_test=True, colour_pca=10.0)
     run._finish()
-    assert run.record["test_accuracy"] > 0.9
-    assert run.record["augmented_test_accuracy"] < 0.8
+    assert run.record.test_accuracy > 0.9
+    assert run.record.augmented_test_accuracy < 0.8
 
 
 # --- Checkpoints by the clock ----------------------------------------------------------------------------------------

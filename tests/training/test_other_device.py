@@ -41,8 +41,8 @@ def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_
         resumed = resume(tmp_path / "run", **data)
     assert (resumed.precision, resumed.steps_done) == (after, 3)
     list(resumed)
-    assert resumed.record["test_accuracy"] > 0.8
-    assert [entry["precision"] for entry in resumed.record["earlier_environments"]] == [before]
+    assert resumed.record.test_accuracy > 0.8
+    assert [entry.precision for entry in resumed.record.earlier_environments] == [before]
 
 
 def test_a_generator_takes_the_state_of_another_kind_of_device():

@@ -106,7 +106,7 @@ def test_every_picture_is_counted_once(both, one, folder, odd):
     assert by_hand.confusion == record["confusion_matrix"]
     assert by_hand.accuracy == record["test_accuracy"]
     assert by_hand.loss == pytest.approx(record["test_loss"], rel=1e-5)
-    alone = one[0].record
+    alone = one[0].record.as_dict()
     assert record["predictions"] == alone["predictions"]
     assert record["augmented_test_accuracy"] == alone["augmented_test_accuracy"]
     assert record["environment"]["processes"] == 2

@@ -48,7 +48,7 @@ def losses(run: Run) -> list[float]:
 
 def figures(run: Run) -> dict[str, Any]:
     state = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    return {"weights": state, "record": run.record, "history": run.history}
+    return {"weights": state, "record": run.record.as_dict(), "history": run.history}
 
 
 def stopped(run: Run) -> str:
