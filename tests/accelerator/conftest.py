@@ -1,0 +1,31 @@
+"""Tests on a GPU that is not there; see emulation/__init__.py."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from emulation import H100, P100, T4, emulated
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_of_its_own() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, of which no other one can be made")
+
+
+@pytest.fixture
+def h100() -> Iterator[None]:
+    with emulated(H100):
+        yield
+
+
+@pytest.fixture
+def t4() -> Iterator[None]:
+    with emulated(T4):
+        yield
+
+
+@pytest.fixture
+def p100() -> Iterator[None]:
+    with emulated(P100):
+        yield
