@@ -116,6 +116,51 @@ def test_a_contender_works_in_a_process_of_its_own():
     assert not contender._process.is_alive()
 
 
+def test_a_gpu_is_never_far_behind(monkeypatch):
+    """Half a minute of products could else be queued on a small card, and the time would be up long before its end."""
+    queued: list[object] = []
+    most = 0
+
+    class Event:
+        def record(self) -> None:
+            nonlocal most
+            queued.append(self)
+            most = max(most, len(queued))
+
+        def synchronize(self) -> None:
+            if self in queued:  # or the GPU has got there already
+                del queued[: queued.index(self) + 1]
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: queued.clear())
+    rate = bench._rate(lambda: 1.0, torch.device("cuda"), 0.05, True)
+    assert rate > 0
+    assert most == bench.QUEUE + 1
+
+
+def test_a_contender_leaves_a_gpu_s_memory_to_the_next(monkeypatch):
+    """Five of them would else hold what their largest step took."""
+    said = []
+    questions = iter([("rate", 0.0, False), ("rate", 0.0, False)])
+
+    class Pipe:
+        def send(self, answer: object) -> None:
+            said.append("answer")
+
+        def recv(self) -> object:
+            try:
+                return next(questions)
+            except StopIteration:
+                raise EOFError from None
+
+    monkeypatch.setattr(bench, "choose_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(bench, "_now", lambda device: 0.0)
+    monkeypatch.setattr(bench, "_rate", lambda *_: 1.0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: said.append("empty"))
+    bench._work(Pipe(), lambda recipe, device: lambda: 1.0, RECIPE.as_dict(), "cuda", ())
+    assert said == ["answer", "empty", "answer", "empty", "answer"]
+
+
 class HereAndNow:
     """A contender without its process, and as fast as it likes."""
 
@@ -227,6 +272,13 @@ def test_benchmarks_are_importable_from_the_root_alone():
         ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_TNT", "linear layers"),
         ("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_64x4_nn", "linear layers"),
         ("aten::addmm", "linear layers"),
+        ("void gemv2T_kernel_val<int, int, __nv_bfloat16, __nv_bfloat16, float, 128, 16, 4, 4>", "linear layers"),
+        ("void cublasLt::splitKreduce_kernel<32, 16, int, float, __nv_bfloat16, float>", "linear layers"),
+        (
+            "void at::native::distribution_elementwise_grid_stride_kernel<unsigned int, 4, random_from_to_kernel>",
+            "augmentation",
+        ),
+        ("void at::native::(anonymous namespace)::fused_dropout_kernel_vec<float, float, 1, 4, bool>", "dropout"),
         ("Memcpy DtoD (Device -> Device)", "copies and casts"),
         ("Memset (Device)", "copies and casts"),
         ("void at::native::multi_tensor_apply_kernel<FusedOptimizerTensorListMetadata<4>>", "optimiser"),
