@@ -63,8 +63,8 @@ def test_it_is_what_is_evaluated_and_what_the_run_ends_with(data):
     assert same(run.model.state_dict(), weights.average)
     assert not same(weights.average, weights.after_step[24])
     again = evaluate(run.model, data["test_set"], mean=run.mean, std=run.std, precision=run.precision)
-    assert again.accuracy == run.record["test_accuracy"] == run.evaluate(data["test_set"]).accuracy
-    assert again.loss == run.record["test_loss"]
+    assert again.accuracy == run.record.test_accuracy == run.evaluate(data["test_set"]).accuracy
+    assert again.loss == run.record.test_loss
 
 
 def test_training_itself_is_not_changed(data):
@@ -85,7 +85,7 @@ def test_it_goes_on_to_the_bit(data, tmp_path):
     assert same(alone.model.state_dict(), resumed.model.state_dict())
     assert alone.history[1]["val_loss"] == resumed.history[1]["val_loss"]
     finished = train(small(), out=tmp_path / "run", **data)
-    assert finished.evaluate(data["test_set"]).accuracy == alone.record["test_accuracy"]
+    assert finished.evaluate(data["test_set"]).accuracy == alone.record.test_accuracy
 
 
 def test_it_begins_with_the_weights_that_a_program_has_put_in(data):

@@ -121,7 +121,7 @@ def test_a_new_augmentation_is_one_entry(monkeypatch, data, tmp_path):
         assert torch.equal(one, other)
     assert seen
     assert all(seen)
-    assert alone.record["recipe"]["augment"] == {"grey-square": 8}
+    assert alone.record.recipe.augment == {"grey-square": 8}
     plain = train(recipe.replace(augment={}), **data)
     next(plain)
     assert plain.history[0]["train_loss"] != alone.history[0]["train_loss"]

@@ -377,4 +377,4 @@ def test_the_runs_of_one_folder_are_alike_with_and_without_locks(tiny, tmp_path,
     one = fit(recipe(), progress=False, out=tmp_path / "one", **tiny)
     without_locks(monkeypatch)
     other = fit(recipe(), progress=False, out=tmp_path / "other", **tiny)
-    assert one.record["test_loss"] == other.record["test_loss"]
+    assert one.record.test_loss == other.record.test_loss

@@ -61,5 +61,5 @@ def test_label_noise_is_recorded_as_what_it_is(data):
     noisy.labels[:10] = 1 - noisy.labels[:10]
     run = train(small(), **{**data, "train_set": noisy})
     list(run)
-    assert run.record["dataset"]["fingerprint"] == noisy.fingerprint != clean
+    assert run.record.dataset.fingerprint == noisy.fingerprint != clean
     assert torch.equal(noisy.labels[10:], data["train_set"].labels[10:])
