@@ -28,7 +28,7 @@ endif
 
 BOOK := _build/html
 CHECKED := _build/.checked
-SOURCES := _config.yml $(wildcard book/* book/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
+SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
 
 PDF := _build/alexnet-course.pdf
 

@@ -1,11 +1,9 @@
 """What a page of the book does without, so that it is read sooner.
 
-The theme sends four times as much as a page of this book needs: every icon of
-Font Awesome, as a script and as fonts, the index of the search on pages that do
-not search, MathJax for formulas that can be set beforehand, and pictures as
-PNG, for the same pixels as WebP take half the bytes. The pages are changed
-after they were written; where the theme no longer has what is taken out here,
-the build fails and says so.
+MathJax, for formulas that can be set beforehand: it is 0.8 MB of a page. And
+pictures as PNG, for the same pixels as WebP take half the bytes. The pages are
+changed after they were written. The scripts of the theme that no page needs
+are left out by ``_templates``.
 """
 
 from __future__ import annotations
@@ -16,15 +14,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fontTools.subset import Options, Subsetter
-from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
-from sphinx.errors import ExtensionError
 
 # MathJax's parts are named in _config.yml; this is what loads them.
 MATHJAX = "mathjax/startup.js"
+LOADS_MATHJAX = rf'\s*<script[^>]*\bsrc="[^"]*{MATHJAX}[^"]*"[^>]*></script>'
 # Its work, done once (formulas.py) and stored.
 STORED = Path(__file__).parents[1] / "formulas.json"
 FORMULA = re.compile(
@@ -33,16 +29,6 @@ FORMULA = re.compile(
     re.DOTALL,
 )
 
-SCRIPT = r'\s*<script[^>]*\bsrc="(?:[./]*|[^"]*/){}(?:\?[^"]*)?"[^>]*></script>'
-ICONS = SCRIPT.format(r"_static/scripts/fontawesome\.js")
-SEARCH = [
-    SCRIPT.format(name)
-    for name in (
-        r"_static/searchtools\.js",
-        r"_static/language_data\.js",
-        r"searchindex\.js",
-    )
-]
 # The bibliography says that it is a list; what it holds are no list's items,
 # and a screen reader is told of an empty list.
 LIST = (
@@ -51,32 +37,6 @@ LIST = (
 )
 PICTURE = re.compile(r'<img (?=[^>]*\bsrc="(_images/[^"]+)")([^>]*)>')
 PNG = re.compile(r'"(_images/[^"]+)\.png"')
-
-THEME = "styles/pydata-sphinx-theme.css"
-FONTS = "vendor/fontawesome/webfonts"
-# Where the theme names an icon, and where its style sheet says which sign of
-# the font that is.
-ICON = re.compile(r"\bfa-[\w-]+")
-SIGN = re.compile(
-    r"((?:\.fa-[\w-]+:before,)*\.fa-[\w-]+:before)"
-    r'\{content:"(?:\\[^"]+|.)"\}'
-)
-NUMBER = re.compile(r'"\\([0-9a-f]{2,5})"')
-PRIVATE = re.compile(r"[\ue000-\uf8ff]")  # the signs themselves
-FONT = re.compile(r"(fa-(?:solid-900|brands-400|regular-400))\.woff2")
-
-
-def lighter(page: str, name: str) -> str:
-    """The HTML of the page ``name`` without what stands in its way."""
-    unneeded = [ICONS] if name == "search" else [ICONS, *SEARCH]
-    for pattern in unneeded:
-        page, count = re.subn(pattern, "", page)
-        if count != 1:
-            raise ExtensionError(
-                f"{name}.html holds {count} times, and not once, what "
-                f"course_light.py is to take out: {pattern}"
-            )
-    return page.replace(*LIST)
 
 
 def pictures_when_seen(page: str, folder: Path) -> str:
@@ -113,7 +73,7 @@ def with_formulas(page: str, stored: dict[str, str]) -> str:
     )
     page = re.sub(r"\s*<script>window\.MathJax = .*?</script>", "", page)
     sheet = '<link rel="stylesheet" href="_static/formulas.css" />'
-    return re.sub(SCRIPT.format(MATHJAX), f"\n    {sheet}", page)
+    return re.sub(LOADS_MATHJAX, f"\n    {sheet}", page)
 
 
 def pictures_as_webp(page: str, folder: Path) -> str:
@@ -127,49 +87,8 @@ def pictures_as_webp(page: str, folder: Path) -> str:
     return PNG.sub(smaller, page)
 
 
-def fewer_icons(folder: Path) -> None:
-    """Leave in the fonts of Font Awesome only what the pages show.
-
-    ``folder`` is the folder of the book, where pages are already written.
-    """
-    static = folder / "_static"
-    sheet = (static / THEME).read_text(encoding="utf-8")
-    if FONT.search(sheet) is None:
-        return  # done before
-    shows = [*folder.glob("*.html"), *static.glob("*.js")]
-    shows += (static / "scripts").glob("*theme.js")
-    used = set(ICON.findall("".join(map(Path.read_text, shows))))
-
-    def kept(found: re.Match[str]) -> str:
-        names = set(ICON.findall(found[1]))
-        return found.group() if names & used else ""
-
-    sheet, count = SIGN.subn(kept, sheet)
-    if count < 1000:
-        raise ExtensionError(
-            f"{THEME} names {count} icons, and not 1000 or more, as when "
-            "course_light.py was written to take out those that no page shows."
-        )
-    (static / THEME).write_text(
-        FONT.sub(r"\1.woff", sheet).replace(
-            '.woff) format("woff2")', '.woff) format("woff")'
-        ),
-        encoding="utf-8",
-    )
-    sheets = "".join(map(Path.read_text, static.rglob("*.css")))
-    signs = {int(number, 16) for number in NUMBER.findall(sheets)}
-    signs |= {ord(sign) for sign in PRIVATE.findall(sheets)}
-    for path in sorted((static / FONTS).glob("*.ttf")):
-        font = TTFont(path, recalcTimestamp=False)
-        subsetter = Subsetter(Options(layout_features=[], drop_tables=["FFTM"]))
-        subsetter.populate(unicodes=signs)
-        subsetter.subset(font)
-        font.flavor = "woff"
-        font.save(path.with_suffix(".woff"))
-
-
 def lighten(app: Sphinx, error: Exception | None) -> None:
-    """Change what was written; a page changed before is left as it is."""
+    """Change what was written; what was changed before is left as it is."""
     if error is not None or app.builder.name != "html":
         return
     folder = Path(app.outdir)
@@ -179,13 +98,11 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     )
     for path in sorted(folder.glob("*.html")):
         page = path.read_text(encoding="utf-8")
-        if re.search(ICONS, page):
-            page = lighter(page, path.stem)
-            page = with_formulas(page, stored["formulas"])
-            page = pictures_as_webp(page, folder)
-            page = pictures_when_seen(page, folder)
-            path.write_text(page, encoding="utf-8")
-    fewer_icons(folder)
+        page = page.replace(*LIST)
+        page = with_formulas(page, stored["formulas"])
+        page = pictures_as_webp(page, folder)
+        page = pictures_when_seen(page, folder)
+        path.write_text(page, encoding="utf-8")
 
 
 def only_where_there_is_mathematics(
