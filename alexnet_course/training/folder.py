@@ -185,8 +185,9 @@ class RunFolder:
 
     def discard_checkpoints(self) -> None:
         """The run is finished: weights and record are all that anybody needs."""
-        for path in [*self.checkpoints(), self.path / PLAN]:
+        for path in self.checkpoints():
             discard(path)
+        (self.path / PLAN).unlink(missing_ok=True)  # not emptied first: a crash would leave a plan that is none
 
 
 def check_mounted(folder: Path) -> None:

@@ -339,6 +339,32 @@ def test_a_crash_between_emptying_a_checkpoint_and_deleting_it_costs_nothing(tin
     assert resumed.steps_done == 6
 
 
+@pytest.mark.parametrize("moment", range(1, 6))
+def test_a_crash_while_a_finished_run_is_tidied_up_costs_nothing(data, tmp_path, monkeypatch, moment):
+    """After each file that is emptied or deleted: two checkpoints and the plan."""
+    run = train(recipe(epochs=2), out=tmp_path / "run", **data)
+    changes = [0]
+
+    def crash_after(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(path: Path, *arguments: Any, **options: Any) -> None:
+            change(path, *arguments, **options)
+            if path.suffix == ".pt" or path.name == "run.json":
+                changes[0] += (run.out / "record.json").exists()
+                if changes[0] == moment:
+                    raise Crash
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "truncate", crash_after(os.truncate))
+        patch.setattr(Path, "unlink", crash_after(Path.unlink))
+        with pytest.raises(Crash):
+            list(run)
+    again = resume(run.out, **data) if (run.out / "run.json").exists() else train(recipe(epochs=2), out=run.out, **data)
+    assert again.record
+    assert names(run.out) == ["predictions.npy", "record.json", "weights.safetensors"]
+
+
 def test_the_trainer_page_says_how_much_time_saving_gets():
     page = (Path(__file__).resolve().parents[2] / "book" / "trainer.ipynb").read_text(encoding="utf-8")
     assert "a twentieth of the time" in page
