@@ -151,6 +151,7 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["train", "cnn4", "--set", "crop"], "--set 'crop' has no value; write KEY=VALUE"),
         (["train", "cnn4", "--device", "gpu"], "device = 'gpu' is not a device"),
         (["train", "cnn4", "--checkpoint-steps", "often"], "argument --checkpoint-steps: invalid int value: 'often'"),
+        (["resume", "run", "--checkpoint-seconds", "?"], "argument --checkpoint-seconds: invalid float value: '?'"),
         (["resume"], "the following arguments are required: RUN; see alexnet-course resume --help"),
         (
             ["resume", "nowhere"],
@@ -305,9 +306,9 @@ def stop(monkeypatch):
 
 
 def three_epochs(tree: Path, *more: str) -> list[str]:
-    """18 of 24 pictures, 4 at a time: 4 steps an epoch."""
+    """18 of 24 pictures, 4 at a time: 4 steps an epoch, after each of which the run is saved."""
     return ["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL, "--epochs", "3", "--batch-size", "4",
-            *more]  # fmt: skip
+            "--checkpoint-seconds", "0", *more]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -364,7 +365,8 @@ def test_checkpoints_come_every_so_many_steps_if_asked_for(tree, monkeypatch, st
     assert main(three_epochs(tree, "--checkpoint-steps", "3")) == 130
     assert saved == [3, 4, 7, 7]  # in the epoch, at its end, in the next one, and because of the signal
     saved.clear()
-    assert main(["resume", "run", "--device", "cpu", "--checkpoint-steps", "2"]) == 0
+    every = ["--checkpoint-steps", "2", "--checkpoint-seconds", "0"]
+    assert main(["resume", "run", "--device", "cpu", *every]) == 0
     assert saved == [8, 8, 10, 12, 12]
 
 
