@@ -9,6 +9,7 @@ import random
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -624,7 +625,8 @@ def test_a_second_process_is_refused_at_once(data, tmp_path):
     second.process.join()
     assert second.process.exitcode == 2
     assert second.log.read_text() == (
-        f"alexnet-course: {str(run.out)!r} is in use by another process; wait until it ends, or give another folder.\n"
+        f"alexnet-course: {str(run.out)!r} is in use by process {os.getpid()} on {socket.gethostname()}; wait until it "
+        "ends, or give another folder.\n"
     )
     assert names(run.out) == before
     assert alike(finish(run), fit(recipe(), progress=False, **data))
