@@ -125,6 +125,8 @@ def sentence(
         says = f"{key} = {text} does not match {context['pattern']}"
     elif kind == "literal_error":
         says = f"{key} = {text} must be {context['expected']}"
+    elif kind == "string_too_short":
+        says = f"{key} is empty; write something"
     elif kind == "too_short":
         says = f"{key} has {context['actual_length']} entries, but at least {context['min_length']} are needed{hint}"
     elif kind == "too_long":

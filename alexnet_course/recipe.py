@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, model_validator
 
 from alexnet_course.checked import Checked, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
@@ -47,8 +47,9 @@ def _network(value: str) -> str:
     return value
 
 
-def _options(value: Mapping[str, Any]) -> dict[str, Any]:
-    if not all(isinstance(option, str | int | float | bool) for option in value.values()):
+def _options(value: Any) -> dict[str, Any]:
+    fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if not fits or not all(isinstance(option, str | int | float) for option in value.values()):
         raise wrong("is of the wrong kind; give a table of options such as {dropout = 0.5}")
     return dict(value)
 
@@ -75,7 +76,7 @@ class Recipe(Checked):
     name: str = ""  # what the run is called; the model's name where nothing is given
     model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
     # Overrides of build_model, e.g. dropout.
-    model_options: Annotated[Mapping[str, Any], Strict(False), AfterValidator(_options)] = Field(default_factory=dict)
+    model_options: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
     dataset: str = "doodles"  # a spec of load_dataset
     # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0

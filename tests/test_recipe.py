@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 import re
 
 import pytest
@@ -31,6 +33,20 @@ def test_a_recipe_cannot_be_changed_but_copied_with_changes():
     with pytest.raises(AttributeError):
         recipe.epochs = 4
     assert recipe.replace(epochs=4) == Recipe(epochs=4)
+
+
+def test_a_recipe_can_be_pickled_and_copied():
+    recipe = Recipe(epochs=8, schedule="step", lr_steps=[2, 5], model_options={"dropout": 0.2})
+    assert pickle.loads(pickle.dumps(recipe)) == copy.deepcopy(recipe) == recipe
+    assert recipe.__replace__(epochs=9) == recipe.replace(epochs=9)  # what copy.replace calls
+
+
+def test_what_a_recipe_was_made_from_can_change_without_it():
+    options, steps = {"dropout": 0.2}, [2, 5]
+    recipe = Recipe(epochs=8, schedule="step", lr_steps=steps, model_options=options)
+    options["dropout"] = 0.5
+    steps.append(7)
+    assert (recipe.model_options, recipe.lr_steps) == ({"dropout": 0.2}, (2, 5))
 
 
 def test_toml(tmp_path):
@@ -68,6 +84,11 @@ def test_toml(tmp_path):
         ({"crop": True}, "crop = True is of the wrong kind; give a whole number."),
         ({"seed": "1"}, "seed = '1' is of the wrong kind; give a whole number."),
         ({"model_options": {"dropout": [1]}}, "model_options = {'dropout': [1]} is of the wrong kind; give a table"),
+        ({"model_options": 3}, "model_options = 3 is of the wrong kind; give a table of options such as {dropout ="),
+        ({"lr_steps": [2, True]}, "lr_steps/1 = True is of the wrong kind; give a whole number."),
+        ({"lr_steps": "23"}, "lr_steps = '23' is of the wrong kind; give a list."),
+        ({"model": 3}, "model = 3 is of the wrong kind; give a text in quotes."),
+        ({"epochs": 10**100}, f"epochs = 1{'0' * 79}… is out of range; it must be at least 1 and at most 10000"),
         ({"model_options": {"init": "paper"}}, "model_options must not set 'init'"),
         ({"validation_size": 10.5}, "validation_size = 10.5 is neither a share below 1 nor a whole number"),
         (

@@ -188,7 +188,7 @@ def records(folder: Path) -> Table:
 def newest(folder: Path) -> str:
     """The day of the last commit that added or changed a record."""
     command = ["git", "-C", str(folder), "log", "-1", "--format=%cs"]
-    command += ["--diff-filter=AM", "--", "*.json", ":!schema.json"]
+    command += ["--diff-filter=AM", "--", "*.json"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=30
