@@ -80,7 +80,17 @@ class Board:
 
 
 def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
-    bench = ["bench", "--data", specs(options).get("cifar10", "doodles"), "--device", options.device]
+    bench = [
+        "bench",
+        "--data",
+        specs(options).get("cifar10", "doodles"),
+        "--device",
+        options.device,
+        "--repeats",
+        "3",
+        "--seconds",
+        "1",
+    ]  # most of its time goes into starting a dozen processes
     return [
         Part("bench", [*python(), "alexnet_course", *bench, "--json", str(out / "bench.json")]),
         Part("speed", [*python(), "benchmarks.first_gpu", str(out), "--device", options.device, "--part", "speed"]),
@@ -95,9 +105,10 @@ def parts_together(out: Path, options: argparse.Namespace, minutes: float) -> li
                 "--only", *options.only]  # fmt: skip
     return [
         Part("repeat", [*own, "--part", "repeat"]),
-        Part("kill", [*python(), "benchmarks.kill", "--times", "20", "--device", options.device,
+        Part("kill", [*python(), "benchmarks.kill", "--times", str(options.kills), "--device", options.device,
                       "--json", str(out / "kill.json")]),
-        Part("chapters", [*own, *data, "--part", "chapters"], {"ALEXNET_COURSE_PROFILE": "full"}),
+        Part("chapters", [*own, *data, "--part", "chapters", "--chapters", *options.chapters],
+             {"ALEXNET_COURSE_PROFILE": "full"}),
         *(Part(f"campaign-{number}", campaign) for number in range(1, options.processes + 1)),
     ]  # fmt: skip
 
@@ -172,6 +183,8 @@ def run_chapters(out: Path, options: argparse.Namespace) -> None:
 
     result: dict[str, float | str] = {}
     for path in sorted(BOOK.glob("*.ipynb")):
+        if options.chapters and path.stem not in options.chapters:
+            continue
         notebook = nbformat.read(path, as_version=4)
         notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_DOWNLOAD.format(specs(options))))
         began = time.monotonic()
@@ -206,6 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", metavar="D")
     parser.add_argument("--processes", type=int, default=6, metavar="N", help="of the campaign (default: 6)")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="runs of the campaign")
+    parser.add_argument("--kills", type=int, default=20, metavar="N", help="of training processes (default: 20)")
+    parser.add_argument("--chapters", nargs="*", default=[], metavar="CHAPTER", help="those to run (default: all)")
     parser.add_argument("--part", choices=OWN, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     out: Path = options.out.resolve()

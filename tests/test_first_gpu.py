@@ -61,7 +61,8 @@ def test_timed_parts_run_alone_and_the_others_together(tmp_path, monkeypatch, ca
 
 
 def options(**changes: object) -> Namespace:
-    return Namespace(**{"data": ["cifar10=folder:x"], "device": "cuda", "processes": 2, "only": ["*"], **changes})
+    values = {"data": ["cifar10=folder:x"], "device": "cuda", "processes": 2, "only": ["*"], "kills": 20}
+    return Namespace(**{**values, "chapters": [], **changes})
 
 
 def test_every_part_is_a_command_that_there_is(tmp_path):
@@ -72,6 +73,14 @@ def test_every_part_is_a_command_that_there_is(tmp_path):
         assert part.command[2].partition(".")[0] in ("alexnet_course", "benchmarks")
         if "--part" in part.command:
             assert part.command[part.command.index("--part") + 1] in OWN
+
+
+def test_the_bench_is_done_before_the_clock_stops_it(tmp_path):
+    """With five contenders, a turn that is not counted, five tries of the tuned loop, and a process for each of all."""
+    command = parts_alone(tmp_path, options())[0].command
+    repeats, seconds = (float(command[command.index(name) + 1]) for name in ("--repeats", "--seconds"))
+    starts = 11 * 8.0  # PyTorch, torchvision and a GPU
+    assert starts + 5 * (repeats + 1) * seconds + 5 * seconds <= first_gpu.TIMED
 
 
 def test_every_network_has_the_recipe_that_is_measured():
@@ -109,3 +118,5 @@ def test_chapters_take_their_pictures_from_where_they_are(tmp_path, monkeypatch)
     result = json.loads((tmp_path / "chapters.json").read_text())
     assert isinstance(result["good"], float)
     assert "SystemError" in result["bad"]
+    assert main([str(tmp_path), "--data", "cifar10=doodles", "--part", "chapters", "--chapters", "good"]) == 0
+    assert set(json.loads((tmp_path / "chapters.json").read_text())) == {"good"}

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from chapters import BOOK, LEAKS
 from machine import load_per_core
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-BOOK = ROOT / "book"
 
 
 def code_cells(chapter: str) -> list[NotebookNode]:
@@ -46,8 +46,6 @@ ENVIRONMENTS = {
     "older": ("lowest-direct", ["ipykernel==6.17.1", "ipython==7.34.0", "nbclient>=0.10", "pip==24.1.2"]),
     "newer": ("highest", ["ipykernel", "nbclient", "pip"]),
 }
-# What is set for the environment of this process shall not reach the others.
-LEAKS = {"ALEXNET_COURSE_PROFILE", "JUPYTER_PATH", "MPLBACKEND", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
 
 
 class NoColab(Exception):
