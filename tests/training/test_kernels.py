@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -668,6 +669,30 @@ print(min(page_faults() for _ in range(5)))  # now and then one finds its place 
     # 64 MB are 32 pages even where the system hands out large ones of 2 MB.
     assert before >= 8 * 64 * 2**20 / max(resource.getpagesize(), 2 * 2**20)
     assert after < before / 20
+
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep what is freed")
+@pytest.mark.skipif(not LARGE_PAGES.exists() or "[never]" in LARGE_PAGES.read_text(), reason="there are no large pages")
+def test_memory_comes_in_large_pages():
+    code = """
+import pathlib, re, torch
+from alexnet_course.training.kernels import keep_freed_memory
+
+torch.empty(2**20).fill_(1)  # somebody has used memory before
+keep_freed_memory()
+keep_freed_memory()
+tensors = [torch.ones(4 * 2**20) for _ in range(16)]  # 16 MB each
+for line in ("AnonHugePages", "Rss"):
+    print(re.search(rf"^{line}: *(\\d+) kB", pathlib.Path("/proc/self/smaps_rollup").read_text(), re.M)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    large, all_in_use = (1024 * int(line) for line in done.stdout.split())
+    assert large > 16 * 16 * 2**20 / 2  # the system may be short of them
+    assert all_in_use < 2 * 2**30  # and what was not used takes up no room
 
 
 def test_memory_can_be_kept_twice_and_where_there_is_nothing_to_tell(monkeypatch):
