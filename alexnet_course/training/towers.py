@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from alexnet_course.errors import CourseError
 from alexnet_course.models.alexnet import AlexNet
+from alexnet_course.models.network import Network
 from alexnet_course.shapes import evaluating, layer_table
 from alexnet_course.training.parallel import Group, join_group, leave_group
 
@@ -50,7 +51,7 @@ class Tower(nn.Module):
     Raises ``CourseError`` for a group that is not of two processes, and for a network that has no two towers.
     """
 
-    def __init__(self, whole: AlexNet, group: Group) -> None:
+    def __init__(self, whole: Network, group: Group) -> None:
         super().__init__()
         if group.size != 2:
             raise CourseError(f"The towers of a network are 2, and the processes here are {group.size}; start two "
@@ -177,7 +178,7 @@ def check_towers(whole: nn.Module) -> None:
                       "alexnet-2012.")  # fmt: skip
 
 
-def values_sent(whole: AlexNet, input_size: tuple[int, int, int] = (3, 227, 227)) -> dict[str, int]:
+def values_sent(whole: Network, input_size: tuple[int, int, int] = (3, 227, 227)) -> dict[str, int]:
     """Values (not bytes) that each of two processes sends to the other for one image, by the layer that asks for them.
 
     For an AlexNet cut lengthwise and images of ``input_size`` (C, H, W), from shapes alone. A convolution of one group
@@ -216,7 +217,7 @@ class TowerRun:
     """Values that it sent for each image, by the layer that asked for them."""
 
 
-def run_towers(whole: AlexNet, images: Tensor) -> list[TowerRun]:
+def run_towers(whole: Network, images: Tensor) -> list[TowerRun]:
     """``whole``, cut into its two towers, on ``images`` (N×C×H×W): one forward pass of two processes, without dropout.
 
     Starts both on this machine's processors (gloo), whatever device the network is on, and waits: some seconds, most of
@@ -255,7 +256,7 @@ def _start(rank: int, folder: Path, work: Callable[[Group, Any], Any]) -> None:
         leave_group()
 
 
-def _forward(group: Group, given: tuple[AlexNet, Tensor]) -> TowerRun:
+def _forward(group: Group, given: tuple[Network, Tensor]) -> TowerRun:
     whole, images = given
     tower = Tower(whole, group)
     with evaluating(tower), torch.no_grad():
@@ -263,13 +264,13 @@ def _forward(group: Group, given: tuple[AlexNet, Tensor]) -> TowerRun:
     return TowerRun(logits, sum(parameter.numel() for parameter in tower.parameters()), tower.sent)
 
 
-def _reach(whole: AlexNet) -> int:
+def _reach(whole: Network) -> int:
     """How many channels to each side local response normalisation looks; 0 where there is none."""
     norm = next((layer for layer in whole.modules() if isinstance(layer, nn.LocalResponseNorm)), None)
     return norm.size // 2 if norm else 0
 
 
-def _weighted(whole: AlexNet) -> list[nn.Conv2d | nn.Linear]:
+def _weighted(whole: Network) -> list[nn.Conv2d | nn.Linear]:
     """The convolutions and linear layers, in order."""
     return [layer for layer in whole.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
 
