@@ -6,7 +6,9 @@ augmentation is an entry in ``AUGMENTATIONS``, and a recipe can name it: ``augme
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -14,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from alexnet_course.errors import CourseError, nearest
 
@@ -149,16 +152,38 @@ def autoaugment(
     change = _autoaugment(policy)
     draws = torch.Generator().manual_seed(seed)  # neither dropout's nor a GPU's
     drawn = [change.draw(draws, *images.shape[2:]) for _ in range(len(images))]
-    result = images.clone()
+    groups: dict[tuple[int, str, float], list[int]] = {}
     for turn in range(2):  # a policy is two changes, one after the other
-        groups: dict[tuple[str, float], list[int]] = {}
         for image, changes in enumerate(drawn):
             if changes[turn] is not None:
-                groups.setdefault(changes[turn], []).append(image)
-        for (kind, magnitude), members in groups.items():
-            chosen = torch.tensor(members).to(images.device, non_blocking=True)
-            result[chosen] = change.apply(result[chosen], kind, magnitude)
+                groups.setdefault((turn, *changes[turn]), []).append(image)
+    members = torch.tensor([image for group in groups.values() for image in group], dtype=torch.int64)
+    if images.device.type == "cuda":  # from pinned memory, and in one piece, because a GPU waits for any other copy
+        members = members.pin_memory()
+    chosen = members.to(images.device, non_blocking=True).split([len(group) for group in groups.values()])
+    result = images.clone()
+    for (_, kind, magnitude), group in zip(groups, chosen, strict=True):
+        result[group] = change.apply(result[group], kind, magnitude)
     return result
+
+
+class Constants(TorchFunctionMode):
+    """Inside this, ``torch.tensor`` copies the same numbers to a device only once: a GPU waits for each such copy.
+
+    torchvision's functions make their matrices and kernels so, anew at each call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[str, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.tensor:
+            return func(*args, **(kwargs or {}))
+        key = repr((args, kwargs))
+        if key not in self.known:
+            self.known[key] = func(*args, **(kwargs or {}))
+        return self.known[key].clone()  # whoever asked for it may write into it
 
 
 @cache
@@ -167,6 +192,8 @@ def _autoaugment(policy: str) -> Any:
     from torchvision.transforms import AutoAugmentPolicy, v2  # here, because importing torchvision takes a second
 
     class Apart(v2.AutoAugment):
+        constants = Constants()
+
         def draw(self, draws: torch.Generator, height: int, width: int) -> list[tuple[str, float] | None]:
             """What to do to one image: two changes, each a kind and a magnitude, or None. The draws of ``forward``."""
             changes: list[tuple[str, float] | None] = []
@@ -184,10 +211,20 @@ def _autoaugment(policy: str) -> Any:
             return changes
 
         def apply(self, images: Tensor, kind: str, magnitude: float) -> Tensor:
-            changed: Tensor = self._apply_image_or_video_transform(
-                images, kind, magnitude, interpolation=self.interpolation, fill=self._fill
-            )
+            with self.constants if images.device.type == "cuda" else nullcontext():
+                changed: Tensor = self._apply_image_or_video_transform(
+                    images, kind, magnitude, interpolation=self.interpolation, fill=self._fill
+                )
             return changed
+
+        def prepare(self, images: Tensor) -> None:
+            """Make every change once to images of this size, so that all its constants are on their device."""
+            for kind, _, level in itertools.chain.from_iterable(self._policies):
+                magnitudes, signed = self._AUGMENTATION_SPACE[kind]
+                scale = magnitudes(10, *images.shape[2:])
+                magnitude = float(scale[level]) if scale is not None else 0.0
+                for each in (magnitude, -magnitude) if signed else (magnitude,):
+                    self.apply(images, kind, each)
 
     return Apart(AutoAugmentPolicy(policy))
 
@@ -195,6 +232,8 @@ def _autoaugment(policy: str) -> Any:
 def _autoaugment_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
     if not wanted.autoaugment:
         return None
+    if images.device.type == "cuda":
+        _autoaugment(wanted.autoaugment).prepare(images[:1])
     return lambda batch, generator, seed: autoaugment(batch, generator, wanted.autoaugment, seed)
 
 

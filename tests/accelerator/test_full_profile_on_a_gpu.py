@@ -1,21 +1,16 @@
-"""Every chapter in the profile that a reader with Colab's T4 gets, and the first minutes on a GPU, both rehearsed.
+"""Every chapter in the profile that a reader with Colab's T4 gets.
 
 With made-up pictures and tiny budgets, in processes of their own; start/sitecustomize.py puts the card there.
 """
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from chapters import BOOK, failure, tiny_environment
-
-from benchmarks.first_gpu import NETWORKS, REPEATED
+from chapters import BOOK, failure
 
 START = Path(__file__).resolve().parent / "start"
-ROOT = BOOK.parent
 CHAPTERS = sorted(path.stem for path in BOOK.glob("*.ipynb"))
 
 pytestmark = pytest.mark.slow
@@ -28,34 +23,3 @@ def test_a_chapter_runs_on_a_gpu(chapter: str, tmp_path: Path) -> None:
     said = failure(chapter, cells, Path(sys.executable), tmp_path, START, {"ALEXNET_COURSE_EMULATED": "T4"})
     if said:
         pytest.fail(said, pytrace=False)
-
-
-def test_the_first_minutes_on_a_gpu(tmp_path: Path) -> None:
-    """Every part ends without an error; on a busy machine the clock may stop one that is timed."""
-    out = tmp_path / "out"
-    command = ["-m", "benchmarks.first_gpu", out, "--minutes", "8", "--processes", "1", "--kills", "1"]
-    command += ["--only", "vgg-style-bn.small*", "--chapters", "02-shapes"]
-    variables = {**tiny_environment(START, tmp_path), "ALEXNET_COURSE_EMULATED": "H100"}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, env=variables, capture_output=True, text=True
-    )  # fmt: skip
-    parts = {part["name"]: part for part in json.loads((out / "summary.json").read_text())}
-    late = {name for name in ("bench", "speed") if parts[name]["status"] is None}
-    logs = {
-        name: (out / f"{name}.log").read_text()[-3000:]
-        for name, part in parts.items()
-        if part["status"] != 0 and name not in late
-    }
-    assert (done.returncode, logs) == (0, {}), done.stdout + done.stderr
-    assert set(parts) == {"bench", "speed", "repeat", "kill", "chapters", "campaign-1"}
-    if "bench" not in late:
-        bench = json.loads((out / "bench.json").read_text())
-        assert bench["environment"]["device"].startswith("NVIDIA H100")
-    if "speed" not in late:
-        speed = json.loads((out / "speed.json").read_text())
-        assert set(speed) == set(NETWORKS)
-        assert {entry["environment"]["precision"] for entry in speed.values()} == {"bf16"}
-    repeated = json.loads((out / "repeat.json").read_text())
-    assert len(repeated) == 2 * len(REPEATED)
-    assert all(repeated.values())
-    assert isinstance(json.loads((out / "chapters.json").read_text())["02-shapes"], float)
