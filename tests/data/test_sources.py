@@ -418,13 +418,13 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return pixels, np.arange(20) % len(CLASSES)
 
     monkeypatch.setattr(doodles, "draw_doodles", draw)
-    sources._doodles.cache_clear()
+    sources._drawn.cache_clear()
     yield splits
-    sources._doodles.cache_clear()  # nobody else shall get these
+    sources._drawn.cache_clear()  # nobody else shall get these
 
 
 def doodles_of_a_new_process(root: Path, split: str = "train") -> Dataset:
-    sources._doodles.cache_clear()
+    sources._drawn.cache_clear()
     return load_dataset("doodles", split, root=root)
 
 

@@ -300,11 +300,11 @@ def test_what_is_deleted_is_empty_and_at_every_moment_a_checkpoint_is_whole(tiny
     def watched(owner: Any, name: str) -> None:
         function = getattr(owner, name)
 
-        def look(path: Path, *arguments: Any) -> Any:
+        def look(path: Path, *arguments: Any, **options: Any) -> Any:
             if name == "unlink" and path.match("checkpoint-*"):
                 binned.append(path.stat().st_size if path.exists() else 0)
             try:
-                return function(path, *arguments)
+                return function(path, *arguments, **options)
             finally:
                 newest = max(run.out.glob("*.pt"), default=None)
                 if newest is not None and not (run.out / "record.json").exists():
