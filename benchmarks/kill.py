@@ -329,7 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.model,
             options.seed,
             device=options.device,
-            background=options.background,
+            background=options.background or options.device != "cpu",  # as the trainer does there
         )
     print(table(kills))
     print(f"{options.model}, {kills[-1].run} runs")

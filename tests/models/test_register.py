@@ -258,7 +258,7 @@ def test_a_file_that_stops_leaves_the_module_that_it_was_before(tmp_path):
         ("def f():\n    open('lost.txt')\n\nf()\n", "stopped in line 2 (FileNotFoundError: "),
         ("x = \n", "stopped in line 1 (SyntaxError: "),
         ("import sys\nsys.exit(3)\n", "stopped in line 2 (SystemExit: 3)"),
-        ("x = '\0'\n", "stopped (SyntaxError: "),
+        ("x = '\0'\n", "source code string cannot contain null bytes"),
         ("from alexnet_course import register_model\nregister_model('cnn4', print)\n",
          "line 2: 'cnn4' is a network of the course"),
     ],
