@@ -111,7 +111,7 @@ class Recipe(Checked):
     normalisation: Annotated[str, one_of(("dataset", *NORMALISATIONS))] = "dataset"
     autoaugment: bool = False
     # Further ones of AUGMENTATIONS, each with its strength.
-    augment: Annotated[Mapping[str, Any], Strict(False), AfterValidator(_options)] = Field(default_factory=dict)
+    augment: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
     # The policy searched for CIFAR-10, or torchvision's default, ImageNet's.
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
