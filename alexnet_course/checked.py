@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from alexnet_course.errors import CourseError, nearest
 
-Place: TypeAlias = "tuple[int | str, ...]"
+Location: TypeAlias = "tuple[int | str, ...]"
 
 # What is asked for, by the first word of pydantic's name for the error.
 WANTED = {
@@ -96,25 +96,26 @@ def out_of_range(value: float, bounds: Mapping[str, Any]) -> str:
 
 
 def sentence(
-    error: ValidationError, model: type[BaseModel], what: str, name: Callable[[Place], str] | None = None
+    error: ValidationError, model: type[BaseModel], what: str, name: Callable[[Location], str] | None = None
 ) -> str:
     """What is wrong first: the key, its value, what is expected and, where it can be said, the nearest that works.
 
-    ``what`` is what a value of ``model`` is called; ``name`` says how a key's place is written, ``a/0/b`` by default. A
+    ``what`` is what a value of ``model`` is called; ``name`` writes the location of a key, ``a/0/b`` by default. A
     field's description says how to mend it where there are too few or too many of it.
     """
-    name = name or (lambda place: "/".join(map(str, place)))
+    name = name or (lambda location: "/".join(map(str, location)))
     found = error.errors(include_url=False)[0]
-    kind, place, value, context = found["type"], found["loc"], found["input"], found.get("ctx", {})
-    key = name(place)
+    kind, location, value, context = found["type"], found["loc"], found["input"], found.get("ctx", {})
+    key = name(location)
     text = repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}…"
-    field = _fields(_owner(model, place[:-1])).get(str(place[-1])) if place else None
+    field = _fields(_owner(model, location[:-1])).get(str(location[-1])) if location else None
     hint = f"; {field.description}" if field is not None and field.description else ""
     if kind == "missing":
         says = f"{key} is missing{hint}"
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields(_owner(model, place[:-1]))
-        says = f"{place[-1]!r} is not a key of {name(place[:-1]) or what}; nearest: {nearest(str(place[-1]), known)}"
+        known = _fields(_owner(model, location[:-1]))
+        owner, near = name(location[:-1]) or what, nearest(str(location[-1]), known)
+        says = f"{location[-1]!r} is not a key of {owner}; nearest: {near}"
     elif kind == "value_error":  # of a validator that looks at several values
         says = f"{key}{': ' if key else ''}{context['error']}"
     elif kind == "wrong":
@@ -143,9 +144,9 @@ def _fields(model: Any) -> Mapping[str, Any]:
     return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", {})
 
 
-def _owner(model: Any, place: Place) -> Any:
-    """The model within ``model`` that has its keys at ``place``."""
-    for step in place:
+def _owner(model: Any, location: Location) -> Any:
+    """The model within ``model`` that has its keys at ``location``."""
+    for step in location:
         field = _fields(model).get(str(step))
         model = _within(field.annotation) if field else model
     return model

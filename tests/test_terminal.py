@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from short_runs import wait_for_checkpoint
 
 from alexnet_course import terminal
 from alexnet_course.cli import main, show_warning
@@ -154,11 +155,7 @@ def test_a_run_whose_terminal_is_closed_saves_first(tmp_path, monkeypatch):
     options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
         try:
-            until = time.monotonic() + 120
-            while not list(out.glob("*.pt")):
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < until
-                time.sleep(0.005)
+            wait_for_checkpoint(process, out)
             process.stdout.close()
             process.stderr.close()
             for _ in range(2):

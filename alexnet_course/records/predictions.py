@@ -54,7 +54,7 @@ def load_predictions(path: Path) -> Predictions:
 def stored_labels(test_fingerprint: str) -> Predictions | None:
     """The classes of the test pictures with this fingerprint, in the order of ``Dataset.ordered``; None where not kept.
 
-    A class is its place among the names in alphabetical order. They are public, and kept so that every figure can be
+    A class is its position among the names in alphabetical order. They are public, and kept so that every figure can be
     computed again from the predictions, without the pictures.
     """
     path = LABELS / f"{test_fingerprint}.npy"

@@ -157,14 +157,14 @@ def fp32_in_full(device: torch.device) -> Iterator[None]:
         yield
         return
     switches, full = _tf32_switches()
-    before = [getattr(place, name) for place, name in switches]
-    for place, name in switches:
-        setattr(place, name, full)
+    before = [getattr(owner, name) for owner, name in switches]
+    for owner, name in switches:
+        setattr(owner, name, full)
     try:
         yield
     finally:
-        for (place, name), setting in zip(switches, before, strict=True):
-            setattr(place, name, setting)
+        for (owner, name), setting in zip(switches, before, strict=True):
+            setattr(owner, name, setting)
 
 
 def _tf32_switches() -> tuple[list[tuple[Any, str]], Any]:

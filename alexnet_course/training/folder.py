@@ -61,9 +61,9 @@ class RunFolder:
         self._take()
 
     def _take(self) -> None:
-        place = self.path.resolve()
-        if place in self._held:  # a cell of a notebook that is run again: the run before it gives way
-            self._held[place].release()
+        resolved = self.path.resolve()
+        if resolved in self._held:  # a cell of a notebook that is run again: the run before it gives way
+            self._held[resolved].release()
         lock = FolderLock(self.path / LOCK)
         try:
             lock.take()
@@ -74,7 +74,7 @@ class RunFolder:
             if self._made and not lock.is_mine():
                 self._remove_if_empty()
         self._lock = lock
-        self._held[place] = self
+        self._held[resolved] = self
 
     def release(self) -> None:
         """Let another run have the folder, once a save under way is over; a lock that is the only thing in it goes, and
@@ -169,12 +169,14 @@ class RunFolder:
             found = self.checkpoints()
         except OSError as error:
             raise unreadable(self.path, error) from None
-        for place, path in enumerate(found, start=1):
+        for position, path in enumerate(found, start=1):
             try:
                 state = read_checkpoint(path)
             except DamagedCheckpoint as error:
                 self._damaged.append(path)
-                instead = f"Going on from {found[place].name}" if place < len(found) else "Starting from the beginning"
+                instead = (
+                    f"Going on from {found[position].name}" if position < len(found) else "Starting from the beginning"
+                )
                 warnings.warn(f"{error} {instead}.", stacklevel=6)
             except OSError as error:
                 raise unreadable(path, error) from None

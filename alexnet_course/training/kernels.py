@@ -64,7 +64,7 @@ class FasterFunctions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # Ours take the first argument by its place, as PyTorch's layers give it.
+        # Ours take the first argument by its position, as PyTorch's layers give it.
         return (self.replacements.get(func, func) if args else func)(*args, **(kwargs or {}))
 
 

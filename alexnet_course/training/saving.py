@@ -60,7 +60,7 @@ class Checkpoints(Hook):
         """
         clock = time.perf_counter()
         with trainer.stopwatch.paused():  # saving is not training
-            self.settle()  # the copy under way is in the place of the next
+            self.settle()  # the copy under way is where the next one goes
             state = self.state()
             if self.folder is None:
                 return
@@ -121,10 +121,10 @@ class Checkpoints(Hook):
 
 
 class HostCopy:
-    """A copy of a state in the processor's memory, each time in the same place, so that there is never a second."""
+    """A copy of a state in the processor's memory, always in the same buffers, so that there is never a second one."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[object, ...], Tensor] = {}
+        self._buffers: dict[tuple[object, ...], Tensor] = {}
 
     def of(self, value: Any, path: tuple[object, ...] = ()) -> Any:
         """``value``, plain values and tensors in dictionaries and lists, copied.
@@ -132,11 +132,11 @@ class HostCopy:
         What comes from a GPU of CUDA's is there only once that is synchronised.
         """
         if isinstance(value, Tensor):
-            place = self._places.get(path)
-            if place is None or _layout(place) != _layout(value):
-                self._places.pop(path, None)
-                place = self._places[path] = _host_memory(value)
-            return place.copy_(value.detach(), non_blocking=value.is_cuda)
+            buffer = self._buffers.get(path)
+            if buffer is None or _layout(buffer) != _layout(value):
+                self._buffers.pop(path, None)
+                buffer = self._buffers[path] = _host_memory(value)
+            return buffer.copy_(value.detach(), non_blocking=value.is_cuda)
         if isinstance(value, dict):
             return {key: self.of(entry, (*path, key)) for key, entry in value.items()}
         if isinstance(value, list | tuple):

@@ -74,7 +74,7 @@ class Tower(nn.Module):
 
         The gradient of a loss of these logits is right where both processes compute it.
         """
-        convolutions = [place for place, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
+        convolutions = [index for index, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
         one, two, *others = (self.features[a:b] for a, b in pairwise([*convolutions, len(self.features)]))
 
         x = self._layer_1(one, images)
@@ -194,11 +194,11 @@ def values_sent(whole: Network, input_size: tuple[int, int, int] = (3, 227, 227)
     {'conv3': 24210, 'fc6': 4608, 'fc7': 2048, 'fc8': 2048, 'softmax': 500}
     """
     rows = layer_table(whole, input_size)
-    weighted = [place for place, row in enumerate(rows) if row.kind in ("Conv2d", "Linear")]
+    weighted = [index for index, row in enumerate(rows) if row.kind in ("Conv2d", "Linear")]
     sent: dict[str, int] = {}
-    for name, layer, place in list(zip(LAYERS, _weighted(whole), weighted, strict=True))[1:]:
+    for name, layer, index in list(zip(LAYERS, _weighted(whole), weighted, strict=True))[1:]:
         if isinstance(layer, nn.Linear) or layer.groups == 1:
-            sent[name] = prod(rows[place - 1].output_shape) // 2
+            sent[name] = prod(rows[index - 1].output_shape) // 2
     reach, pooled, unpooled = _reach(whole), rows[weighted[2] - 1].output_shape, rows[weighted[1]].output_shape
     if "conv3" in sent:  # at the border, maps that are not yet normalised and pooled go instead, and their neighbours
         sent["conv3"] += 2 * reach * prod(unpooled[1:]) - reach * prod(pooled[1:])

@@ -29,7 +29,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from alexnet_course.checked import Part, Place, sentence, wrong
+from alexnet_course.checked import Location, Part, sentence, wrong
 from alexnet_course.records import NOT_MEASURED
 
 QUESTIONS = 5  # in each quiz
@@ -172,16 +172,16 @@ def read_quiz(path: Path) -> tuple[Question, ...]:
         raise ExtensionError(f"{path.name} is not TOML: {error}.") from error
     except ValidationError as error:
 
-        def name(place: Place) -> str:
-            return f"{path.name}{_name(place)}"
+        def name(location: Location) -> str:
+            return f"{path.name}{_name(location)}"
 
         found = sentence(error, Questions, "a quiz", name)
         raise ExtensionError(found) from error
 
 
-def _name(place: Place) -> str:
+def _name(location: Location) -> str:
     """``, question 1, answer b: why``."""
-    text, rest = "", list(place)
+    text, rest = "", list(location)
     if rest[:1] == ["question"] and len(rest) > 1:
         text, rest = f", question {int(rest[1]) + 1}", rest[2:]
     if rest[:1] == ["answers"] and len(rest) > 1:

@@ -132,12 +132,12 @@ def test_a_run_goes_on_on_another_device(before, after, precisions, images, tmp_
     cut_off(tmp_path / "run", *before, images)
     card, device = after
     ends = []
-    for place in ("run", "copy"):
-        if place == "run":
+    for folder in ("run", "copy"):
+        if folder == "run":
             copy_folder(tmp_path / "run", tmp_path / "copy")
         with emulated(card):
             with pytest.warns(UserWarning, match="goes on in another environment"):
-                resumed = resume(tmp_path / place, device=device, **images)
+                resumed = resume(tmp_path / folder, device=device, **images)
             assert (resumed.device.type, resumed.precision, resumed.steps_done) == (device, precisions[1], SAVED)
             list(resumed)
             ends.append(resumed)

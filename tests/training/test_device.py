@@ -123,9 +123,9 @@ def tf32() -> tuple[object, ...]:
     told: list[object] = [torch.get_float32_matmul_precision()]
     if hasattr(cudnn, "conv"):
         told += [cudnn.conv.fp32_precision, products.fp32_precision]
-    for place in (cudnn, products):
+    for owner in (cudnn, products):
         try:
-            told.append(place.allow_tf32)
+            told.append(owner.allow_tf32)
         except RuntimeError:  # of somebody who uses the new switches
             told.append("mixed")
     return tuple(told)

@@ -24,7 +24,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from two_processes import with_everything
+from short_runs import recipe, wait_for_checkpoint
 
 from alexnet_course.cli import main
 from alexnet_course.data import Dataset, load_dataset
@@ -55,23 +55,7 @@ class Crash(Exception):
     """In place of SIGKILL, where a test stops a run inside its own process: nothing is saved on the way out."""
 
 
-@pytest.fixture(autouse=True)
-def no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that somebody makes between two parts of a run would be a change of its environment."""
-    monkeypatch.setenv("GIT_DIR", os.devnull)
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``train``, with a network of a millisecond that has batch norm and dropout."""
-    monkeypatch.setattr("alexnet_course.training.trainer.build_model", with_everything)
-    return data
-
-
-def recipe(**changes: object) -> Recipe:
-    """Three epochs of 6 steps."""
-    values = {"model": "cnn4", "epochs": 3, "batch_size": 16, "precision": "fp32", "validation_size": 20, "lr": 0.01}
-    return Recipe(**{**values, **changes})
+pytestmark = pytest.mark.usefixtures("no_commit")
 
 
 def stop_at(step: int, plan: Recipe, **options: Any) -> Run:
@@ -149,11 +133,7 @@ def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatc
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c) as process:
         try:
-            until = time.monotonic() + 120
-            while not list(out.glob("*.pt")):
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < until
-                time.sleep(0.005)
+            wait_for_checkpoint(process, out)
             process.send_signal(wish)
             printed, errors = process.communicate(timeout=60)
         finally:
@@ -488,8 +468,8 @@ def test_no_damage_goes_unnoticed(tmp_path):
     torch.save({"format": FORMAT, "model": torch.arange(300.0), "history": [1, 2.5, "three"]}, path)
     whole = path.read_bytes()
     refused = 0
-    for place in range(0, len(whole), 3):
-        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]):
+    for offset in range(0, len(whole), 3):
+        for damaged in (whole[:offset], whole[:offset] + bytes([whole[offset] ^ 0x55]) + whole[offset + 1 :]):
             path.write_bytes(damaged)
             try:
                 state = read_checkpoint(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from two_processes import with_everything
+from short_runs import recipe
 
 from alexnet_course.cli import main
 from alexnet_course.cli.train import free_folder
@@ -27,24 +27,7 @@ from alexnet_course.training.checkpoint import read_checkpoint
 from alexnet_course.training.lock import FolderLock
 from alexnet_course.watching import fit
 
-
-@pytest.fixture(autouse=True)
-def no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that somebody makes between two parts of a run would be a change of its environment."""
-    monkeypatch.setenv("GIT_DIR", os.devnull)
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``train``, with a network of a millisecond that has batch norm and dropout."""
-    monkeypatch.setattr("alexnet_course.training.trainer.build_model", with_everything)
-    return data
-
-
-def recipe(**changes: object) -> Recipe:
-    """Three epochs of 6 steps."""
-    values = {"model": "cnn4", "epochs": 3, "batch_size": 16, "precision": "fp32", "validation_size": 20, "lr": 0.01}
-    return Recipe(**{**values, **changes})
+pytestmark = pytest.mark.usefixtures("no_commit")
 
 
 def begun(out: Path, epochs: int = 2, plan: Recipe | None = None, **options: Any) -> Path:

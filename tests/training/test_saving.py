@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import short_runs
 import torch
-from two_processes import with_everything
 
 from alexnet_course.cli import main
 from alexnet_course.errors import CourseError
@@ -22,24 +22,12 @@ from alexnet_course.training.folder import RunFolder
 from alexnet_course.training.saving import Checkpoints, HostCopy
 from alexnet_course.watching import fit
 
-
-@pytest.fixture(autouse=True)
-def no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that somebody makes between two parts of a run would be a change of its environment."""
-    monkeypatch.setenv("GIT_DIR", os.devnull)
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``train``, with a network of a millisecond that has batch norm and dropout."""
-    monkeypatch.setattr("alexnet_course.training.trainer.build_model", with_everything)
-    return data
+pytestmark = pytest.mark.usefixtures("no_commit")
 
 
 def recipe(**changes: object) -> Recipe:
-    """Epochs of 6 steps, three if nothing else is said."""
-    values = {"model": "cnn4", "epochs": 3, "batch_size": 16, "precision": "fp32", "validation_size": 20, "lr": 0.01}
-    return Recipe(**{**values, "crop": 4, "flip": True, "optimiser": "adamw", **changes})
+    """With an optimiser that has a state of two tensors a weight."""
+    return short_runs.recipe(**{"optimiser": "adamw", **changes})
 
 
 def names(out: Path) -> list[str]:
