@@ -37,8 +37,8 @@ from alexnet_course.records.record import NewPictures, Record, read_record, writ
 from alexnet_course.results.table import CLASSES, PUBLISHED, costs
 from alexnet_course.training import TrainingStopped, choose_device, train
 from alexnet_course.training.device import device_name
+from alexnet_course.training.division import image_count
 from alexnet_course.training.folder import refuse_changes
-from alexnet_course.training.trainer import picture_count
 
 SEEDS = 3
 NEW = "cifar10.1"
@@ -100,9 +100,9 @@ def work(recipe: Recipe) -> float:
     """
     curve = published_curve(recipe.name)
     epochs = len(curve.epochs) if curve is not None else recipe.epochs
-    images = IMAGES - picture_count("validation_size", recipe.validation_size, IMAGES)
+    images = IMAGES - image_count("validation_size", recipe.validation_size, IMAGES)
     if recipe.train_size != 1:
-        images = picture_count("train_size", recipe.train_size, images)
+        images = image_count("train_size", recipe.train_size, images)
     return costs(recipe, CLASSES.get(recipe.dataset, 10))[1] * epochs * images
 
 

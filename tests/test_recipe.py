@@ -14,7 +14,7 @@ from alexnet_course.models import MODELS, build_model
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
 from alexnet_course.shapes import zeros_like_input
-from alexnet_course.training.trainer import picture_count
+from alexnet_course.training.division import image_count
 from alexnet_course.watching import fit
 
 
@@ -257,8 +257,8 @@ def test_the_package_s_recipes_are_valid_and_say_what_they_are(name, budget):
     assert len(first) > 40 or second.startswith("# ")
     assert recipe.dataset == ("cifar100" if name.endswith("cifar100") else "cifar10")
     held_out = 10_000 if "cifar-5x5" in name and ".published" in name else 5000  # S3: a fifth
-    assert picture_count("validation_size", recipe.validation_size, 50_000) == held_out
-    assert picture_count("validation_size", recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
+    assert image_count("validation_size", recipe.validation_size, 50_000) == held_out
+    assert image_count("validation_size", recipe.validation_size, TRAIN_SIZE) < TRAIN_SIZE  # so --data doodles works
     assert recipe.train_size == 1
 
 

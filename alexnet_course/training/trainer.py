@@ -19,9 +19,10 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
-from alexnet_course.recipe import NORMALISATIONS, Recipe
+from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
 from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
+from alexnet_course.training.division import divide, normalisation
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
@@ -76,8 +77,8 @@ class Trainer:
     def _prepare(self, compile: bool) -> None:
         """Divide the images, and build the network, its optimiser and its loaders."""
         recipe, device, precision, group = self.recipe, self.device, self.precision, self.group
-        fitting, validation = self._split()
-        self.mean, self.std = self._normalisation(fitting)
+        fitting, validation = divide(recipe, self.train_set)
+        self.mean, self.std = normalisation(recipe, self.train_set, fitting)
         classes = len(self.train_set.classes)
         if classes < 2:
             raise CourseError(f"{self.train_set.name!r} has {classes} class; expected two or more, or there is nothing "
@@ -118,28 +119,6 @@ class Trainer:
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
-
-    def _split(self) -> tuple[Tensor, Tensor]:
-        """Which images to train on, and which to hold out."""
-        recipe, train_set = self.recipe, self.train_set
-        size = picture_count("validation_size", recipe.validation_size, len(train_set))
-        fitting, validation = train_set.split_indices(size, recipe.seed)
-        if recipe.train_size != 1:
-            wanted = picture_count("train_size", recipe.train_size, len(fitting))
-            _, fitting = train_set.split_indices(wanted, recipe.seed, among=fitting)
-        return fitting, validation
-
-    def _normalisation(self, fitting: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel: of the pictures to train on alone, or the recipe's constants."""
-        name, channels = self.recipe.normalisation, self.train_set.images.shape[1]
-        if name == "dataset":
-            mean, std = self.train_set.channel_statistics(fitting)
-            return mean, tuple(value or 1.0 for value in std)  # a channel that is the same everywhere says nothing
-        mean, std = NORMALISATIONS[name]
-        if channels != len(mean):
-            raise CourseError(f"normalisation = {name!r} has constants for RGB, but the pictures have {channels} "
-                              "channels; set normalisation = 'dataset'.")  # fmt: skip
-        return mean, std
 
     def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:
         on_device = self.train_set.to(self.device)  # once: both loaders share these pictures
@@ -436,12 +415,3 @@ class Trainer:
         hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
         raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
                               f"({reason}); {hint}{self.kept()}.")  # fmt: skip
-
-
-def picture_count(key: str, size: float, available: int) -> int:
-    """How many of ``available`` training pictures ``size`` means: so many, or that share where it is below 1."""
-    count = round(size * available) if size < 1 else int(size)
-    if not 0 < count < available:
-        raise CourseError(f"{key} = {size:g} would be {count} of {available} training pictures; "
-                          "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
-    return count

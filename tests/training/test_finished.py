@@ -15,8 +15,8 @@ from alexnet_course.records.predictions import digest, load_predictions, pack
 from alexnet_course.records.record import Environment, Record, dump_record, read_record, write_record
 from alexnet_course.training import load_run, resume, train
 from alexnet_course.training import run as run_module
+from alexnet_course.training.division import image_count
 from alexnet_course.training.finished import environment, save_weights
-from alexnet_course.training.trainer import picture_count
 from alexnet_course.watching import fit
 from benchmarks.campaign import plan
 
@@ -248,10 +248,10 @@ def test_every_record_of_the_package_fits_the_package_and_itself(path):
     assert record.parameters == sum(weight.numel() for weight in model.parameters())
     assert KNOWN_FINGERPRINTS[dataset.fingerprint] == recipe.dataset == dataset.name
     assert KNOWN_FINGERPRINTS[dataset.test_fingerprint] == recipe.dataset
-    held_out = picture_count("validation_size", recipe.validation_size, 50_000)
+    held_out = image_count("validation_size", recipe.validation_size, 50_000)
     assert (dataset.validation_images, dataset.test_images) == (held_out, 10_000)
     rest = 50_000 - held_out
-    used = rest if recipe.train_size == 1 else picture_count("train_size", recipe.train_size, rest)
+    used = rest if recipe.train_size == 1 else image_count("train_size", recipe.train_size, rest)
     assert dataset.training_images == used
 
 

@@ -16,10 +16,10 @@ from alexnet_course.optim import make_optimiser, make_schedule, one_cycle
 from alexnet_course.recipe import Recipe
 from alexnet_course.results.verify import verify
 from alexnet_course.training import Run, Trainer, TrainingStopped, evaluate, saving, train, trainer, wilson_interval
+from alexnet_course.training.division import image_count
 from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.finished import load_run
 from alexnet_course.training.folder import RunFolder
-from alexnet_course.training.trainer import picture_count
 from alexnet_course.watching import fit
 
 CPU = torch.device("cpu")
@@ -297,14 +297,14 @@ def test_one_cycle_of_any_length_stays_between_nothing_and_the_peak(total, warmu
     assert max(shares) == 1
 
 
-def test_picture_count():
+def test_image_count():
     for key in ("validation_size", "train_size"):
-        assert picture_count(key, 0.1, 50_000) == picture_count(key, 5000, 50_000) == 5000
+        assert image_count(key, 0.1, 50_000) == image_count(key, 5000, 50_000) == 5000
         for size, count in ((50_000, 50_000), (60_000, 60_000), (1e-9, 0)):
             with pytest.raises(
-                CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training pictures; give"
+                CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training images; give"
             ):
-                picture_count(key, size, 50_000)
+                image_count(key, size, 50_000)
 
 
 def test_train_and_test_pictures_of_different_classes_are_refused(data):
@@ -393,7 +393,7 @@ def test_which_part_it_is_depends_on_the_seed(data):
 def test_a_part_that_is_all_or_nothing_is_refused(data, size):
     with pytest.raises(CourseError) as caught:
         train(small(train_size=size), **data)
-    assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training pictures; [^.]*0\.1\.",
+    assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training images; [^.]*0\.1\.",
                         str(caught.value))  # fmt: skip
 
 

@@ -1,0 +1,41 @@
+"""Which images a run trains on, which it holds out, and how both are normalised."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from alexnet_course.data import Dataset
+from alexnet_course.errors import CourseError
+from alexnet_course.recipe import NORMALISATIONS, Recipe
+
+
+def divide(recipe: Recipe, train_set: Dataset) -> tuple[Tensor, Tensor]:
+    """Indices of the images to train on, and of those to hold out; int64, ascending."""
+    size = image_count("validation_size", recipe.validation_size, len(train_set))
+    fitting, validation = train_set.split_indices(size, recipe.seed)
+    if recipe.train_size != 1:
+        wanted = image_count("train_size", recipe.train_size, len(fitting))
+        _, fitting = train_set.split_indices(wanted, recipe.seed, among=fitting)
+    return fitting, validation
+
+
+def image_count(key: str, size: float, available: int) -> int:
+    """How many of ``available`` training images ``size`` means: so many, or that share where it is below 1."""
+    count = round(size * available) if size < 1 else int(size)
+    if not 0 < count < available:
+        raise CourseError(f"{key} = {size:g} would be {count} of {available} training images; "
+                          "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
+    return count
+
+
+def normalisation(recipe: Recipe, train_set: Dataset, fitting: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel: of the images at ``fitting`` alone, or the recipe's constants."""
+    name, channels = recipe.normalisation, train_set.images.shape[1]
+    if name == "dataset":
+        mean, std = train_set.channel_statistics(fitting)
+        return mean, tuple(value or 1.0 for value in std)  # a channel that is the same everywhere is left at 0
+    mean, std = NORMALISATIONS[name]
+    if channels != len(mean):
+        raise CourseError(f"normalisation = {name!r} has constants for RGB, but the images have {channels} channels; "
+                          "set normalisation = 'dataset'.")  # fmt: skip
+    return mean, std
