@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is a little better than the weights themselves while the rate is high."""
+"""A moving average of the weights, which is evaluated in their place."""
 
 from __future__ import annotations
 
