@@ -191,18 +191,17 @@ def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool =
     trainer = Trainer(recipe, train_set, device, resolve_precision(recipe.precision, device), compile=compile)
     if not faster:
         trainer.network, trainer.faster = trainer.model, nullcontext()
-    batches = endless(trainer.train_loader)
-    trainer.start_epoch()
 
-    def step() -> float:
-        images, labels = next(batches)
+    def steps() -> Iterator[float]:
         with trainer.computing():
-            trainer.step(images, labels)
-        if trainer.steps_of_epoch >= len(trainer.train_loader):
-            trainer.begin_epoch()  # as after every epoch
-        return len(labels)
+            trainer.start_epoch()
+            for images, labels in endless(trainer.train_loader):
+                trainer.step(images, labels)
+                if trainer.steps_of_epoch >= len(trainer.train_loader):
+                    trainer.begin_epoch()  # as after every epoch
+                yield len(labels)
 
-    return step
+    return steps().__next__
 
 
 def our_epochs(recipe: Recipe, device: torch.device, pictures: int) -> Step:

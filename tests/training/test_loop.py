@@ -301,9 +301,7 @@ def test_image_count():
     for key in ("validation_size", "train_size"):
         assert image_count(key, 0.1, 50_000) == image_count(key, 5000, 50_000) == 5000
         for size, count in ((50_000, 50_000), (60_000, 60_000), (1e-9, 0)):
-            with pytest.raises(
-                CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training images; give"
-            ):
+            with pytest.raises(CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training images; give"):
                 image_count(key, size, 50_000)
 
 
