@@ -273,6 +273,7 @@ def large_packages(command: str) -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_told_by_the_status_alone():
     command = " ".join(map(shlex.quote, COMMAND))
     pipe = f"set -o pipefail; {command} summary cnn4 | true"

@@ -27,6 +27,7 @@ def summary(out: Path) -> dict[str, int | None]:
     return {part["name"]: part["status"] for part in json.loads((out / "summary.json").read_text())}
 
 
+@pytest.mark.slow
 def test_what_fails_or_hangs_costs_only_itself(tmp_path):
     board = Board(tmp_path, FOREVER)
     for part in (
@@ -41,6 +42,7 @@ def test_what_fails_or_hangs_costs_only_itself(tmp_path):
     assert (tmp_path / "late.log").read_text() == "begun\n"
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_for_every_part(tmp_path):
     board = Board(tmp_path, time.monotonic() + 1)
     board.start(Part("late", lines("import time; time.sleep(60)")))
@@ -50,6 +52,7 @@ def test_the_deadline_holds_for_every_part(tmp_path):
     assert summary(tmp_path) == {"late": None}
 
 
+@pytest.mark.slow
 def test_timed_parts_run_alone_and_the_others_together(tmp_path, monkeypatch, capsys):
     note = "import sys, time; open({0!r}, 'a').write('<'); time.sleep(0.5); open({0!r}, 'a').write('>')"
     diary = lines(note.format(str(tmp_path / "diary")))

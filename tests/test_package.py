@@ -29,6 +29,7 @@ def test_a_name_that_the_package_does_not_offer_is_an_ordinary_error():
         from alexnet_course import trian  # noqa: F401
 
 
+@pytest.mark.slow
 def test_the_names_come_without_being_imported_before_they_are_asked_for():
     code = "import sys, alexnet_course; print('torch' in sys.modules); print(alexnet_course.train.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -116,6 +117,7 @@ def test_attempt_fits_on_a_page_of_the_book(capsys):
     assert max(map(len, lines)) < 80
 
 
+@pytest.mark.slow
 def test_the_source_package_has_all_of_the_package_and_no_half_of_the_tests(tmp_path):
     root = Path(__file__).resolve().parents[1]
     files = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split("\n")

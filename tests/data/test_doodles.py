@@ -31,6 +31,7 @@ def test() -> Split:
     return draw("test")
 
 
+@pytest.mark.slow
 def test_shapes_types_and_balance(train: Split, test: Split) -> None:
     for (images, labels), size in ((train, TRAIN_SIZE), (test, TEST_SIZE)):
         assert images.shape == (size, 3, 32, 32)
@@ -57,18 +58,21 @@ def test_more_pictures_than_the_split_has_draw_on(test: Split) -> None:
     assert sorted(labels[TEST_SIZE:]) == list(range(len(CLASSES)))
 
 
+@pytest.mark.slow
 def test_no_picture_occurs_twice_not_even_across_splits_and_seeds(train: Split, test: Split) -> None:
     other, _ = draw_doodles("train", 100, seed=1)
     pictures = [*train[0].numpy(), *test[0].numpy(), *other]
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
+@pytest.mark.slow
 def test_these_are_the_pictures_that_records_were_made_with(train: Split) -> None:
     images, labels = train[0][:200].numpy(), train[1][:200].numpy()
     digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
     assert digest == "505f68fc8942294e175d7a3478ee2acd441f0b468087b8f742d0c45e5a9e479c"
 
 
+@pytest.mark.slow
 def test_no_two_pictures_of_a_class_are_alike(train: Split) -> None:
     images, labels = train
     for label, name in enumerate(CLASSES):
@@ -121,12 +125,14 @@ def linear_accuracy(train: Split, test: Split, weight_decay: float) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_linear_classifier_on_the_pixels_stays_far_below_70_percent(train: Split, test: Split) -> None:
     seen, unseen = [(images.flatten(1).float(), labels) for images, labels in (train, test)]
     # The best of the weight decays 0.01, 0.03, 0.1, 0.3 and 1; the lower bound shows that the fit itself works.
     assert 0.3 < linear_accuracy(seen, unseen, 0.1) < 0.6
 
 
+@pytest.mark.slow
 def test_the_scene_does_not_give_the_class_away(train: Split, test: Split) -> None:
     frame = torch.ones(3, 32, 32, dtype=torch.bool)
     frame[:, 2:-2, 2:-2] = False
@@ -160,6 +166,7 @@ def small_alexnet() -> nn.Sequential:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_small_alexnet_passes_90_percent(train: Split, test: Split) -> None:
     (images, labels), (unseen, truth) = [(images.float() / 128 - 1, labels) for images, labels in (train, test)]

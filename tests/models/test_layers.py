@@ -41,6 +41,7 @@ def test_pytorchs_alpha_is_not_the_papers():
     assert not torch.allclose(trap, formula(a, n=5, alpha=1e-4, beta=0.75, k=2), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_paper_initialisation():
     torch.manual_seed(0)
     model = build_model("alexnet-2012", init="paper")

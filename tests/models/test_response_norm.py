@@ -150,6 +150,7 @@ def test_it_is_still_a_layer_of_pytorchs_by_type_and_by_name():
     assert type(layer) is LocalResponseNorm
 
 
+@pytest.mark.slow
 def test_a_compiler_can_look_into_it():
     x = activations(2, 8, 3, 3).half()
     results = []

@@ -227,6 +227,7 @@ def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, op
     assert alike(finish(resumed), fit(plan, progress=False, **tiny))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_to_its_best_weights_goes_on_with_them(tiny, tmp_path):
     plan = recipe(schedule="plateau", patience=0, max_drops=2, restore_best=True, lr=0.3, epochs=6, **EVERYTHING)
     alone = fit(plan, progress=False, **tiny)

@@ -125,6 +125,7 @@ def test_fixed_constants_are_for_rgb(data):
         train(small(normalisation="half"), **grey, device="cpu")
 
 
+@pytest.mark.slow
 def test_more_outputs_than_classes_as_s3_had_them(data, tmp_path):
     run = fit(small(outputs=5, epochs=4), progress=False, out=tmp_path / "run", **data)
     assert run.record.parameters == sum(w.numel() for w in build_model("cnn4", 5).parameters())
@@ -150,6 +151,7 @@ def accuracies(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     monkeypatch.setattr(trainer, "evaluate_batches", instead)
 
 
+@pytest.mark.slow
 def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
     accuracies(monkeypatch, 0.5, 0.6, 0.6, 0.55, 0.7)
     run = fit(small(epochs=9, stop_after=2), progress=False, out=tmp_path / "run", **data)
@@ -209,6 +211,7 @@ def test_evaluate_leaves_the_mode_and_the_weights_alone(data):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_pictures_are_enlarged_to_what_the_network_takes(few):
     shapes = []
     recipe = Recipe(model="alexnet-d2l", epochs=1, batch_size=4, validation_size=4, precision="fp32")
@@ -503,6 +506,7 @@ def test_with_checkpoint_seconds_only_the_last_epoch_is_always_saved(data, tmp_p
     assert {path.name for path in run.out.iterdir()} == {"predictions.npy", "record.json", "weights.safetensors"}
 
 
+@pytest.mark.slow
 def test_checkpoint_seconds_count_from_the_last_save(data, tmp_path, monkeypatch):
     """By a clock that makes 10 seconds of each epoch."""
     run = train(small(epochs=5), out=tmp_path / "run", **{**data, "checkpoint_seconds": 15})

@@ -316,6 +316,7 @@ def test_a_run_whose_lock_was_broken_stops_before_it_writes(tiny, tmp_path, monk
     assert (run.out / ".lock").read_text() == "12 colab-7f 1"
 
 
+@pytest.mark.slow
 def test_the_system_s_lock_says_who_has_it(tiny, tmp_path):
     run = train(recipe(), out=tmp_path / "run", **tiny)
     code = f"from alexnet_course.training.lock import *; FolderLock(Path({str(run.out / '.lock')!r})).take()"
