@@ -117,6 +117,7 @@ def test_command_of_the_readme_runs(command, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(capsys):
     examples = blocks("python", README)
     assert len(examples) == 2

@@ -52,6 +52,7 @@ def test_fewer_pictures_are_a_prefix_of_more(test: Split, count: int) -> None:
     assert np.array_equal(labels, test[1][:count].numpy())
 
 
+@pytest.mark.slow
 def test_more_pictures_than_the_split_has_draw_on(test: Split) -> None:
     images, labels = draw_doodles("test", TEST_SIZE + 10)
     assert np.array_equal(images[:TEST_SIZE], test[0].numpy())

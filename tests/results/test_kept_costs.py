@@ -13,6 +13,7 @@ from alexnet_course.results.verify import verify
 from benchmarks.costs import entries
 
 
+@pytest.mark.slow
 def test_every_kept_figure_is_counted_again():
     assert json.loads(COSTS_FILE.read_text()) == entries(), f"{COSTS_FILE.name} is stale: run make results"
 

@@ -67,12 +67,14 @@ def test_it_is_what_is_evaluated_and_what_the_run_ends_with(data):
     assert again.loss == run.record.test_loss
 
 
+@pytest.mark.slow
 def test_training_itself_is_not_changed(data):
     with_it, without = (fit(small(ema=ema), progress=False, **data) for ema in (0.9, 0.0))
     assert [e["train_loss"] for e in with_it.history] == [e["train_loss"] for e in without.history]
     assert not same(with_it.model.state_dict(), without.model.state_dict())
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_bit(data, tmp_path):
     alone = fit(small(), progress=False, **data)
     run = train(small(), out=tmp_path / "run", checkpoint_steps=7, **data)

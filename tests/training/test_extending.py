@@ -34,6 +34,7 @@ def optimiser(request, monkeypatch) -> str:
     return request.param
 
 
+@pytest.mark.slow
 def test_a_recipe_can_name_a_new_optimiser(optimiser, data):
     run = train(small(optimiser=optimiser, epochs=6), **data)
     list(run)
@@ -96,6 +97,7 @@ def test_a_new_data_set_is_one_entry(monkeypatch, data):
         load_dataset("two-colour")
 
 
+@pytest.mark.slow
 def test_a_new_augmentation_is_one_entry(monkeypatch, data, tmp_path):
     """Random erasing with a grey level for each image, as a plugin would add it."""
     seen: list[int] = []

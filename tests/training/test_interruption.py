@@ -463,6 +463,7 @@ def test_a_checkpoint_with_code_in_it_is_not_opened(tiny, tmp_path, write):
     assert (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 def test_no_damage_goes_unnoticed(tmp_path):
     """Wherever a byte is wrong or the file ends: it is refused, or nothing that is read differs."""
     path = tmp_path / "some.pt"

@@ -47,6 +47,7 @@ def test_a_run_yields_one_result_an_epoch_and_learns(data):
     assert next(run, None) is None
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(data):
     everything = {"flip": True, "crop": 4, "cutout": 8, "colour_pca": 0.1}
     first, second, other = (fit(small(seed=s, **everything), progress=False, **data) for s in (3, 3, 4))
@@ -163,6 +164,7 @@ def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
     assert again.record == run.record
 
 
+@pytest.mark.slow
 def test_a_plateau_goes_back_to_the_best_weights(data, monkeypatch):
     plan = small(epochs=5, schedule="plateau", patience=0, max_drops=1, restore_best=True)
     accuracies(monkeypatch, 0.5, 0.6, 0.4, 0.3, 0.2)
@@ -457,6 +459,7 @@ LOUD = {
 }  # colours tell the classes apart, so that no network can see through
 
 
+@pytest.mark.slow
 def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
     """Trained on colours that say nothing, and still: only the second figure may come from changed test pictures."""
     plain, both, again = (fit(small(augmented_test=on, **LOUD), progress=False, **data) for on in (False, True, True))

@@ -85,6 +85,7 @@ def test_the_generators_of_the_process_are_left_alone(data):
 
 
 @pytest.mark.parametrize("between", [draw, lambda: torch.manual_seed(0), lambda: random.seed(0)])
+@pytest.mark.slow
 def test_what_is_drawn_between_two_epochs_changes_nothing(alone, data, between):
     run = train(small(), **data)
     between()
@@ -95,6 +96,7 @@ def test_what_is_drawn_between_two_epochs_changes_nothing(alone, data, between):
     assert [entry["train_loss"] for entry in run.history] == alone
 
 
+@pytest.mark.slow
 def test_two_runs_can_take_turns(alone, data):
     one, other = train(small(), **data), train(small(seed=1), **data)
     for _ in zip(one, other, strict=True):
