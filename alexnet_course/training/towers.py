@@ -83,7 +83,7 @@ class Tower(nn.Module):
             x = block(x)
 
         x = torch.flatten(x, 1)
-        names = iter(("fc6", "fc7", "fc8"))
+        names = iter(LAYERS[5:])
         for layer in self.classifier:
             if isinstance(layer, nn.Linear):
                 x = torch.cat(self._exchange(x, next(names)), 1)
