@@ -31,8 +31,9 @@ from alexnet_course.training.device import DTYPES, resolve_precision
 from alexnet_course.training.finished import environment
 
 SCHEMA = "alexnet-course/bench-1"
-S0, TUNED, PLAIN, OURS, COMPILED, MATRIX = (
-    "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, compiled", "matrix product",
+S0, TUNED, PLAIN, OURS, GRAPH, COMPILED, MATRIX = (
+    "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, as a CUDA graph", "ours, compiled",
+    "matrix product",
 )  # fmt: skip
 S0_BATCH, S0_WORKERS = 32, 2
 BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # ours, and that of the tuned loop
@@ -84,6 +85,8 @@ def bench(
         PLAIN: Contender(our_loop, recipe, device, False),
         OURS: Contender(our_loop, recipe, device, True),
     }
+    if chosen.type == "cuda":
+        contenders[GRAPH] = Contender(our_loop, recipe, device, True, False, True)
     if compile:
         contenders[COMPILED] = Contender(our_loop, recipe, device, True, True)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
@@ -185,10 +188,11 @@ class PicturesOneByOne(torchvision.datasets.CIFAR10):
         self.targets = dataset.labels.tolist()
 
 
-def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool = False) -> Step:
+def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool = False, graph: bool = False) -> Step:
     """The trainer's own step on the trainer's own batches; without ``faster``, with PyTorch's own functions in it."""
     train_set = load_dataset(recipe.dataset, "train")
-    trainer = Trainer(recipe, train_set, device, resolve_precision(recipe.precision, device), compile=compile)
+    precision = resolve_precision(recipe.precision, device)
+    trainer = Trainer(recipe, train_set, device, precision, compile=compile, graph=graph)
     if not faster:
         trainer.network, trainer.faster = trainer.model, nullcontext()
 

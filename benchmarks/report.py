@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from alexnet_course import load_dataset, plots
 from alexnet_course.bench import (
     COMPILED,
+    GRAPH,
     MATRIX,
     OURS,
     PLAIN,
@@ -132,6 +133,7 @@ def section(result: dict[str, Any]) -> list[str]:
         TUNED: f"the same with batches of {batch} and its best `num_workers`, {result['workers']}",
         PLAIN: f"our loop with PyTorch's own functions: batches of {batch}, {about['precision']}, channels-last, fused",
         OURS: f"**our loop as it is**: batches of {batch}, {about['precision']}",
+        GRAPH: "our loop with each step as one CUDA graph",
         COMPILED: "our loop through `torch.compile`",
     }
     lines = [

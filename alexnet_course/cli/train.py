@@ -46,6 +46,7 @@ def add(commands: Commands) -> None:
     )
     sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
     sub.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    sub.add_argument("--graph", action="store_true", help="on a GPU, launch each step as one CUDA graph")
     add_run_options(sub)
 
     example = "resume runs/cnn4-seed0"
@@ -95,6 +96,7 @@ def train_command(options: argparse.Namespace) -> None:
             **checkpoints(options),
             deterministic=options.deterministic,
             compile=options.compile,
+            graph=options.graph,
         )
     finish(run, options)
 

@@ -91,6 +91,7 @@ class Environment(Part):
     git_commit: str | None
     deterministic: On = False
     compile: On = False
+    graph: On = False
     processes: Annotated[int, Field(strict=True, ge=2)] | None = None
     """How many trained together, where it was more than one."""
 

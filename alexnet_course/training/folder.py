@@ -257,5 +257,5 @@ def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
     # Keys that a later version of the course added have their defaults in runs that were started before.
-    then = {**{key: value for key, value in Recipe().as_dict().items() if key not in then}, **then}
+    then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
     return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

@@ -28,6 +28,7 @@ from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
+from alexnet_course.training.step_graph import StepGraph
 from alexnet_course.training.surroundings import Surroundings
 
 EVALUATION_BATCH = 500  # halved where the memory does not suffice
@@ -37,9 +38,9 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 an
 class Trainer:
     """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
 
-    ``precision`` is bf16, fp16 or fp32. ``state_dict`` is all that the rest of the run depends on, but for the random
-    generators of each process, which are in ``surroundings``. Raises ``CourseError`` for a recipe that does not fit the
-    network or the training set.
+    ``precision`` is bf16, fp16 or fp32; ``graph`` is for CUDA's GPUs, see ``StepGraph``. ``state_dict`` is all that the
+    rest of the run depends on, but for the random generators of each process, which are in ``surroundings``. Raises
+    ``CourseError`` for a recipe that does not fit the network or the training set.
 
     The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
     computes with its part of a batch (see ``alexnet_course.training.parallel``).
@@ -54,6 +55,7 @@ class Trainer:
         *,
         deterministic: bool = False,
         compile: bool = False,
+        graph: bool = False,
         group: Group = ALONE,
     ) -> None:
         self.recipe = recipe
@@ -72,6 +74,7 @@ class Trainer:
         self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
         with self.computing():
             self._prepare(compile)
+            self._compute = self._recorded() if graph else self._make_step
             self.begin_epoch()
 
     def _prepare(self, compile: bool) -> None:
@@ -116,9 +119,21 @@ class Trainer:
         if device.type == "cpu":
             keep_freed_memory()
         self._broken = torch.zeros((), device=device)  # 1 from the first step on whose numbers are not finite
+        # In this process's part of the batches of an epoch.
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def _recorded(self) -> StepGraph:
+        if self.device.type != "cuda":
+            raise CourseError(f"graph = True is for CUDA's GPUs, and this run is on {self.device}; leave it out.")
+        if self.group.size > 1:
+            raise CourseError(f"graph = True is for one process, and {self.group.size} train together; leave it out.")
+        if not OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device):
+            raise CourseError("graph = True needs an optimiser that can be fused, which "
+                              f"{self.recipe.optimiser!r} cannot; leave it out, or take adamw.")  # fmt: skip
+        return StepGraph(self._make_step, self.model, self.optimiser)
 
     def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:
         on_device = self.train_set.to(self.device)  # once: both loaders share these pictures
@@ -166,7 +181,7 @@ class Trainer:
         self._losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
         self._finite: list[Tensor] = []
         self._rates: list[float] = []
-        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)  # in this process's part of the batches
+        self._correct.zero_()
         self.stopwatch = Stopwatch()
         self.train_loader.rewind()
 
@@ -198,11 +213,20 @@ class Trainer:
         self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
+        loss, finite = self._compute(images, labels)
+        self._losses.append(loss)
+        self._finite.append(finite)
+        self._rates.append(self.optimiser.param_groups[0]["lr"])
+        if self.every_step is not None:
+            self.every_step.step()
+
+    def _make_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """All of a step that the device does: the loss, and whether its numbers are finite."""
         part, part_labels = self.group.part(images), self.group.part(labels)
         loss = self.group.together(lambda: self._backward(part, part_labels))
         if self.group.size > 1:
             self._average(loss, share=len(part_labels) / len(labels))
-        self.group.together(lambda: self._update(loss))
+        return loss, self.group.together(lambda: self._update(loss))
 
     def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of N×C×H×W pictures; leaves its gradients with the weights."""
@@ -219,17 +243,15 @@ class Trainer:
         gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
         self.group.average([*gradients, *running_statistics(self.model), loss], share)
 
-    def _update(self, loss: Tensor) -> None:
-        self._watch(loss)
+    def _update(self, loss: Tensor) -> Tensor:
+        finite = self._watch(loss)
         if OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device) or self._broken == 0:
             self.scaler.step(self.optimiser)
         self.scaler.update()
-        self._rates.append(self.optimiser.param_groups[0]["lr"])
-        if self.every_step is not None:
-            self.every_step.step()
+        return finite
 
-    def _watch(self, loss: Tensor) -> None:
-        """Note on the device whether this step's numbers are finite, and from the first that are not, stand still."""
+    def _watch(self, loss: Tensor) -> Tensor:
+        """Whether this step's numbers are finite, found out on the device; from the first that are not, stand still."""
         finite = torch.isfinite(loss)
         if self.precision != "fp16":  # whose scaler makes gradients overflow on purpose, now and then
             # What goes wrong on the way back arrives at the first layer, whose gradient is small and quickly checked.
@@ -237,8 +259,7 @@ class Trainer:
             first = next(weight.grad for weight in self.model.parameters() if weight.grad is not None)
             finite = finite & torch.isfinite(first).all()
         torch.maximum(self._broken, (~finite).float(), out=self._broken)
-        self._losses.append(loss)
-        self._finite.append(finite)
+        return finite
 
     def end_training(self) -> None:
         """Wait for the last step; ``TrainingStopped`` where a step of the epoch met numbers that are not finite."""
@@ -329,7 +350,7 @@ class Trainer:
             "epoch": self.epoch,
             "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
             "rates": self._rates,
-            "correct": self.group.total(self._correct),
+            "correct": self.group.total(self._correct).clone(),
             "history": self.history,
             "best": self._best,
             "seconds": (self.wall_seconds, self.stopwatch.read()),
@@ -356,7 +377,7 @@ class Trainer:
         self._finite = [torch.isfinite(loss) for loss in self._losses]
         self._rates = state["rates"]
         # Of several processes, the main one has counted for all, so far.
-        self._correct = state["correct"].to(self.device) * self.group.is_main
+        self._correct.copy_(state["correct"] * self.group.is_main)
         self.wall_seconds, self.stopwatch.seconds = state["seconds"]
 
     # --- Faults ------------------------------------------------------------------------------------------------------

@@ -212,7 +212,78 @@ def test_what_cuda_cannot_repeat_is_refused():
         torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("attempt", [lambda: torch.compile(nn.Linear(2, 2)), lambda: torch.cuda.CUDAGraph()])
-def test_what_is_not_emulated_says_so(attempt):
+def test_what_is_not_emulated_says_so():
     with pytest.raises(NotImplementedError, match="is not emulated"):
-        attempt()
+        torch.compile(nn.Linear(2, 2))
+
+
+def test_a_recorded_graph_does_nothing_before_its_replay_and_the_same_each_time_it_is_launched():
+    x, total = torch.ones(3, device="cuda"), torch.zeros(3, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        assert torch.cuda.is_current_stream_capturing()
+        double = x * 2
+        total += double
+    assert not torch.cuda.is_current_stream_capturing()
+    assert total.tolist() == [0, 0, 0]
+    assert double.isnan().all()
+    graph.replay()
+    x.fill_(5)
+    graph.replay()
+    assert (double.tolist(), total.tolist()) == ([10, 10, 10], [12, 12, 12])
+
+
+def test_a_graph_draws_other_numbers_each_time_as_a_program_without_one():
+    def draws(recorded: bool) -> list:
+        torch.manual_seed(0)
+        ones = torch.ones(50, device="cuda")
+        graph = torch.cuda.CUDAGraph()
+        if recorded:
+            with torch.cuda.graph(graph):
+                dropped = F.dropout(ones)
+        found = []
+        for _ in range(2):
+            if recorded:
+                graph.replay()
+            else:
+                dropped = F.dropout(ones)
+            found.append(dropped.tolist())
+        return found
+
+    assert draws(True) == draws(False)
+    assert draws(True)[0] != draws(True)[1]
+
+
+def test_a_recording_has_the_backward_pass_in_it():
+    net = nn.Linear(4, 2).to("cuda")
+    x = torch.randn(3, 4, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        net(x).square().sum().backward()
+    gradient = net.weight.grad
+    assert gradient.isnan().all()
+    for scale in (1, 3):
+        x.copy_(torch.full((3, 4), scale, device="cuda"))
+        graph.replay()
+        net.zero_grad()
+        net(x).square().sum().backward()
+        torch.testing.assert_close(gradient, net.weight.grad)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.copy_(torch.ones(3)),
+        lambda x: torch.cuda.synchronize(),
+        lambda x: torch.rand(3, device="cuda", generator=torch.Generator("cuda")),
+    ],
+)
+def test_what_a_graph_cannot_hold_is_refused(attempt):
+    x = torch.ones(3, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with pytest.raises(RuntimeError, match="captur"), torch.cuda.graph(graph):
+        attempt(x)
+    with pytest.raises(RuntimeError, match="without a preceding"):
+        graph.replay()
+    assert x.tolist() == [1, 1, 1]

@@ -12,6 +12,7 @@ What is emulated, and so can be tested without a GPU:
   the device, ``synchronize``. See ``transfers``.
 - Generators. The GPU's draw other numbers than the processor's, and a state of theirs is 16 bytes (seed and offset).
 - Cards. ``torch.cuda`` answers for the card: its name, compute capability, and whether PyTorch has code for it.
+- CUDA graphs: see graphs.py.
 - ``torch.use_deterministic_algorithms``: raises for those operations of which PyTorch says that CUDA has no such form.
 
 What is not:
@@ -22,8 +23,8 @@ What is not:
 - Autocast. Which operations run in half precision is the processor's list, which differs a little from CUDA's.
 - PyTorch's own C++ code believes that it is on a processor. Inside of it (in ``aten`` composites and in the backward
   pass) the devices of tensors that it makes by itself are not checked.
-- Time and memory. Nothing is faster, nothing runs out; memory in use is always 0. Streams and events are empty, CUDA
-  graphs and ``torch.compile`` cannot be used.
+- Time and memory. Nothing is faster, nothing runs out; memory in use is always 0. Streams and events are empty, and
+  ``torch.compile`` cannot be used.
 - A thread of its own sees tensors on the GPU, but cannot make one.
 
 The sitecustomize.py beside this package puts the emulation into processes that a test starts.

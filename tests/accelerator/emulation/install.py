@@ -12,10 +12,9 @@ import torch
 
 from emulation.cards import BUILT_FOR, Card
 from emulation.generators import CUDA, Generator
+from emulation.graphs import RECORDING, CUDAGraph, recording
 from emulation.tensors import DEFAULT, CudaTensor, Everywhere, is_pinned, pin
 from emulation.transfers import WAIT, note
-
-REFUSED = ("CUDAGraph", "graph", "make_graphed_callables")
 
 
 @contextmanager
@@ -29,9 +28,8 @@ def emulated(card: Card) -> Iterator[None]:
 
         for name, answer in answers(card).items():
             put(torch.cuda, name, answer)
-        for name in REFUSED:
-            put(torch.cuda, name, refuse(f"torch.cuda.{name}"))
-        put(torch, "compile", refuse("torch.compile"))
+        for owner, name in ((torch.cuda, "make_graphed_callables"), (torch, "compile")):
+            put(owner, name, refuse(f"{owner.__name__}.{name}"))
         put(torch, "Generator", Generator)
         put(torch.nn.Module, "_apply", swapping(torch.nn.Module._apply))
         put(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(by_device_and_dtype))
@@ -73,7 +71,9 @@ def answers(card: Card) -> dict[str, Callable[..., Any]]:
         "reset_peak_memory_stats": lambda device=None: None,
         "empty_cache": lambda: None,
         "synchronize": lambda device=None: note(WAIT, "synchronize"),
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: bool(RECORDING),
+        "CUDAGraph": CUDAGraph,
+        "graph": recording,
         "current_stream": lambda device=None: Stream(),
         "Stream": Stream,
         "Event": Event,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from emulation.generators import CUDA, Generator, OfTorch, drawing_from, of_the_device
+from emulation.graphs import RECORDING, check_generator
 from emulation.transfers import COPY, QUEUED, READ, note
 
 aten = torch.ops.aten
@@ -162,6 +163,8 @@ def operate(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _check_generators(leaves, on_device=False)
         pinned = kwargs.pop("pin_memory", None)
         result = function(*args, **kwargs)
+        if RECORDING and _in_backward():  # by C++, which believes to be on a processor
+            _record(leaves, result, lambda: function(*args, **kwargs))
         return pin(result) if pinned else result
     if function in COPYING:
         on_device = _copy(function, args, kwargs, on_device)
@@ -176,20 +179,27 @@ def operate(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{name}_cuda does not have a deterministic implementation, but you set "
                            "'torch.use_deterministic_algorithms(True)'.")  # fmt: skip
     generator = _check_generators(leaves, on_device)
-    draws = generator.next_draw() if generator is not None else None
+    check_generator(generator, DEFAULT)
+    pinned = kwargs.pop("pin_memory", None)
+    own = on_device and generator is None and torch.Tag.nondeterministic_seeded in function.tags
 
     def inside(leaf: Any) -> Any:
         if isinstance(leaf, CudaTensor):
             return leaf.held
-        return draws if isinstance(leaf, OfTorch) and draws is not None else leaf
+        return generator.next_draw() if isinstance(leaf, OfTorch) and generator is not None else leaf
 
-    inner_args, inner_kwargs = change(inside, args), {name: change(inside, value) for name, value in kwargs.items()}
-    if inner_kwargs.get("device") is not None:
-        inner_kwargs["device"] = inner_kwargs["device"] if not on_device else CPU
-    pinned = inner_kwargs.pop("pin_memory", None)
-    own = on_device and draws is None and torch.Tag.nondeterministic_seeded in function.tags
-    with torch._C._DisableTorchDispatch(), drawing_from(DEFAULT) if own else nullcontext():
-        result = _compute(function, inner_args, inner_kwargs)
+    def compute() -> Any:
+        inner_args, inner_kwargs = change(inside, args), {name: change(inside, value) for name, value in kwargs.items()}
+        if inner_kwargs.get("device") is not None and on_device:
+            inner_kwargs["device"] = CPU
+        with torch._C._DisableTorchDispatch(), drawing_from(DEFAULT) if own else nullcontext():
+            return _compute(function, inner_args, inner_kwargs)
+
+    if RECORDING:
+        RECORDING[0].note_inputs([tensor.held for tensor in ours])
+    result = compute()
+    if RECORDING:
+        _record([tensor.held for tensor in ours], result, compute)
     known = {id(tensor.held): tensor for tensor in ours}
 
     def outside(leaf: Any) -> Any:
@@ -205,6 +215,13 @@ def operate(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
     result = change(outside, result)
     return pin(result) if pinned and not on_device else result
+
+
+def _record(inputs: list[Any], result: Any, again: Callable[[], Any]) -> None:
+    def tensors(values: Any) -> list[Tensor]:
+        return [leaf for leaf in leaves_of([values]) if isinstance(leaf, Tensor)]
+
+    RECORDING[0].note(tensors(inputs), tensors(result), lambda: tensors(again()))
 
 
 def repeats(function: Any, args: Any) -> bool:

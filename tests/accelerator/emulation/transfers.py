@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from emulation.graphs import FORBIDDEN, RECORDING
+
 READ = "read"  # the host waits for values, or for a size that depends on values
 COPY = "copy"  # to the device, from memory that is not pinned or with the host waiting
 WAIT = "wait"  # synchronize
@@ -30,6 +32,8 @@ class Transfer:
 
 
 def note(kind: str, operation: object) -> None:
+    if RECORDING and kind != QUEUED:
+        raise RuntimeError(FORBIDDEN)
     if not LISTENERS:
         return
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith((HERE, TORCH))]

@@ -1,0 +1,148 @@
+"""A training step as a CUDA graph: the processor launches one thing where it launched some hundred.
+
+A GPU needs less time for a step of a small network than the processor needs to ask for its parts, one by one. A CUDA
+graph is the list of these parts, recorded once. Launched again, each part reads and writes the same memory as before,
+so whatever changes from step to step has to be there: the batch, the learning rates, the losses.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+WARM_UP = 3  # steps that are made one part at a time first: cuDNN chooses its kernels, the optimiser makes its memory
+
+StepFunction: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class StepGraph:
+    """Does what ``step(images, labels)`` does, on batches of always the same shape, and gives what that gives.
+
+    ``step`` trains ``model`` with ``optimiser``, whose learning rates may change between two steps, and waits for
+    nothing. After ``WARM_UP`` steps it is recorded; it is recorded anew where it would no longer be the same step, as
+    when layers are frozen. While something listens to the layers (PyTorch's hooks), and where the recording fails,
+    which is said in a warning, the step is made as it is.
+    """
+
+    def __init__(self, step: StepFunction, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self.step, self.model, self.optimiser = step, model, optimiser
+        self.recorded = 0  # times
+        self._failed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._steps = 0
+        self._of: Hashable = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        if self._failed or _listened_to(self.model):
+            return self.step(images, labels)
+        state = self._state(images, labels)
+        if state != self._of:
+            self._forget()
+            self._of = state
+            self._stream = torch.cuda.Stream(images.device)
+            self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        if self._graph is None:
+            if self._steps < WARM_UP:
+                return self._warm_up()
+            if not self._record():
+                return self.step(images, labels)
+        return self._replay()
+
+    def _state(self, images: Tensor, labels: Tensor) -> Hashable:
+        """What a recording depends on. The memory of the optimiser is there after the first step."""
+        settings = [
+            tuple((key, value) for key, value in group.items() if key not in ("params", "lr", "initial_lr"))
+            for group in self.optimiser.param_groups
+        ]
+        memory = [
+            tensor.data_ptr()
+            for state in self.optimiser.state.values()
+            for tensor in state.values()
+            if isinstance(tensor, Tensor)
+        ]
+        return (
+            (images.shape, images.stride(), labels.shape),
+            tuple((weight.data_ptr(), weight.requires_grad) for weight in self.model.parameters()),
+            tuple(buffer.data_ptr() for buffer in self.model.buffers()),
+            tuple((id(layer), layer.training) for layer in self.model.modules()),
+            tuple(settings),
+            tuple(memory) if self._steps else None,
+        )
+
+    def _warm_up(self) -> tuple[Tensor, ...]:
+        """A step as it is, but on the stream of the recording, because autograd remembers on which one it worked."""
+        current = torch.cuda.current_stream(self._images.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            result = self.step(self._images, self._labels)
+        current.wait_stream(self._stream)
+        self._steps += 1
+        self._of = self._state(self._images, self._labels)
+        return result
+
+    def _record(self) -> bool:
+        """Record a step, which makes none; whether it could be recorded."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with (
+                rates_on_the_device(self.optimiser, self._images.device) as self._rates,
+                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                self._results = self.step(self._images, self._labels)
+        except RuntimeError as error:
+            self._failed = True
+            reason = next(iter(str(error).splitlines()), "without a word")
+            warnings.warn(f"A step could not be recorded as a CUDA graph ({reason}); training goes on without.",
+                          stacklevel=2)  # fmt: skip
+            return False
+        self._gradients = [weight.grad for weight in self.model.parameters()]
+        self._graph = graph
+        self.recorded += 1
+        return True
+
+    def _replay(self) -> tuple[Tensor, ...]:
+        assert self._graph is not None
+        for rate, group in zip(self._rates, self.optimiser.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        self._graph.replay()
+        # Others look at the gradients there, and a step in between may have put its own.
+        for weight, gradient in zip(self.model.parameters(), self._gradients, strict=True):
+            weight.grad = gradient
+        return tuple(result.clone() for result in self._results)  # the next step writes over them
+
+
+def _listened_to(model: nn.Module) -> bool:
+    """Whether a layer has hooks, which are Python's and not in a recording."""
+    return any(
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+        for layer in model.modules()
+    )
+
+
+@contextmanager
+def rates_on_the_device(optimiser: torch.optim.Optimizer, device: torch.device) -> Iterator[list[Tensor]]:
+    """Inside, the learning rates are numbers on the device, one of each group, as a recording needs them."""
+    groups = optimiser.param_groups
+    before = [(group["lr"], group.get("capturable")) for group in groups]
+    on_device = [torch.full((), lr, dtype=torch.float32, device=device) for lr, _ in before]
+    try:
+        for group, rate in zip(groups, on_device, strict=True):
+            group["lr"] = rate
+            if "capturable" in group:
+                group["capturable"] = True  # Adam's promise to wait for nothing, which its fused form keeps anyway
+        yield on_device
+    finally:
+        for group, (lr, capturable) in zip(groups, before, strict=True):
+            group["lr"] = lr
+            if "capturable" in group:
+                group["capturable"] = capturable
