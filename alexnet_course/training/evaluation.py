@@ -14,6 +14,7 @@ from alexnet_course.data.dataset import Dataset
 from alexnet_course.records.interval import wilson_interval as wilson_interval
 from alexnet_course.shapes import evaluating
 from alexnet_course.training.device import autocast, fp32_in_full
+from alexnet_course.training.kernels import right_functions
 from alexnet_course.training.parallel import ALONE, Group
 
 
@@ -92,7 +93,7 @@ def evaluate_batches(
                 guesses.append(torch.zeros_like(labels, dtype=torch.int64))
                 mine, theirs, into = group.part(images), group.part(labels), group.part(guesses[-1])
                 if len(mine):  # or a last batch of few pictures has none for this process
-                    with autocast(device, precision):
+                    with autocast(device, precision), right_functions(device, precision):
                         logits = model(mine)
                     loss.add_(F.cross_entropy(logits.float(), theirs, reduction="sum"))
                     into.copy_(logits[:, : len(classes)].argmax(1))  # there may be more outputs than classes, as S3 had

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import cache
 from typing import Any
@@ -66,6 +67,12 @@ class FasterFunctions(TorchFunctionMode):
     ) -> Any:
         # Ours take the first argument by its position, as PyTorch's layers give it.
         return (self.replacements.get(func, func) if args else func)(*args, **(kwargs or {}))
+
+
+def right_functions(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """For an evaluation: ``FasterFunctions`` where PyTorch's own overflow (LRN in fp16) or are wrong (pools on Apple's
+    GPUs), and PyTorch's own on a processor, where they are neither."""
+    return nullcontext() if device.type == "cpu" and precision != "fp16" else FasterFunctions(device, precision)
 
 
 def pool_first(model: nn.Module) -> nn.Module:

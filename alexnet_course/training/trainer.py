@@ -410,7 +410,7 @@ class Trainer:
         self.model.train()
 
         def forward() -> None:
-            with autocast(self.device, self.precision):
+            with autocast(self.device, self.precision), self.faster:
                 self.model(images)
 
         layer = next(filter(None, self.group.gather(first_layer_to_leave(self.model, forward))), None)

@@ -6,11 +6,12 @@ import warnings
 import pytest
 import torch
 from emulation import H100, P100, T4, emulated
+from torch import nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
-from alexnet_course.training import Hook, Run, choose_device, resume, train
+from alexnet_course.training import Hook, Run, choose_device, evaluate, resume, train
 from alexnet_course.training.device import resolve_precision
 from alexnet_course.training.finished import load_run
 
@@ -205,3 +206,26 @@ def test_a_deterministic_run_leaves_the_choice_of_kernels_as_it_was(images, h100
     list(plain)
     assert asked[-1] is True
     assert torch.backends.cudnn.benchmark is False
+
+
+class LargeValues(nn.Module):
+    """A network of a reader's own, with PyTorch's LRN on values whose squares fp16 does not have."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        self.large = nn.Conv2d(in_channels, 8, 3)
+        self.norm = nn.LocalResponseNorm(5)
+        self.out = nn.Linear(8, num_classes)
+        nn.init.constant_(self.large.bias, 300.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.norm(self.large(x)).mean((2, 3)))
+
+
+def test_an_evaluation_in_fp16_does_not_overflow_either(images, t4):
+    torch.manual_seed(0)
+    model, dataset = LargeValues(num_classes=2), images["test_set"]
+    constants = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    exact = evaluate(model, dataset, **constants)
+    found = evaluate(model.to("cuda"), dataset, precision="fp16", **constants)
+    assert found.loss == pytest.approx(exact.loss, rel=1e-3)
