@@ -1,0 +1,79 @@
+"""Which parts of the trainer have run on which hardware: what the records say, and what stands in where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alexnet_course.records.record import Environment, Record
+
+APPLE, PROCESSOR = "(mps)", "(cpu)"  # at the end of a device's name in a record; one of CUDA's GPUs has neither
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A kind of hardware, the parts of the trainer that are for it alone, how the tests run them where there is none of
+    it, and which environments are of that kind."""
+
+    name: str
+    parts: tuple[str, ...]
+    in_tests: str
+    has: Callable[[Environment], bool]
+
+
+def _on_gpu(environment: Environment) -> bool:
+    return not environment.device.endswith((APPLE, PROCESSOR))
+
+
+HARDWARE = (
+    Hardware("processor, fp32", (), "in earnest", lambda it: it.device.endswith(PROCESSOR) and it.precision == "fp32"),
+    Hardware(
+        "processor, bf16",
+        ("kernels.conv2d", "kernels.linear", "kernels.local_response_norm"),
+        "in earnest",
+        lambda it: it.device.endswith(PROCESSOR) and it.precision == "bf16",
+    ),
+    Hardware(
+        "GPU, bf16",
+        ("saving.HostCopy", "device.choice_of_kernels", "response_norm.response_norm"),
+        "on an emulated H100",
+        lambda it: _on_gpu(it) and it.precision == "bf16",
+    ),
+    Hardware(
+        "GPU, fp16",
+        ("torch.amp.GradScaler",),
+        "on an emulated T4",
+        lambda it: _on_gpu(it) and it.precision == "fp16",
+    ),
+    Hardware("GPU, a step as one graph", ("step_graph.StepGraph",), "on both emulated cards", lambda it: it.graph),
+    Hardware(
+        "several GPUs",
+        ("parallel.Group",),
+        "with processors in their place",
+        lambda it: _on_gpu(it) and (it.processes or 1) > 1,
+    ),
+    Hardware(
+        "Apple's GPU",
+        ("shapes.memory_format", "kernels.repeat_or_pool"),
+        "with a processor in its place",
+        lambda it: it.device.endswith(APPLE),
+    ),
+)
+
+
+def runs_on(hardware: Hardware, records: Sequence[Record]) -> list[Record]:
+    """Those of ``records`` that were made on such hardware, at least in part.
+
+    >>> from alexnet_course import load_records
+    >>> from alexnet_course.records.hardware import HARDWARE, runs_on
+    >>> processor = HARDWARE[1]
+    >>> processor.name, len(runs_on(processor, load_records())) > 0
+    ('processor, bf16', True)
+    """
+    return [
+        record
+        for record in records
+        if any(map(hardware.has, (record.environment, *(record.earlier_environments or ()))))
+    ]
