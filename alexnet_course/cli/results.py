@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records import RECORD
+from alexnet_course.records import RECORD, record_files, sift_records
+from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
     from alexnet_course.records.record import Record
@@ -52,9 +53,19 @@ def verify_records(options: argparse.Namespace) -> None:
 
 def print_table(options: argparse.Namespace) -> None:
     paths = [path for folder in options.add for path in run_folders(Path(folder))]  # before the imports
+    if not record_files(options.records):
+        say(f"{str(options.records)!r} holds no record")
     from alexnet_course.results import table
 
-    rows = table.results_table(options.records, find_records(paths))
+    records, problems = sift_records(options.records)
+    own, more_problems = sift_runs(paths)
+    problems += more_problems
+    for problem in problems:
+        say(problem)
+    if problems and options.write is not None:
+        raise CourseError(f"{len(problems)} of the records cannot be used, see above, so {options.write} stays as it "
+                          "is; restore or delete them first.")  # fmt: skip
+    rows = table.rows_of([*records, *own])
     if not options.all:
         rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
     if options.write is not None:
@@ -63,6 +74,8 @@ def print_table(options: argparse.Namespace) -> None:
         return
     write = {"text": table.as_text, "markdown": table.as_markdown, "csv": table.as_csv}[options.format]
     print(write(rows).rstrip("\n"))
+    if problems:
+        raise CourseError(f"{len(problems)} of the records cannot be used and are not in the table; see above.")
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -73,9 +86,14 @@ def run_folders(folder: Path) -> list[Path]:
     return found
 
 
-def find_records(paths: list[Path]) -> list[Record]:
-    if not paths:
-        return []
-    from alexnet_course.results.reproduce import find_record  # which imports PyTorch
+def sift_runs(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    """The records of runs that can be used, and what is wrong with each other one, after its path."""
+    from alexnet_course.records.check import read_fitting
 
-    return [find_record(str(path.parent)) for path in paths]
+    records, problems = [], []
+    for path in paths:
+        try:
+            records.append(read_fitting(path))
+        except CourseError as error:
+            problems.append(f"{path.parent}: {error}")
+    return records, problems

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from alexnet_course.checked import Checked, Part, one_of, wrong
 from alexnet_course.errors import CourseError
-from alexnet_course.files import write_text
+from alexnet_course.files import read_text, write_text
 from alexnet_course.recipe import BUDGETS, Recipe
 from alexnet_course.records import PREDICTIONS as PREDICTIONS
 from alexnet_course.records import RECORD as RECORD
@@ -23,7 +23,8 @@ SCHEMA: Schema = "alexnet-course/record-1"
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
-Count: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
+CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
@@ -35,6 +36,12 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice is not None:
         raise wrong(f"names {twice!r} twice")
     return names
+
+
+def _rectangular(rows: list[list[int]]) -> list[list[int]]:
+    if len({len(row) for row in rows}) > 1:
+        raise wrong("has rows of different lengths")
+    return rows
 
 
 def _says_enough(recipe: Recipe) -> Recipe:
@@ -132,7 +139,7 @@ class Record(Checked):
     test_accuracy_interval: tuple[Fraction, Fraction]
     test_loss: NotNegative
     per_class_accuracy: Mapping[str, Fraction]
-    confusion_matrix: list[list[Annotated[int, Field(strict=True, ge=0)]]]
+    confusion_matrix: Annotated[list[list[CountFrom0]], AfterValidator(_rectangular)]
     """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
     predictions: Fingerprint
     """Names the class numbers that the network gave to the test images, which lie beside the record."""
@@ -161,12 +168,25 @@ def read_record(path: Path, origin: str | None = None) -> Record:
     """The record in a file, which errors call ``origin``, by default by its name."""
     origin = origin or path.name
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path), object_pairs_hook=_each_once, parse_constant=_no_constant)
     except OSError as error:
         raise CourseError(f"{origin} cannot be read as a record ({error}); restore or delete it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CourseError(f"{origin} is not readable as JSON ({error}); restore or delete it.") from None
     return Record.from_dict(values, origin)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of JSON, which may not have a key twice: readers differ in which of the two they take."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return values
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -183,16 +183,20 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> l
     ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
     other pictures, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
     by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
-    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a network that is not
-    registered.
+    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` where ``load_records`` does.
 
     >>> from alexnet_course import results_table
     >>> best = results_table()[0]
     >>> best.dataset, best.seeds >= 1, best.test > 80
     ('cifar10', True, True)
     """
+    return rows_of([*load_records(folder), *more])
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """The rows of ``results_table`` for these records."""
     groups: dict[tuple[str, ...], dict[int, Record]] = {}
-    for record in [*load_records(folder), *more]:
+    for record in records:
         pictures = record.dataset
         # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
         alike = record.recipe.replace(dataset=pictures.name).fingerprint

@@ -11,7 +11,7 @@ import numpy as np
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.optim import epochs_without_progress
-from alexnet_course.records import FOLDER, PREDICTIONS, RECORD
+from alexnet_course.records import FOLDER, PREDICTIONS, RECORD, record_files
 from alexnet_course.records.check import check_fit
 from alexnet_course.records.interval import wilson_interval
 from alexnet_course.records.predictions import Predictions, digest, labels_of, load_predictions, stored_labels
@@ -49,9 +49,10 @@ def verify(folder: str | Path = FOLDER, pictures: Dataset | None = None) -> list
 
 
 def record_paths(folder: Path) -> list[Path]:
-    """The records of ``folder``: each ``NAME.json`` in it or, where it is or holds folders of runs, their records."""
-    runs = sorted(folder.rglob(RECORD))
-    return runs or sorted(folder.glob("*.json"))
+    """The records of ``folder``: each ``NAME.json`` in it, and those of the runs in folders below; of a run's own
+    folder, its record alone. Raises ``CourseError`` where that is no folder that can be read."""
+    files = record_files(folder)
+    return [folder / RECORD] if folder / RECORD in files else files + sorted(folder.rglob(RECORD))
 
 
 def predictions_path(record: Path) -> Path:
