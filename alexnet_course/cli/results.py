@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
     sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
-    sub.add_argument("--data", metavar="SPEC", help="with verify: check the labels against these pictures as well")
+    sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these pictures")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
 
@@ -37,13 +37,17 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def verify_records(options: argparse.Namespace) -> None:
-    from alexnet_course.data import load_dataset
+    from alexnet_course.data import load_dataset, splits_of
+    from alexnet_course.pretrained import verify_pretrained
     from alexnet_course.results.verify import record_paths, verify
 
     count = len(record_paths(options.records))
     if not count:
         raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
-    problems = verify(options.records, load_dataset(options.data, "test") if options.data else None)
+    given = {split: load_dataset(options.data, split) for split in splits_of(options.data)} if options.data else {}
+    problems = verify(options.records, given.get("test"), given.get("train"))
+    if options.records == RECORDS:
+        problems += verify_pretrained(given.get("test"))
     for problem in problems:
         print(problem)
     if problems:

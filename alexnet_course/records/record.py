@@ -139,7 +139,7 @@ class Record(Checked):
     test_accuracy_interval: tuple[Fraction, Fraction]
     test_loss: NotNegative
     per_class_accuracy: Mapping[str, Fraction]
-    confusion_matrix: Annotated[list[list[CountFrom0]], AfterValidator(_rectangular)]
+    confusion_matrix: Annotated[list[list[CountFrom0]], Field(min_length=1), AfterValidator(_rectangular)]
     """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
     predictions: Fingerprint
     """Names the class numbers that the network gave to the test images, which lie beside the record."""
@@ -151,6 +151,8 @@ class Record(Checked):
     """On test images augmented like the training images, as S0 did: not comparable with any other."""
     earlier_environments: Annotated[tuple[Environment, ...], Field(min_length=1)] | None = None
     """Of a run that was interrupted and went on elsewhere."""
+    weights: Fingerprint | None = None
+    """Names the weights that were evaluated (``weights_digest``), which lie beside the record of a run of your own."""
     new_pictures: NewPictures | None = None
 
     @classmethod
