@@ -17,6 +17,7 @@ from alexnet_course.models import build_model
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records.record import Record, dump_record
 from alexnet_course.results.reproduce import find_record
+from alexnet_course.results.table import in_markdown
 from alexnet_course.results.verify import other_accuracy
 from alexnet_course.training.evaluation import evaluate
 from alexnet_course.training.finished import load_run
@@ -131,7 +132,7 @@ def model_card(record: Record, size: int) -> str:
         "",
         f"`{recipe.model}` ({options}), {record.parameters:,} parameters, {size:,} bytes in fp16.",
         "",
-        f"**Data.** {dataset.name}, {dataset.training_images:,} pictures to train on and "
+        f"**Data.** {in_markdown(dataset.name)}, {dataset.training_images:,} pictures to train on and "
         f"{dataset.validation_images:,} held out; fingerprint `{dataset.fingerprint}`. Pictures of "
         f"{len(dataset.mean)}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
         f"mean {_numbers(dataset.mean)} and the standard deviation {_numbers(dataset.std)}.",
@@ -147,11 +148,12 @@ def model_card(record: Record, size: int) -> str:
         "",
         "| class | right |",
         "| --- | ---: |",
-        *(f"| {name} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
+        *(f"| {in_markdown(name)} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
         "",
         f"**Limits.** It knows these {len(dataset.classes)} classes and puts every picture into one of them, with "
-        f"confidence; {worst} is what it gets wrong most often. It was trained on small, centred photographs: on "
-        "drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to rely on.",
+        f"confidence; {in_markdown(worst)} is what it gets wrong most often. It was trained on small, centred "
+        "photographs: on drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to "
+        "rely on.",
         "",
     ]
     return "\n".join(lines)

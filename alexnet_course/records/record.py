@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from alexnet_course.checked import Checked, Part, one_of, wrong
 from alexnet_course.errors import CourseError
 from alexnet_course.files import read_text, write_text
+from alexnet_course.names import same_form, wrong_with_name
 from alexnet_course.recipe import BUDGETS, Recipe
 from alexnet_course.records import PREDICTIONS as PREDICTIONS
 from alexnet_course.records import RECORD as RECORD
@@ -21,7 +22,8 @@ from alexnet_course.records import WEIGHTS as WEIGHTS
 Schema: TypeAlias = Literal["alexnet-course/record-1"]
 SCHEMA: Schema = "alexnet-course/record-1"
 
-Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Printable: TypeAlias = Annotated[str, AfterValidator(lambda text: _printable(text))]
+Name: TypeAlias = Annotated[Printable, Field(min_length=1)]
 Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
 CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]
@@ -29,6 +31,14 @@ Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
 On: TypeAlias = Annotated[bool, Field(strict=True)]
+
+
+def _printable(text: str) -> str:
+    text = same_form(text)
+    fault = wrong_with_name(text) if text else None
+    if fault is not None:
+        raise wrong(fault)
+    return text
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,7 +85,7 @@ class DatasetInfo(Part):
     fingerprint: Fingerprint
     """Of all training images, those held out for validation among them."""
     test_fingerprint: Fingerprint
-    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_different)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_different)]
     """In the order of the logits."""
     training_images: Count
     validation_images: Count
@@ -88,14 +98,14 @@ class DatasetInfo(Part):
 class Environment(Part):
     """Where and with what a run was made."""
 
-    device: str
+    device: Printable
     precision: Annotated[str, one_of(("bf16", "fp16", "fp32"))]
     threads: Count
-    torch: str
-    python: str
-    system: str
-    package: str
-    git_commit: str | None
+    torch: Printable
+    python: Printable
+    system: Printable
+    package: Printable
+    git_commit: Printable | None
     deterministic: On = False
     compile: On = False
     graph: On = False

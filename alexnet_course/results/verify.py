@@ -14,6 +14,7 @@ import torch
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
+from alexnet_course.names import same_form
 from alexnet_course.optim import epochs_without_progress, make_schedule
 from alexnet_course.recipe import NORMALISATIONS
 from alexnet_course.records import FOLDER, PREDICTIONS, RECORD, WEIGHTS, record_files
@@ -108,7 +109,7 @@ def _examine(
     problems = [*_disagreements(record), *_other_rates(record)]
     problems += [*_other_split(record, images), *_other_constants(record, images)]
     run_name = record.recipe.run_name
-    if path.name != RECORD and path.stem != run_name:
+    if path.name != RECORD and same_form(path.stem) != run_name:
         problems.append(f"it is a record of the run {run_name}, so it must be called {run_name}.json.")
     weights = path.with_name(WEIGHTS)
     try:
