@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
 
+import codecs
 import os
 import stat
 from collections.abc import Iterator
@@ -31,6 +32,16 @@ def whole_file(path: Path) -> Iterator[Path]:
                 os.close(folder)
     finally:
         discard(part)
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or as editors on Windows save it: with a byte-order mark, or in UTF-16 with one.
+
+    Raises ``UnicodeDecodeError`` for any other encoding, and ``OSError`` where the file cannot be read.
+    """
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding).replace("\r\n", "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,12 +10,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import whole_file, write_text
 from alexnet_course.models import build_model
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records.record import Record
+from alexnet_course.records.record import Record, dump_record
 from alexnet_course.results.reproduce import find_record
+from alexnet_course.results.table import in_markdown
+from alexnet_course.results.verify import other_accuracy
+from alexnet_course.training.evaluation import evaluate
 from alexnet_course.training.finished import load_run
 
 FOLDER = Path(__file__).parent / "weights"
@@ -37,7 +41,7 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
 
     The record has what its use needs: ``record.dataset`` names the classes, in the order of the logits, and the mean
     and standard deviation that pictures must be normalised with. Works offline. Raises ``CourseError`` for a name that
-    there is not, and for weights that are not, to the bit, those that were put into the package.
+    there is not, and for weights, or a record of them, that are not those that were put into the package.
 
     >>> from alexnet_course import load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")
@@ -58,11 +62,35 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
         raise CourseError(f"The weights {path.name} have the hash {_digest(content)}, not {known[name]['blake2b']}, so "
                           "they were changed or damaged; install the package again.")  # fmt: skip
     record = find_record(known[name]["record"], RECORDS)
+    if _digest(dump_record(record).encode()) != known[name]["record_blake2b"]:
+        raise CourseError(f"The record {known[name]['record']} is not the one that came with the weights {path.name}, "
+                          "so it was changed; install the package again.")  # fmt: skip
     recipe, dataset = record.recipe, record.dataset
     classes, channels = len(dataset.classes), len(dataset.mean)
     model = build_model(recipe.model, num_classes=classes, in_channels=channels, **recipe.model_options)
     model.load_state_dict({key: tensor.float() for key, tensor in load(content).items()})
     return model.eval(), record
+
+
+def verify_pretrained(images: Dataset | None = None, folder: str | Path = FOLDER) -> list[str]:
+    """What does not fit in the package's trained networks, one sentence each; an empty list where everything does.
+
+    Their weights and records must be those that were put into the package. With ``images``, the test images, networks
+    that were tested on them are tested again.
+    """
+    problems = []
+    for name in list_pretrained(folder):
+        try:
+            model, record = load_pretrained(name, folder)
+        except CourseError as error:
+            problems.append(str(error))
+            continue
+        dataset = record.dataset
+        if images is not None and images.fingerprint == dataset.test_fingerprint:
+            size = record.recipe.picture_size
+            found = evaluate(model, images, mean=dataset.mean, std=dataset.std, input_size=size, precision="fp32")
+            problems += filter(None, [other_accuracy(record, images, found.accuracy)])
+    return problems
 
 
 def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
@@ -79,8 +107,13 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
     path = folder / f"{recipe.name}.safetensors"
     with whole_file(path) as part:
         save_file({key: _half(tensor) for key, tensor in model.state_dict().items()}, part)
-    entries = {**_index(folder), recipe.name: {"record": recipe.run_name, "blake2b": _digest(path.read_bytes())}}
-    lines = ["# Which record the weights belong to, and what they are to the bit. Written by benchmarks/weights.py."]
+    entry = {
+        "record": recipe.run_name,
+        "record_blake2b": _digest(dump_record(record).encode()),
+        "blake2b": _digest(path.read_bytes()),
+    }
+    entries = {**_index(folder), recipe.name: entry}
+    lines = ["# Which record the weights belong to, and what both are to the bit. Written by benchmarks/weights.py."]
     for name, entry in sorted(entries.items()):
         lines += ["", f'["{name}"]', *(f'{key} = "{value}"' for key, value in entry.items())]
     write_text(folder / INDEX, "\n".join(lines) + "\n")
@@ -99,7 +132,7 @@ def model_card(record: Record, size: int) -> str:
         "",
         f"`{recipe.model}` ({options}), {record.parameters:,} parameters, {size:,} bytes in fp16.",
         "",
-        f"**Data.** {dataset.name}, {dataset.training_images:,} pictures to train on and "
+        f"**Data.** {in_markdown(dataset.name)}, {dataset.training_images:,} pictures to train on and "
         f"{dataset.validation_images:,} held out; fingerprint `{dataset.fingerprint}`. Pictures of "
         f"{len(dataset.mean)}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
         f"mean {_numbers(dataset.mean)} and the standard deviation {_numbers(dataset.std)}.",
@@ -115,11 +148,12 @@ def model_card(record: Record, size: int) -> str:
         "",
         "| class | right |",
         "| --- | ---: |",
-        *(f"| {name} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
+        *(f"| {in_markdown(name)} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
         "",
         f"**Limits.** It knows these {len(dataset.classes)} classes and puts every picture into one of them, with "
-        f"confidence; {worst} is what it gets wrong most often. It was trained on small, centred photographs: on "
-        "drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to rely on.",
+        f"confidence; {in_markdown(worst)} is what it gets wrong most often. It was trained on small, centred "
+        "photographs: on drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to "
+        "rely on.",
         "",
     ]
     return "\n".join(lines)

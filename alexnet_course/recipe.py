@@ -13,7 +13,9 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, 
 
 from alexnet_course.checked import Checked, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import read_text
 from alexnet_course.models import INITIALISATIONS, MODELS
+from alexnet_course.names import same_form, wrong_with_file_name, wrong_with_name
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -38,6 +40,21 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 BelowOne: TypeAlias = Annotated[float, Field(ge=0, le=0.9999)]
 ShareOrCount: TypeAlias = Annotated[float, Field(gt=0, le=1_000_000)]
 Epochs: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
+
+
+def _name(value: str) -> str:
+    value = same_form(value)
+    fault = wrong_with_file_name(value) if value else None
+    if fault is not None:
+        raise wrong(fault)
+    return value
+
+
+def _spec(value: str) -> str:
+    fault = wrong_with_name(value)  # a path in it is that of a folder, letter for letter
+    if fault is not None:
+        raise wrong(fault)
+    return value
 
 
 def _network(value: str) -> str:
@@ -73,11 +90,11 @@ class Recipe(Checked):
     model_config = ConfigDict(strict=True)
     called = "a recipe"
 
-    name: str = ""  # what the run is called; the model's name where nothing is given
+    name: Annotated[str, AfterValidator(_name)] = ""  # what the run is called; the model's name where none is given
     model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
     # Overrides of build_model, e.g. dropout.
     model_options: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
-    dataset: str = "doodles"  # a spec of load_dataset
+    dataset: Annotated[str, AfterValidator(_spec)] = "doodles"  # a spec of load_dataset
     # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
     # Side in pixels that pictures are resized to; 0: what the network was made for.
@@ -203,10 +220,12 @@ class Recipe(Checked):
         """
         path = Path(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(read_text(path))
         except FileNotFoundError:
             raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise CourseError(f"{str(path)!r} is not a text in UTF-8 ({error}); save it as one.") from None
+        except (OSError, tomllib.TOMLDecodeError) as error:
             raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
         if "budget" in values:
             raise CourseError(f"{path.name}: budget = {values['budget']!r} is not for the file to say; put what is "

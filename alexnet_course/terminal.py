@@ -1,12 +1,39 @@
-"""Standard error, which can be lost while a run goes on: a terminal that is closed, a pipe whose reader has gone."""
+"""Standard output and error, which may not know a character.
+
+They can also be lost while a run goes on: a terminal that is closed, a pipe whose reader has gone.
+"""
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
+
+# What the course itself prints beyond ASCII, for consoles that know no more.
+PLAIN = {
+    "×": "x", "±": "+-", "–": "-", "−": "-", "’": "'", "…": "...", "→": "->", "│": "|", "├": "|", "└": "`", "─": "-",
+}  # fmt: skip
+
+
+def _put_plainly(error: UnicodeError) -> tuple[str, int]:
+    """What is written instead of characters that a stream cannot take: something like them, or their numbers."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c, c.encode("ascii", "backslashreplace").decode()) for c in text), error.end
+
+
+codecs.register_error("put_plainly", _put_plainly)
+
+
+def print_anything() -> None:
+    """Let standard output take every text, whatever its encoding; where the user said what to do instead, that is done.
+    Standard error does so already."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="put_plainly")
 
 
 class Terminal:
@@ -17,7 +44,10 @@ class Terminal:
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):  # lost, or closed
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                self._stream.write(text.encode(self._stream.encoding, "put_plainly").decode(self._stream.encoding))
         return len(text)
 
     def flush(self) -> None:

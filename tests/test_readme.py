@@ -173,7 +173,7 @@ def test_what_is_where_names_what_is_there():
     upwards = [layer.split(" | ") for layer in reversed(layers["layers"])]
     height = {name: number for number, names in enumerate(upwards) for name in names}
     order = [height[name.removesuffix(".py").rstrip("/")] for name in inside if name != "weights/"]
-    assert order[6:] == sorted(order[6:])  # the first six are the ground
+    assert order[7:] == sorted(order[7:])  # the first seven are the ground
 
 
 def test_links_of_contributing_lead_somewhere():

@@ -21,6 +21,7 @@ from alexnet_course.errors import CourseError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     terminal.open_lost_streams()
+    terminal.print_anything()
     try:
         return run(arguments)
     finally:

@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
 def evaluate_command(options: argparse.Namespace) -> None:
     from alexnet_course.data import load_dataset
     from alexnet_course.pretrained import list_pretrained, load_pretrained
+    from alexnet_course.results.verify import other_accuracy
     from alexnet_course.shapes import memory_format
     from alexnet_course.training import choose_device, evaluate, load_run
     from alexnet_course.training.device import resolve_precision
@@ -44,3 +45,6 @@ def evaluate_command(options: argparse.Namespace) -> None:
     width = max(map(len, result.per_class))
     for name, accuracy in result.per_class.items():
         print(f"  {name:<{width}}  {accuracy:7.2%}")
+    problem = other_accuracy(record, dataset, result.accuracy)
+    if problem is not None:
+        raise CourseError(problem)

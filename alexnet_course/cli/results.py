@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER as RECORDS
-from alexnet_course.records import RECORD
+from alexnet_course.records import RECORD, record_files, sift_records
+from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
     from alexnet_course.records.record import Record
@@ -23,7 +24,7 @@ def add(commands: Commands) -> None:
     sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
     sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
-    sub.add_argument("--data", metavar="SPEC", help="with verify: check the labels against these pictures as well")
+    sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these pictures")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
 
@@ -36,13 +37,17 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def verify_records(options: argparse.Namespace) -> None:
-    from alexnet_course.data import load_dataset
+    from alexnet_course.data import load_dataset, splits_of
+    from alexnet_course.pretrained import verify_pretrained
     from alexnet_course.results.verify import record_paths, verify
 
     count = len(record_paths(options.records))
     if not count:
         raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
-    problems = verify(options.records, load_dataset(options.data, "test") if options.data else None)
+    given = {split: load_dataset(options.data, split) for split in splits_of(options.data)} if options.data else {}
+    problems = verify(options.records, given.get("test"), given.get("train"))
+    if options.records == RECORDS:
+        problems += verify_pretrained(given.get("test"))
     for problem in problems:
         print(problem)
     if problems:
@@ -52,9 +57,19 @@ def verify_records(options: argparse.Namespace) -> None:
 
 def print_table(options: argparse.Namespace) -> None:
     paths = [path for folder in options.add for path in run_folders(Path(folder))]  # before the imports
+    if not record_files(options.records):
+        say(f"{str(options.records)!r} holds no record")
     from alexnet_course.results import table
 
-    rows = table.results_table(options.records, find_records(paths))
+    records, problems = sift_records(options.records)
+    own, more_problems = sift_runs(paths)
+    problems += more_problems
+    for problem in problems:
+        say(problem)
+    if problems and options.write is not None:
+        raise CourseError(f"{len(problems)} of the records cannot be used, see above, so {options.write} stays as it "
+                          "is; restore or delete them first.")  # fmt: skip
+    rows = table.rows_of([*records, *own])
     if not options.all:
         rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
     if options.write is not None:
@@ -63,6 +78,8 @@ def print_table(options: argparse.Namespace) -> None:
         return
     write = {"text": table.as_text, "markdown": table.as_markdown, "csv": table.as_csv}[options.format]
     print(write(rows).rstrip("\n"))
+    if problems:
+        raise CourseError(f"{len(problems)} of the records cannot be used and are not in the table; see above.")
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -73,9 +90,14 @@ def run_folders(folder: Path) -> list[Path]:
     return found
 
 
-def find_records(paths: list[Path]) -> list[Record]:
-    if not paths:
-        return []
-    from alexnet_course.results.reproduce import find_record  # which imports PyTorch
+def sift_runs(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    """The records of runs that can be used, and what is wrong with each other one, after its path."""
+    from alexnet_course.records.check import read_fitting
 
-    return [find_record(str(path.parent)) for path in paths]
+    records, problems = [], []
+    for path in paths:
+        try:
+            records.append(read_fitting(path))
+        except CourseError as error:
+            problems.append(f"{path.parent}: {error}")
+    return records, problems

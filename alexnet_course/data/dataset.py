@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alexnet_course.errors import CourseError
+from alexnet_course.names import same_form, wrong_with_name
 
 _CHUNK = 4096  # pictures a step where a whole-set temporary would cost several times the set
 
@@ -73,14 +74,15 @@ class Dataset:
             raise CourseError(
                 f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one a class."
             )
-        object.__setattr__(self, "classes", tuple(self.classes))  # a list is as good
         for name in (self.name, *self.classes):
-            if not isinstance(name, str) or not name.strip():
+            fault = wrong_with_name(name) if isinstance(name, str) else "is not a text; write one"
+            if fault is not None:
                 what = "name" if name is self.name else f"classes {self.classes!r}"
                 raise CourseError(
-                    f"The {what} of the data set {self.name!r} cannot be used: {name!r} is no name; expected a text "
-                    "that is not empty."
+                    f"The {what} of the data set {self.name!r} cannot be used: {name!r} is no name; it {fault}."
                 )
+        object.__setattr__(self, "name", same_form(self.name))
+        object.__setattr__(self, "classes", tuple(map(same_form, self.classes)))  # a list is as good
         if len(set(self.classes)) != len(self.classes):
             raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
 

@@ -15,6 +15,7 @@ from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
+from alexnet_course.names import same_form
 
 SPLITS = ("train", "test")
 LEFT_BEHIND = ("Thumbs.db", "desktop.ini")
@@ -33,9 +34,10 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
     by that name. Raises ``CourseError`` for a tree that is not so.
     """
     listing = {part: _list(path, part) for part in SPLITS}
-    differing = sorted(set(listing["train"].classes) ^ set(listing["test"].classes))
+    names = {part: set(map(same_form, listing[part].classes)) for part in SPLITS}
+    differing = sorted(names["train"] ^ names["test"])
     if differing:
-        where = "train" if differing[0] in listing["train"].classes else "test"
+        where = "train" if differing[0] in names["train"] else "test"
         raise CourseError(
             f"{str(path)!r} has different classes in train and test: {differing[0]!r} is only in {where}; give both "
             "the same class folders."
@@ -43,7 +45,7 @@ def load_folder(path: Path, split: str, root: Path) -> Dataset:
     files = [file for file, _ in listing[split].samples]
     classes = listing[split].classes
     tree = path.resolve() / split
-    kept = root / "folders" / f"{blake2b(str(tree).encode(), digest_size=16).hexdigest()}.safetensors"
+    kept = root / "folders" / f"{blake2b(os.fsencode(tree), digest_size=16).hexdigest()}.safetensors"
     key = _state(files, path / split)
     dataset = cache.read(kept, key)
     if dataset is None:
@@ -74,7 +76,8 @@ def _list(path: Path, split: str) -> Listing:
             f"{str(path)!r} has no folder {split!r}; expected train and test, each with one folder a class, so add it."
         )
     try:
-        classes = tuple(sorted(entry.name for entry in os.scandir(tree) if entry.is_dir() and entry.name[0] != "."))
+        found = (entry.name for entry in os.scandir(tree) if entry.is_dir() and entry.name[0] != ".")
+        classes = tuple(sorted(found, key=same_form))  # or one split of two might come from a Mac, and count otherwise
     except OSError as error:
         raise _closed(error) from None
     if not classes:
@@ -130,7 +133,8 @@ def _state(files: list[str], tree: Path) -> str:
             status = os.stat(file)
         except OSError as error:  # a link that leads nowhere
             raise _unreadable(file, f" ({error.strerror})") from error
-        digest.update(f"{file[len(str(tree)) :]}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
+        name = file[len(str(tree)) :].encode("utf-8", "surrogateescape")  # which may be no text in UTF-8
+        digest.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
     return digest.hexdigest()
 
 

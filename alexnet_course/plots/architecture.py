@@ -10,7 +10,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, PINK, WIDTH
+from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, PINK, WIDTH, plain
 
 
 def network_drawing(picture: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figure:
@@ -66,10 +66,10 @@ def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> F
     for index, (label, values) in enumerate(quantities.items()):
         percent = 100 * np.asarray(values, dtype=float) / np.sum(values)
         y = rows + (index - (len(quantities) - 1) / 2) * thickness
-        axes.barh(y, percent, height=thickness * 0.92, color=PALETTE[index], label=label)
+        axes.barh(y, percent, height=thickness * 0.92, color=PALETTE[index], label=plain(label))
         for position, value in zip(y, percent, strict=True):
             axes.text(value + 0.8, position, f"{value:.1f}", va="center", fontsize=9)
-    axes.set_yticks(rows, names)
+    axes.set_yticks(rows, list(map(plain, names)))
     axes.invert_yaxis()
     axes.set_xlabel("share of the network (%)")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.06)
@@ -100,7 +100,7 @@ def connection_diagram(groups: Sequence[int], channels: Sequence[int], names: Se
             )
             if column == 0:
                 axes.text(-0.48, y + height / 2, f"GPU {half + 1}", rotation=90, ha="center", va="center", color=colour)
-        axes.text(column, -0.05, name, ha="center", va="top")
+        axes.text(column, -0.05, plain(name), ha="center", va="top")
     for column, count in enumerate(groups):
         for source, y_source in enumerate(heights):
             for target, y_target in enumerate(heights):

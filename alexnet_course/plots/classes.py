@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import GREY, LIGHT, STYLES, WIDTH, at_most_four
+from alexnet_course.plots.style import GREY, LIGHT, STYLES, WIDTH, at_most_four, plain
 from alexnet_course.records import NOT_MEASURED
 from alexnet_course.records.record import Record
 
@@ -36,8 +36,9 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
             axes.text(
                 column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=9, fontweight=weight
             )
-    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
+    names = list(map(plain, classes))
+    axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -70,8 +71,8 @@ def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
     for label, (marker, colour) in zip(records, STYLES, strict=False):
         measured = label in means
         axes.plot(means[label][order] if measured else [], rows if measured else [], marker, color=colour, markersize=7,
-                  alpha=0.85, label=label if measured else f"{label}: {NOT_MEASURED}")  # fmt: skip
-    axes.set_yticks(rows, [classes[position] for position in order])
+                  alpha=0.85, label=plain(label if measured else f"{label}: {NOT_MEASURED}"))  # fmt: skip
+    axes.set_yticks(rows, [plain(classes[position]) for position in order])
     axes.set_xlabel("test accuracy of the class (%)")
     axes.grid(axis="x")
     fig.legend(loc="outside upper center", ncols=2)
@@ -90,11 +91,12 @@ def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Se
     at_most_four("confusion_side_by_side", matrices)
     rows = -(-len(matrices) // 2)
     fig, grid = plt.subplots(rows, 2, figsize=(WIDTH, 1.5 + 2.35 * rows), sharex=True, sharey=True, squeeze=False)
+    names = list(map(plain, classes))
     norm = PowerNorm(0.5, vmin=0, vmax=100)
     for axes in grid.flat[len(matrices) :]:
         axes.axis("off")
     for axes, (label, counts) in zip(grid.flat, matrices.items(), strict=False):
-        axes.set_title(label, fontsize=10)
+        axes.set_title(plain(label), fontsize=10)
         table = np.zeros((len(classes), len(classes))) if counts is None else np.asarray(counts, dtype=float)
         if table.shape != (len(classes), len(classes)):
             raise CourseError(f"confusion_side_by_side got {table.shape} counts of {label!r} for "
@@ -103,8 +105,8 @@ def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Se
         image = axes.imshow(percent, cmap="Blues", norm=norm)
         if counts is None:
             axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=GREY)
-        axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
-        axes.set_yticks(range(len(classes)), classes, fontsize=9)
+        axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_yticks(range(len(classes)), names, fontsize=9)
         axes.tick_params(length=0)
     grid.flat[len(matrices) - 1 - len(matrices) % 2].tick_params(labelbottom=True)  # where nothing is below it
     fig.supxlabel("predicted", fontsize=11)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PALETTE, PINK, WIDTH
+from alexnet_course.plots.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PALETTE, PINK, WIDTH, plain
 from alexnet_course.records import NOT_MEASURED
 
 Measured = tuple[float, float, float]
@@ -37,7 +37,7 @@ def error_by_year(entries: Sequence[Mapping[str, Any]], human_error: float | Non
             zorder=3,
         )
     axes.set_xticks(
-        range(len(entries)), [f"{e['team']} ’{e['year'] % 100:02d}" for e in entries], rotation=40, ha="right"
+        range(len(entries)), [plain(f"{e['team']} ’{e['year'] % 100:02d}") for e in entries], rotation=40, ha="right"
     )
     axes.set_ylabel("top-5 error (%)")
     axes.set_ylim(0, 1.15 * max(e["error"] for e in entries))
@@ -61,7 +61,7 @@ def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Meas
     for name, (cost, published, measured) in networks.items():
         millions = cost / 1e6
         axes.axvline(millions, color=LIGHT, linewidth=1.2, zorder=0)
-        said = name if measured or published else f"{name}: {NOT_MEASURED}"
+        said = plain(name if measured or published else f"{name}: {NOT_MEASURED}")
         axes.annotate(
             said, (millions, 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="bottom", fontsize=9
         )
@@ -111,7 +111,7 @@ def accuracies(rows: Mapping[str, Measured | None], reference: str, xlabel: str 
         axes.annotate(
             f"{value:.1f}", (high, position), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
         )
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), list(map(plain, rows)))
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     axes.margins(x=0.15)
     axes.grid(axis="x")
@@ -129,7 +129,7 @@ def two_accuracies(points: Mapping[str, Sequence[tuple[float, float]]], xlabel: 
     ends = (min(everything) - 2, max(everything) + 2)
     axes.plot(ends, ends, color=GREY, linewidth=1.2, linestyle=":", label="equal")
     for (label, pairs), marker in zip(points.items(), "osD^", strict=False):
-        shown = label if pairs else f"{label}: {NOT_MEASURED}"
+        shown = plain(label if pairs else f"{label}: {NOT_MEASURED}")
         xs, ys = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         axes.plot(xs, ys, marker, markersize=6, alpha=0.75, label=shown)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
@@ -158,11 +158,13 @@ def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float
         for row, _, *interval in known:
             if interval:
                 axes.plot(interval, [row, row], color=colour, linewidth=2)
-        axes.plot(centres, rows, marker, color=colour, markersize=7, label=source if known else f"{source}: none yet")
+        axes.plot(
+            centres, rows, marker, color=colour, markersize=7, label=plain(source if known else f"{source}: none yet")
+        )
         for row, centre, *_ in known:
             axes.annotate(f"{centre:.1f}", (centre, row), xytext=(0, 6), textcoords="offset points", ha="center",
                           fontsize=9, color=colour)  # fmt: skip
-    axes.set_yticks(range(len(steps)), steps)
+    axes.set_yticks(range(len(steps)), list(map(plain, steps)))
     axes.set_ylim(len(steps) - 0.4, -0.5)
     axes.margins(x=0.12)
     axes.set_xlabel("test accuracy (%)")
@@ -186,7 +188,7 @@ def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[S
     fig, axes = plt.subplots(figsize=(WIDTH, 3.6))
     for position, ((way, runs), (style, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
         percent = [100 * np.asarray(seeds, dtype=float) for seeds in runs]
-        axes.plot(counts, [seeds.mean() for seeds in percent], style, color=colour, markersize=7, label=way)
+        axes.plot(counts, [seeds.mean() for seeds in percent], style, color=colour, markersize=7, label=plain(way))
         axes.fill_between(
             counts, [seeds.min() for seeds in percent], [seeds.max() for seeds in percent], color=colour, alpha=0.15
         )
@@ -220,7 +222,7 @@ def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
         positions = [position for position, row in enumerate(rows) if row["kind"] == kind]
         chosen = [rows[position] for position in positions]
         axes.hlines(positions, [row["low"] for row in chosen], [row["high"] for row in chosen], color=colour)
-        axes.plot([row["mean"] for row in chosen], positions, "o", color=colour, markersize=7, label=kind)
+        axes.plot([row["mean"] for row in chosen], positions, "o", color=colour, markersize=7, label=plain(kind))
     for position, row in enumerate(rows):
         mean = f"{row['mean']:+.1f}".replace("-", "−")
         axes.text(1.02, position, mean, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
@@ -231,7 +233,7 @@ def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
     ticks = [tick for tick in (-30, -10, -3, -1, 0, 1, 3, 10, 30) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick}".replace("-", "−") for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_yticks(range(len(rows)), [plain(row["name"]) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
     axes.grid(axis="x")

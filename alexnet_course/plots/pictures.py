@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import BLUE, GREEN, ORANGE, PINK, WIDTH
+from alexnet_course.plots.style import BLUE, GREEN, ORANGE, PINK, WIDTH, plain
 
 
 def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -> Figure:
@@ -36,7 +36,7 @@ def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 
     for index, (axes, picture) in enumerate(zip(grid.flat, array, strict=False)):
         axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
         if titles:
-            axes.set_title(titles[index], fontsize=10, fontweight="normal")
+            axes.set_title(plain(titles[index]), fontsize=10, fontweight="normal")
     return fig
 
 
@@ -85,7 +85,7 @@ def picture_table(
     fig = plt.figure(figsize=(WIDTH, len(arrays) * (cell + 0.24)))
     lines = fig.subfigures(len(arrays), 1, squeeze=False)[:, 0]
     for line, (label, array) in zip(lines, arrays.items(), strict=True):
-        line.suptitle(label, x=0.01, ha="left", fontsize=10)
+        line.suptitle(plain(label), x=0.01, ha="left", fontsize=10)
         cells = line.subplots(1, columns, squeeze=False)[0]
         for axes in cells:
             axes.axis("off")

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PINK, STYLES, WIDTH, at_most_four
+from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PINK, STYLES, WIDTH, at_most_four, plain
 from alexnet_course.records import NOT_MEASURED
 from alexnet_course.records.curves import TOLERANCE, Curve, difference, drops
 from alexnet_course.records.record import Record
@@ -141,7 +141,7 @@ def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float],
     page = axes.get_window_extent()
     ground = Bbox(page.get_points() * pixel)
     for (x, y), name in sorted(names.items(), key=lambda item: -item[0][1]):
-        note = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, va="center")
+        note = axes.annotate(plain(name), (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, va="center")
         size = note.get_window_extent()
         width, height = size.width * pixel, 1.15 * size.height * pixel
         left, bottom = axes.transData.transform((x, y)) * pixel
@@ -192,17 +192,17 @@ def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Record]]]) -> F
                 epochs = [entry.epoch for entry in record.history]
                 values = [100 * entry.val_accuracy for entry in record.history]
                 axes.plot(epochs, values, color=colour, marker=marker, markersize=4, markevery=0.1, linewidth=1.5)
-            notes.append(f"{kind}: {runs[0].budget if runs else NOT_MEASURED}")
+            notes.append(plain(f"{kind}: {runs[0].budget if runs else NOT_MEASURED}"))
         axes.annotate(
             "\n".join(notes), (0.97, 0.42), xycoords="axes fraction", ha="right", va="center", fontsize=9, color=GREY
         )
-        axes.set_title(network, fontsize=10)
+        axes.set_title(plain(network), fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.grid(axis="y")
     fig.supxlabel("epoch", fontsize=11)
     fig.supylabel("validation accuracy (%)", fontsize=11)
     handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{kind} recipe")
+        Line2D([], [], color=colour, marker=marker, markersize=4, label=plain(f"{kind} recipe"))
         for kind, (marker, colour) in zip(kinds, STYLES, strict=False)
     ]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(kinds) or 1)
@@ -254,7 +254,7 @@ def plot_reproduction(records: Sequence[Record], curve: Curve) -> Figure:
     below.set_ylim(min(low, -2 * TOLERANCE), max(high, 2 * TOLERANCE))  # more than the band
     if not records:
         below.annotate(NOT_MEASURED, (0.5, 0.82), xycoords="axes fraction", ha="center", color=GREY)
-    above.set_title(curve.recipe, fontsize=10)
+    above.set_title(plain(curve.recipe), fontsize=10)
     above.set_ylabel("validation accuracy (%)")
     below.set(xlabel="epoch", ylabel="ours − theirs\n(points)")
     below.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -294,7 +294,7 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
         if any(row.budget == budget and row.records for row in rows):
             axes.plot([], [], marker, color=colour, label=f"a seed, {budget}")
     axes.plot([], [], color="black", linewidth=1.5, label="95 % interval of the mean")
-    names = [row.recipe.removeprefix(ABLATION).replace(".", "\n", 1) for row in rows]
+    names = [plain(row.recipe.removeprefix(ABLATION).replace(".", "\n", 1)) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="distance of a seed from the mean (points)")
     axes.set_title("mean (%)", loc="right", fontsize=10, fontweight="normal")
@@ -344,7 +344,7 @@ def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figur
             total = step.accuracy
         axes.annotate(text, (edge, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
                       color=GREY if step.accuracy is None else "black")  # fmt: skip
-    axes.set_yticks(range(len(steps)), [step.label for step in steps])
+    axes.set_yticks(range(len(steps)), [plain(step.label) for step in steps])
     axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.35 * (right - left))  # room for the figures

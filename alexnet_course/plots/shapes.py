@@ -10,7 +10,7 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 from numpy.typing import ArrayLike
 
 from alexnet_course.models import layer_names
-from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PALETTE, SKY, WIDTH
+from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PALETTE, SKY, WIDTH, plain
 from alexnet_course.shapes import Layer, conv_output_size
 
 
@@ -99,7 +99,7 @@ def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Fig
             axes.text(middle, -0.06, str(height), ha="center", va="top")
             left += max(side, 0.25) + 0.12
         axes.set(xlim=(0, 3.8), ylim=(-0.3, 1.05), aspect="equal", anchor="W")
-        axes.set_title(name, loc="left")
+        axes.set_title(plain(name), loc="left")
         axes.axis("off")
     return fig
 
@@ -135,11 +135,11 @@ def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Se
             box = Rectangle((edge, edge), field, field, fill=False, edgecolor=colour, linewidth=1.8, path_effects=halo)
             axes.add_patch(box)
             if label_height - edge > 0.17 * reach:
-                axes.text(size / 2, edge, f"{label}: {field}", ha="center", va="center", fontsize=10, bbox=paper)
+                axes.text(size / 2, edge, plain(f"{label}: {field}"), ha="center", va="center", fontsize=10, bbox=paper)
                 label_height = edge
         axes.add_patch(Rectangle((0, 0), size, size, fill=False, edgecolor="black", linestyle="--"))
         axes.set(xlim=(size / 2 - reach, size / 2 + reach), ylim=(size / 2 + reach, size / 2 - reach))
-        axes.set_title(name)
+        axes.set_title(plain(name))
     return fig
 
 

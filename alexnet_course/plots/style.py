@@ -52,6 +52,16 @@ def use_style() -> None:
     )
 
 
+def plain(text: str) -> str:
+    """``text`` as a figure shows it, letter for letter: matplotlib takes what is between two dollars for a formula."""
+    return named(text.replace("$", r"\$"))
+
+
+def named(label: str) -> str:
+    """``label`` for a legend, where matplotlib leaves out whatever begins with an underscore."""
+    return f"\u200b{label}" if label.startswith("_") else label
+
+
 def at_most_four(function: str, series: Mapping[str, Any]) -> None:
     """Raise `CourseError` in the name of `function` where there are more series than styles."""
     if len(series) > MOST:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import BLUE, GREEN, GREY, ORANGE, PINK, WIDTH
+from alexnet_course.plots.style import BLUE, GREEN, GREY, ORANGE, PINK, WIDTH, named, plain
 from alexnet_course.records import NOT_MEASURED
 
 
@@ -27,7 +27,7 @@ def curves(
 
     Args:
         series: label -> values, one a step (an epoch, an iteration); at most four. One without values is named in the
-            legend as not measured.
+            legend as not measured. What is between two dollars in a label is set as a formula.
         start: index of the first value on the x axis.
     """
     styles = (("-", "o"), ("--", "s"), ("-.", "D"), (":", "^"))
@@ -36,7 +36,7 @@ def curves(
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for (label, values), (style, marker) in zip(series.items(), styles, strict=False):
         y = np.asarray(values, dtype=float)
-        shown = label if len(y) else f"{label}: {NOT_MEASURED}"
+        shown = named(label if len(y) else f"{label}: {NOT_MEASURED}")
         axes.plot(np.arange(start, start + len(y)), y, style, marker=marker, markersize=4, label=shown)
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=":", label=level_label or None)
@@ -79,7 +79,7 @@ def range_test_curve(points: Sequence[tuple[float, float]], marks: Mapping[str, 
     near = [slice(max(0, position - 4), position + 5) for position in range(len(losses))]
     axes.plot(rates, [losses[part].mean() for part in near], color=BLUE, label="mean of nine steps")
     for (label, rate), colour in zip((marks or {}).items(), (ORANGE, GREEN, PINK), strict=False):
-        axes.axvline(rate, color=colour, linestyle="--", linewidth=1.5, label=f"{label}: {rate:.1g}")
+        axes.axvline(rate, color=colour, linestyle="--", linewidth=1.5, label=plain(f"{label}: {rate:.1g}"))
     axes.set_xscale("log")
     # The last losses may be beyond all measure, and would press the valley flat.
     axes.set_ylim(0.95 * losses.min(), min(1.05 * losses.max(), 1.4 * losses[0]))
@@ -118,11 +118,11 @@ def layer_maps(panels: Mapping[str, ArrayLike], layers: Sequence[str], label: st
             log.T, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower",
             extent=(first - 0.5, last + 0.5, -0.5, len(layers) - 0.5),
         )  # fmt: skip
-        axes.set_title(title, fontsize=10)
+        axes.set_title(plain(title), fontsize=10)
         axes.set_xlabel("step")
         axes.spines[:].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    grid[0, 0].set_yticks(range(len(layers)), layers, fontsize=9)
+    grid[0, 0].set_yticks(range(len(layers)), list(map(plain, layers)), fontsize=9)
     bar = fig.colorbar(image, ax=list(grid.flat), shrink=0.9, pad=0.02)
     ticks = range(int(low), int(high) + 1, 1 + int(high - low) // 6)
     bar.set_ticks(ticks, labels=[f"$10^{{{tick}}}$" for tick in ticks])
@@ -145,7 +145,7 @@ def rate_sweep(losses: Mapping[str, Mapping[float, float]], level: float, level_
     for position, ((network, ends), (style, colour)) in enumerate(zip(losses.items(), styles, strict=False)):
         rates = sorted(ends)
         kept = [rate for rate in rates if ends[rate] <= top]
-        axes.plot(kept, [ends[rate] for rate in kept], style, color=colour, markersize=6, label=network)
+        axes.plot(kept, [ends[rate] for rate in kept], style, color=colour, markersize=6, label=plain(network))
         broken = [rate for rate in rates if rate not in kept]
         height = top * (1 - 0.03 * position)
         axes.plot(broken, [height] * len(broken), "x", color=colour, markersize=9, markeredgewidth=2.5)

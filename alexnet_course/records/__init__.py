@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from alexnet_course.errors import CourseError
 
 if TYPE_CHECKING:
     from alexnet_course.records.record import Record
@@ -17,29 +20,50 @@ NOT_MEASURED = "not measured"  # stands wherever there is no record of a run
 def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[Record]:
     """Every record in ``folder`` (the package's own by default), in the order of their file names.
 
-    Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` for one that is not of
-    the form of ``Record``, or whose recipe, network or pictures are not those that go by their names here.
+    Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` where there is no such
+    folder, and for a file that is not of the form of ``Record``, or whose recipe, network or pictures are not those
+    that go by their names here.
 
     >>> from alexnet_course import load_records
     >>> records = load_records(pattern="alexnet-cifar-3x3.modern-*")
     >>> {record.dataset.name for record in records}
     {'cifar10'}
     """
-    from alexnet_course.records.check import check_fit  # here, because the names above need neither
-    from alexnet_course.records.record import read_record
-
-    records = []
-    for path in sorted(Path(folder).glob(f"{pattern}.json")):
-        record = read_record(path)
-        check_fit(record, path.name)
-        records.append(record)
+    records, problems = sift_records(folder, pattern)
+    if problems:
+        raise CourseError(problems[0])
     return records
+
+
+def sift_records(folder: str | Path = FOLDER, pattern: str = "*") -> tuple[list[Record], list[str]]:
+    """The same, but a bad file hides no other: the good records, and what is wrong with each other file."""
+    from alexnet_course.records.check import read_fitting  # here, because the names above do not need it
+
+    records, problems = [], []
+    for path in record_files(folder, pattern):
+        try:
+            records.append(read_fitting(path))
+        except CourseError as error:
+            problems.append(str(error))
+    return records, problems
+
+
+def record_files(folder: str | Path, pattern: str = "*") -> list[Path]:
+    """Each ``pattern.json`` in ``folder``, by name. Raises ``CourseError`` where that is no folder that can be read."""
+    folder = Path(folder)
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise CourseError(f"{str(folder)!r} cannot be read as a folder of records ({error.strerror}); give the folder "
+                          "that holds them.") from None  # fmt: skip
+    return sorted(folder.glob(f"{pattern}.json"))
 
 
 def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:
     """The recorded runs of the recipe named ``recipe``, by seed: those of the longest budget that has any.
 
-    Never of two: a run of one budget says nothing about another's. An empty list where nothing is recorded.
+    Never of two: a run of one budget says nothing about another's. An empty list where nothing is recorded; raises
+    ``CourseError`` where there is no such folder.
 
     >>> from alexnet_course.records import records_of
     >>> {record.budget for record in records_of("ablation.vgg.base")}

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
-from alexnet_course.models.costs import parameters_of
+from alexnet_course.models.costs import mult_adds_of, parameters_of
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
-from alexnet_course.records.record import Record
+from alexnet_course.records.record import Record, read_record
+
+
+def read_fitting(path: Path) -> Record:
+    """The record in a file, if it is one and fits the package (``check_fit``); ``CourseError`` otherwise."""
+    record = read_record(path)
+    check_fit(record, path.name)
+    return record
 
 
 def check_fit(record: Record, origin: str = "the record", build: bool = False) -> None:
@@ -33,9 +41,14 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
                           f"{recipe.budget!r} and {recipe.seed}; restore it, or make the run again.")  # fmt: skip
     dataset = record.dataset
     network = (recipe.model, recipe.model_options, len(dataset.mean), recipe.outputs or len(dataset.classes))
-    parameters = parameters_of(*network, again=build)
-    if record.parameters != parameters:  # which may be of a network as it was before you changed it
-        parameters = parameters_of(*network, again=True)
+    try:
+        parameters = parameters_of(*network, again=build)
+        if record.parameters != parameters:  # which may be of a network as it was before you changed it
+            parameters = parameters_of(*network, again=True)
+        mult_adds_of(*network, recipe.picture_size)
+    except Exception as error:  # whatever the code of a network makes of such options or images
+        raise CourseError(f"{origin} is of a {recipe.model} that cannot be built ({str(error).removesuffix('.')}); "
+                          "restore it, or make the run again.") from None  # fmt: skip
     if record.parameters != parameters:
         raise CourseError(f"{origin} is of a {recipe.model} with {record.parameters:,} parameters, but its recipe "
                           f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip

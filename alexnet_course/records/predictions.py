@@ -41,11 +41,12 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 def load_predictions(path: Path) -> Predictions:
     """Those of one run. Raises ``CourseError`` where the file is missing or holds something else."""
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, because then a file that claims more entries than it has is refused before memory is asked for.
+        found = np.array(np.lib.format.open_memmap(path, mode="r"))
+    except (OSError, ValueError, OverflowError) as error:
         raise CourseError(f"{path.name} cannot be read as predictions ({error}); restore it, or make the run again "
                           "with python -m benchmarks.campaign.") from None  # fmt: skip
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.unsignedinteger):
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.unsignedinteger):
         raise CourseError(f"{path.name} does not hold one unsigned class number a picture; restore it, or make the run "
                           "again with python -m benchmarks.campaign.")  # fmt: skip
     return found

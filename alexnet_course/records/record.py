@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from alexnet_course.checked import Checked, Part, one_of, wrong
 from alexnet_course.errors import CourseError
-from alexnet_course.files import write_text
+from alexnet_course.files import read_text, write_text
+from alexnet_course.names import same_form, wrong_with_name
 from alexnet_course.recipe import BUDGETS, Recipe
 from alexnet_course.records import PREDICTIONS as PREDICTIONS
 from alexnet_course.records import RECORD as RECORD
@@ -21,13 +22,23 @@ from alexnet_course.records import WEIGHTS as WEIGHTS
 Schema: TypeAlias = Literal["alexnet-course/record-1"]
 SCHEMA: Schema = "alexnet-course/record-1"
 
-Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Printable: TypeAlias = Annotated[str, AfterValidator(lambda text: _printable(text))]
+Name: TypeAlias = Annotated[Printable, Field(min_length=1)]
 Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
-Count: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
+CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
 On: TypeAlias = Annotated[bool, Field(strict=True)]
+
+
+def _printable(text: str) -> str:
+    text = same_form(text)
+    fault = wrong_with_name(text) if text else None
+    if fault is not None:
+        raise wrong(fault)
+    return text
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,6 +46,12 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice is not None:
         raise wrong(f"names {twice!r} twice")
     return names
+
+
+def _rectangular(rows: list[list[int]]) -> list[list[int]]:
+    if len({len(row) for row in rows}) > 1:
+        raise wrong("has rows of different lengths")
+    return rows
 
 
 def _says_enough(recipe: Recipe) -> Recipe:
@@ -68,7 +85,7 @@ class DatasetInfo(Part):
     fingerprint: Fingerprint
     """Of all training images, those held out for validation among them."""
     test_fingerprint: Fingerprint
-    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_different)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_different)]
     """In the order of the logits."""
     training_images: Count
     validation_images: Count
@@ -81,14 +98,14 @@ class DatasetInfo(Part):
 class Environment(Part):
     """Where and with what a run was made."""
 
-    device: str
+    device: Printable
     precision: Annotated[str, one_of(("bf16", "fp16", "fp32"))]
     threads: Count
-    torch: str
-    python: str
-    system: str
-    package: str
-    git_commit: str | None
+    torch: Printable
+    python: Printable
+    system: Printable
+    package: Printable
+    git_commit: Printable | None
     deterministic: On = False
     compile: On = False
     graph: On = False
@@ -132,7 +149,7 @@ class Record(Checked):
     test_accuracy_interval: tuple[Fraction, Fraction]
     test_loss: NotNegative
     per_class_accuracy: Mapping[str, Fraction]
-    confusion_matrix: list[list[Annotated[int, Field(strict=True, ge=0)]]]
+    confusion_matrix: Annotated[list[list[CountFrom0]], Field(min_length=1), AfterValidator(_rectangular)]
     """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
     predictions: Fingerprint
     """Names the class numbers that the network gave to the test images, which lie beside the record."""
@@ -144,6 +161,8 @@ class Record(Checked):
     """On test images augmented like the training images, as S0 did: not comparable with any other."""
     earlier_environments: Annotated[tuple[Environment, ...], Field(min_length=1)] | None = None
     """Of a run that was interrupted and went on elsewhere."""
+    weights: Fingerprint | None = None
+    """Names the weights that were evaluated (``weights_digest``), which lie beside the record of a run of your own."""
     new_pictures: NewPictures | None = None
 
     @classmethod
@@ -161,12 +180,25 @@ def read_record(path: Path, origin: str | None = None) -> Record:
     """The record in a file, which errors call ``origin``, by default by its name."""
     origin = origin or path.name
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path), object_pairs_hook=_each_once, parse_constant=_no_constant)
     except OSError as error:
         raise CourseError(f"{origin} cannot be read as a record ({error}); restore or delete it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CourseError(f"{origin} is not readable as JSON ({error}); restore or delete it.") from None
     return Record.from_dict(values, origin)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of JSON, which may not have a key twice: readers differ in which of the two they take."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return values
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def write_record(path: Path, record: Record) -> None:

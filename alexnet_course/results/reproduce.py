@@ -11,8 +11,8 @@ import torch
 from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.records import FOLDER, RECORD
-from alexnet_course.records.check import check_fit
-from alexnet_course.records.record import Record, read_record
+from alexnet_course.records.check import read_fitting
+from alexnet_course.records.record import Record
 from alexnet_course.training.device import choose_device
 from alexnet_course.training.run import Run, train
 
@@ -69,9 +69,7 @@ def find_record(name: str, folder: str | Path = FOLDER) -> Record:
         known = [file.stem for file in Path(folder).glob("*.json")]
         raise CourseError(f"There is no record {name!r}; give the path of one, the folder of a finished run, or a name "
                           f"from the results table, nearest: {nearest(name, known)}.")  # fmt: skip
-    record = read_record(path)
-    check_fit(record, path.name)
-    return record
+    return read_fitting(path)
 
 
 def repetition(

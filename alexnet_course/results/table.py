@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -183,16 +184,20 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> l
     ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
     other pictures, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
     by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
-    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` for a record of a network that is not
-    registered.
+    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` where ``load_records`` does.
 
     >>> from alexnet_course import results_table
     >>> best = results_table()[0]
     >>> best.dataset, best.seeds >= 1, best.test > 80
     ('cifar10', True, True)
     """
+    return rows_of([*load_records(folder), *more])
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """The rows of ``results_table`` for these records."""
     groups: dict[tuple[str, ...], dict[int, Record]] = {}
-    for record in [*load_records(folder), *more]:
+    for record in records:
         pictures = record.dataset
         # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
         alike = record.recipe.replace(dataset=pictures.name).fingerprint
@@ -319,10 +324,15 @@ README_COLUMNS = (
 )
 
 
+def in_markdown(text: str) -> str:
+    """``text`` as it stands in a cell of a Markdown table, whatever marks are in it."""
+    return re.sub(r"([\\`*_\[\]<>|$~])", r"\\\1", " ".join(text.split()))
+
+
 def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> str:
     """The columns ``names`` as a Markdown table; numbers are to the right."""
     columns = [column for name in names for column in COLUMNS if column.name == name]
-    cells = [[column.text(row) for column in columns] for row in rows]
+    cells = [[in_markdown(column.text(row)) for column in columns] for row in rows]
     lines = [[column.name for column in columns], ["---" if c.name in WORDS else "---:" for c in columns], *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -352,12 +362,17 @@ def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:
 
 def as_csv(rows: Iterable[Row]) -> str:
     """Every figure of every row, unrounded, one line a row; a cell is empty where nothing is measured."""
-    lines = [flat(row) for row in rows]
+    lines = [{key: _no_formula(value) for key, value in flat(row).items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """A text that a spreadsheet would compute begins with an apostrophe, which the spreadsheet does not show."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def flat(row: Row) -> dict[str, Any]:

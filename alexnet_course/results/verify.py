@@ -2,56 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from alexnet_course.data import Dataset
+from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
-from alexnet_course.optim import epochs_without_progress
-from alexnet_course.records import FOLDER, PREDICTIONS, RECORD
+from alexnet_course.names import same_form
+from alexnet_course.optim import epochs_without_progress, make_schedule
+from alexnet_course.recipe import NORMALISATIONS
+from alexnet_course.records import FOLDER, PREDICTIONS, RECORD, WEIGHTS, record_files
 from alexnet_course.records.check import check_fit
 from alexnet_course.records.interval import wilson_interval
 from alexnet_course.records.predictions import Predictions, digest, labels_of, load_predictions, stored_labels
 from alexnet_course.records.record import Record, read_record
+from alexnet_course.training.division import divide, image_count, normalisation
+from alexnet_course.training.finished import load_weights
 
 CLOSE = 1e-9  # figures of fractions that were computed in another order
+CIFAR_TRAINING_IMAGES = 50_000  # of CIFAR-10, and of CIFAR-100
+# Two networks that make as many mistakes do not make the same ones by chance.
+TELLING_MISTAKES = 5
 
 
-def verify(folder: str | Path = FOLDER, pictures: Dataset | None = None) -> list[str]:
+def verify(
+    folder: str | Path = FOLDER, pictures: Dataset | None = None, training_images: Dataset | None = None
+) -> list[str]:
     """What does not fit in the records of ``folder``, one sentence each; an empty list where everything does.
 
     ``folder`` may hold runs of your own, as ``train`` leaves them, instead (``record_paths``).
 
     Of each record: its form, its name, that it fits the package (``check_fit``), that its figures agree with one
-    another, and that they are those of the predictions beside it. With ``pictures``, the test pictures themselves, the
-    labels that the package keeps are computed again as well.
+    another and with the recipe, and that they are those of the predictions and weights beside it; of all together, that
+    no run stands under two names, and that the same images were normalised alike. With ``pictures``, the test pictures
+    themselves, the labels are read off them, and those that the package keeps are compared with them; with
+    ``training_images``, and for the doodles always, mean and standard deviation are computed again.
     """
     folder = Path(folder)
     problems = []
     if pictures is not None:
         kept = stored_labels(pictures.fingerprint)
-        if kept is None:
-            problems.append(f"The package keeps no labels of {pictures.name} with the fingerprint "
-                            f"{pictures.fingerprint}; give the published test pictures.")  # fmt: skip
-        elif not np.array_equal(kept, labels_of(pictures)):
+        if kept is not None and not np.array_equal(kept, labels_of(pictures)):
             problems.append(f"The labels that the package keeps of {pictures.name} are not those of the pictures; "
                             "restore alexnet_course/records/labels.")  # fmt: skip
-    records = record_paths(folder)
-    for path in records:
-        problems += [f"{path.relative_to(folder)}: {problem}" for problem in verify_record(path)]
-    found = {predictions_path(path) for path in records}
+    paths, records = record_paths(folder), {}
+    for path in paths:
+        name = str(path.relative_to(folder))
+        record, found = _examine(path, pictures, training_images)
+        problems += [f"{name}: {problem}" for problem in found]
+        if record is not None:
+            records[name] = record
+    if pictures is not None and all(r.dataset.test_fingerprint != pictures.fingerprint for r in records.values()):
+        problems.append(f"No record is of the test pictures of {pictures.name}, which have the fingerprint "
+                        f"{pictures.fingerprint}; give those of the records.")  # fmt: skip
+    problems += [*_run_twice(records), *_normalised_differently(records)]
+    expected = {predictions_path(path) for path in paths}
     problems += [f"{path.name}: there is no record {path.stem}.json of these predictions; restore or delete them."
-                 for path in sorted(folder.glob("*.npy")) if path not in found]  # fmt: skip
+                 for path in sorted(folder.glob("*.npy")) if path not in expected]  # fmt: skip
     return problems
 
 
+def other_accuracy(record: Record, images: Dataset, accuracy: float) -> str | None:
+    """What is wrong where the network of ``record`` does not get its recorded accuracy on the images that it was tested
+    on; None where it does, and on other images."""
+    low, high = record.test_accuracy_interval
+    if images.fingerprint != record.dataset.test_fingerprint or low <= accuracy <= high:
+        return None
+    return (f"The network has {accuracy:.2%} of the {images.name} test images right, but its record says "
+            f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) of the same ones; restore its weights "
+            "and its record, of which one was changed.")  # fmt: skip
+
+
 def record_paths(folder: Path) -> list[Path]:
-    """The records of ``folder``: each ``NAME.json`` in it or, where it is or holds folders of runs, their records."""
-    runs = sorted(folder.rglob(RECORD))
-    return runs or sorted(folder.glob("*.json"))
+    """The records of ``folder``: each ``NAME.json`` in it, and those of the runs in folders below; of a run's own
+    folder, its record alone. Raises ``CourseError`` where that is no folder that can be read."""
+    files = record_files(folder)
+    return [folder / RECORD] if folder / RECORD in files else files + sorted(folder.rglob(RECORD))
 
 
 def predictions_path(record: Path) -> Path:
@@ -60,21 +92,36 @@ def predictions_path(record: Path) -> Path:
 
 
 def verify_record(path: Path) -> list[str]:
-    """What does not fit in one record and the predictions beside it."""
+    """What does not fit in one record and the predictions and weights beside it."""
+    return _examine(path)[1]
+
+
+def _examine(
+    path: Path, pictures: Dataset | None = None, training_images: Dataset | None = None
+) -> tuple[Record | None, list[str]]:
+    """The record, if it is one that fits the package, and what else does not fit."""
     try:
         record = read_record(path, "it")
         check_fit(record, "it", build=True)
     except CourseError as error:
-        return [str(error)]
-    problems = list(_disagreements(record))
+        return None, [str(error)]
+    images = _at_hand(record, training_images)
+    problems = [*_disagreements(record), *_other_rates(record)]
+    problems += [*_other_split(record, images), *_other_constants(record, images)]
     run_name = record.recipe.run_name
-    if path.name != RECORD and path.stem != run_name:
+    if path.name != RECORD and same_form(path.stem) != run_name:
         problems.append(f"it is a record of the run {run_name}, so it must be called {run_name}.json.")
+    weights = path.with_name(WEIGHTS)
+    try:
+        if path.name == RECORD and record.weights is not None and weights.exists():
+            load_weights(weights, record, WEIGHTS)
+    except CourseError as error:
+        problems.append(str(error))
     try:
         predictions = load_predictions(predictions_path(path))
     except CourseError as error:
-        return [*problems, str(error)]
-    return problems + list(_contradictions(record, predictions))
+        return record, [*problems, str(error)]
+    return record, problems + list(_contradictions(record, predictions, pictures))
 
 
 def _disagreements(record: Record) -> Iterator[str]:
@@ -124,6 +171,126 @@ def _disagreements(record: Record) -> Iterator[str]:
     yield from _differ("images_per_second", record.images_per_second, _seen(record) * len(history) / train_seconds)
 
 
+def _other_rates(record: Record) -> Iterator[str]:
+    """Where the learning rate of an epoch is not what the recipe's schedule gives, for the accuracies of the record."""
+    recipe = record.recipe
+    for entry, rate in zip(record.history, _rates(record), strict=False):  # a history that is too long is found above
+        if not math.isclose(entry.lr, rate, rel_tol=CLOSE, abs_tol=CLOSE * recipe.lr):
+            yield (f"lr of epoch {entry.epoch} is {entry.lr:g}, but the recipe's schedule {recipe.schedule!r} gives "
+                   f"{rate:g}.")  # fmt: skip
+            return  # the others follow from it, or are as wrong
+
+
+def _rates(record: Record) -> Iterator[float]:
+    """The learning rate of each epoch's last step, as the trainer sets it."""
+    from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+    optimiser = torch.optim.SGD([torch.zeros(1)], record.recipe.lr)
+    steps = _seen(record) // min(record.recipe.batch_size, record.dataset.training_images)
+    every_step, every_epoch = make_schedule(optimiser, record.recipe, steps)
+    optimiser.step()  # or the schedulers warn that it was not
+    for epoch, entry in enumerate(record.history, 1):
+        if isinstance(every_step, LambdaLR):  # which can jump, and an epoch has hundreds of steps
+            every_step.last_epoch = epoch * steps - 2
+            every_step.step()
+        elif every_step is not None:
+            for _ in range(steps - (epoch == 1)):
+                every_step.step()
+        yield optimiser.param_groups[0]["lr"]
+        if isinstance(every_epoch, ReduceLROnPlateau):
+            every_epoch.step(entry.val_accuracy)
+        elif every_epoch is not None:
+            every_epoch.step()
+
+
+def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
+    """Where the images, which are at hand or not, were not divided as the recipe says."""
+    recipe, dataset = record.recipe, record.dataset
+    found = {"training_images": dataset.training_images, "validation_images": dataset.validation_images}
+    if images is not None:
+        available = len(images)
+    elif dataset.fingerprint in KNOWN_FINGERPRINTS:
+        available = CIFAR_TRAINING_IMAGES
+    elif recipe.train_size == 1:
+        available = sum(found.values())  # all that there are
+    else:  # of someone's own images, how many are left out is not known
+        for key, size in (("training_images", recipe.train_size), ("validation_images", recipe.validation_size)):
+            if size >= 1 and found[key] != size:
+                yield f"{key} is {found[key]:,}, but the recipe asks for {size:,.0f}."
+        return
+    try:
+        held_out = image_count("validation_size", recipe.validation_size, available)
+        used = available - held_out
+        if recipe.train_size != 1:
+            used = image_count("train_size", recipe.train_size, used)
+    except CourseError as error:
+        yield str(error)
+        return
+    for key, expected in (("training_images", used), ("validation_images", held_out)):
+        if found[key] != expected:
+            yield f"{key} is {found[key]:,}, but the recipe makes that {expected:,} of {available:,} images."
+
+
+def _other_constants(record: Record, images: Dataset | None) -> Iterator[str]:
+    """Where mean and standard deviation are not those of the recipe or of the images, if these are at hand."""
+    recipe, dataset = record.recipe, record.dataset
+    if len(dataset.mean) != len(dataset.std):
+        yield f"mean is of {len(dataset.mean)} channels, but std of {len(dataset.std)}."
+        return
+    if recipe.normalisation != "dataset":
+        expected: tuple[tuple[float, ...], ...] = NORMALISATIONS[recipe.normalisation]
+    elif images is not None:
+        try:
+            expected = normalisation(recipe, images, divide(recipe, images)[0])
+        except CourseError:
+            return  # of images that cannot be divided so, which is said above
+    else:
+        return
+    for key, constants in zip(("mean", "std"), expected, strict=True):
+        yield from _differ(f"dataset/{key}", getattr(dataset, key), constants)
+
+
+def _at_hand(record: Record, images: Dataset | None) -> Dataset | None:
+    """The training images of the record, if they are those that were given, or the doodles."""
+    if record.dataset.name == "doodles" and images is None:
+        images = load_dataset("doodles", "train")
+    return images if images is not None and images.fingerprint == record.dataset.fingerprint else None
+
+
+# --- All records together --------------------------------------------------------------------------------------------
+
+
+def _run_twice(records: Mapping[str, Record]) -> Iterator[str]:
+    """Where two recipes, or two seeds of one, have the same predictions: all mistakes are the same."""
+    first: dict[tuple[str, str], str] = {}
+    for name, record in records.items():
+        confusion = np.array(record.confusion_matrix)
+        mistakes = confusion.sum() - confusion.trace()
+        if mistakes < TELLING_MISTAKES or np.count_nonzero(confusion.sum(axis=0)) == 1:
+            continue  # as any two networks do that are nearly always right, or that name one class for everything
+        other = first.setdefault((record.dataset.test_fingerprint, record.predictions), name)
+        if record.recipe != records[other].recipe:
+            yield (f"{name}: its predictions are those of {other}, all {mistakes:,} mistakes among them, though the "
+                   "recipes or seeds differ; make one of the two runs again.")  # fmt: skip
+
+
+def _normalised_differently(records: Mapping[str, Record]) -> Iterator[str]:
+    """Where runs on the same images, divided alike, were not normalised alike."""
+    groups: dict[tuple[Any, ...], dict[str, tuple[float, ...]]] = {}
+    for name, record in records.items():
+        recipe, dataset = record.recipe, record.dataset
+        if recipe.normalisation == "dataset":
+            divided = (dataset.fingerprint, dataset.training_images, dataset.validation_images, recipe.seed)
+            groups.setdefault(divided, {})[name] = (*dataset.mean, *dataset.std)
+    for group in groups.values():
+        usual, _ = Counter(group.values()).most_common(1)[0]
+        reference = next(name for name, constants in group.items() if constants == usual)
+        for name, constants in group.items():
+            if len(constants) != len(usual) or not np.allclose(constants, usual, rtol=CLOSE, atol=CLOSE):
+                yield (f"{name}: dataset/mean and dataset/std are not those of {reference}, which is of the same "
+                       "images, divided alike; restore the one that was changed.")  # fmt: skip
+
+
 def _seen(record: Record) -> int:
     """Training pictures an epoch: a short last batch is left out."""
     images = record.dataset.training_images
@@ -136,7 +303,7 @@ def _differ(name: str, stated: Any, computed: Any) -> Iterator[str]:
         yield f"{name} is {stated}, but the other figures give {computed}."
 
 
-def _contradictions(record: Record, predictions: Predictions) -> Iterator[str]:
+def _contradictions(record: Record, predictions: Predictions, pictures: Dataset | None) -> Iterator[str]:
     """Where a record does not say what its predictions say."""
     dataset, named = record.dataset, record.predictions
     classes = dataset.classes
@@ -147,8 +314,15 @@ def _contradictions(record: Record, predictions: Predictions) -> Iterator[str]:
                f"{dataset.test_images:,} pictures of {len(classes)} classes.")  # fmt: skip
         return
     labels = stored_labels(dataset.test_fingerprint)
-    if labels is None:
-        return  # someone's own pictures: the confusion matrix can be compared with their labels only
+    if labels is None and pictures is not None and pictures.fingerprint == dataset.test_fingerprint:
+        labels = labels_of(pictures)
+    if labels is None:  # someone's own pictures, so what was predicted is known, and what is right is not
+        counts = np.bincount(predictions, minlength=len(classes))
+        columns = np.sum(record.confusion_matrix, axis=0)
+        if not np.array_equal(counts, columns):
+            yield (f"its confusion matrix has {columns.tolist()} predictions of each class, but those beside it are "
+                   f"{counts.tolist()}.")  # fmt: skip
+        return
     position = np.array([classes.index(name) for name in sorted(classes)])
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (position[labels], predictions), 1)

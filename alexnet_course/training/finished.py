@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
@@ -70,6 +71,7 @@ def make_record(
         predictions=digest(predictions),
         parameters=sum(weight.numel() for weight in trainer.model.parameters()),
         environment=Environment(**environments[-1]),
+        weights=weights_digest(trainer.model.state_dict()),
         wall_seconds=trainer.wall_seconds,
         images_per_second=trainer.train_loader.images_per_epoch * len(history) / train_seconds,
         **further,
@@ -94,6 +96,15 @@ def environment(
     }
 
 
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """32 hexadecimal digits that name these weights, to the bit; the record of the run states them."""
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_weights(out: Path, model: nn.Module) -> None:
     """Write the weights, whole or not at all; ``OSError`` where the disk does not take them."""
     from safetensors import SafetensorError
@@ -110,9 +121,6 @@ def save_weights(out: Path, model: nn.Module) -> None:
 
 def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
     """The network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
@@ -125,10 +133,28 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
         in_channels=len(dataset.mean),
         **recipe.model_options,
     )
+    weights = load_weights(folder / WEIGHTS, record, repr(str(folder / WEIGHTS)))
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe.model!r} ({reason}); "
                           "train again.") from None  # fmt: skip
     return model, record
+
+
+def load_weights(path: Path, record: Record, origin: str) -> dict[str, Tensor]:
+    """The weights in a file, if they are those of ``record``, as far as it names them; ``CourseError`` otherwise."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CourseError(f"{origin} does not hold the weights of {record.recipe.model!r} ({error}); "
+                          "train again.") from None  # fmt: skip
+    found = weights_digest(weights)
+    if record.weights not in (None, found):
+        raise CourseError(f"{origin} holds the weights {found}, but the record is of {record.weights}; restore them, "
+                          "or train again.")  # fmt: skip
+    return weights

@@ -166,8 +166,16 @@ def test_labels_that_were_tampered_with_are_found(folder, data, known_labels):
     assert any("which have 20 of 50 right" in problem for problem in verify(folder))
     [about_labels, _] = verify(folder, data["test_set"])
     assert "are not those of the pictures; restore" in about_labels
-    path.unlink()
-    assert "keeps no labels of two-colours" in verify(folder, data["test_set"])[0]
+    [_, about_pictures] = verify(folder, data["train_set"])
+    assert "No record is of the test pictures of two-colours, which have the fingerprint" in about_pictures
+
+
+def test_labels_that_the_package_does_not_keep_are_read_off_the_pictures(folder, tamper, data, known_labels):
+    next(known_labels.iterdir()).unlink()
+    assert verify(folder, data["test_set"]) == []
+    tamper(one_more_right)
+    [problem] = verify(folder, data["test_set"])
+    assert "is not that of the predictions beside it, which have 30 of 50 right" in problem
 
 
 def test_someone_s_own_pictures_are_compared_as_far_as_it_goes(folder, tamper, known_labels):
