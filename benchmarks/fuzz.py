@@ -1,4 +1,4 @@
-"""Give the command line what nobody would, and damage its files, again and again: all that may come of it is a sentence.
+"""Give the command line what nobody would, damage its files, again and again: all that may come of it is a sentence.
 
     python -m benchmarks.fuzz --arguments 2000 --flips 500
 
