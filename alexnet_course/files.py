@@ -1,10 +1,13 @@
 """Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from alexnet_course.errors import CourseError
 
 UNFINISHED = ".unfinished"
 
@@ -14,9 +17,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it is flushed to the disk and takes the name ``path`` at the end.
 
     After an error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
-    take the file.
+    take the file, and where ``path`` is something else than a file.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    refuse_what_is_no_file(path)
+    part = _beside(path)
     try:
         yield part
         with open(part, "rb+") as file:
@@ -37,6 +41,30 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def check_target(path: Path) -> None:
+    """``CourseError`` where no file can be written to ``path``: for before the work whose result goes there."""
+    try:
+        refuse_what_is_no_file(path)
+        part = _beside(path)
+        try:
+            part.touch()
+        finally:
+            discard(part)
+    except OSError as error:
+        raise CourseError(f"{str(path)!r} cannot be written to ({error.strerror}); give the path of a file in a folder "
+                          "that you may write to.") from None  # fmt: skip
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """``OSError`` for a folder, a pipe or a device, which a file must not replace, and which may have no end."""
+    if present(path) and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 def discard(path: Path) -> None:

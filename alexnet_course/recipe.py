@@ -47,6 +47,12 @@ def _network(value: str) -> str:
     return value
 
 
+def _name(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise wrong("is no name for a run; give letters, digits, dots and hyphens")
+    return value
+
+
 def _options(value: Any) -> dict[str, Any]:
     fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     if not fits or not all(isinstance(option, str | int | float) for option in value.values()):
@@ -73,7 +79,7 @@ class Recipe(Checked):
     model_config = ConfigDict(strict=True)
     called = "a recipe"
 
-    name: str = ""  # what the run is called; the model's name where nothing is given
+    name: Annotated[str, AfterValidator(_name)] = ""  # what the run is called; the model's name where nothing is given
     model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
     # Overrides of build_model, e.g. dropout.
     model_options: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)

@@ -43,6 +43,7 @@ def tree(tmp_path_factory) -> Path:
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
 
 
 def test_models_lists_every_network(capsys):
@@ -157,6 +158,12 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
             ["resume", "nowhere"],
             "There is no folder 'nowhere', so there is nothing to resume; give the folder of the run",
         ),
+        (
+            ["bench", "--json", "missing/x"],
+            "'missing/x' cannot be written to (No such file or directory); give the path",
+        ),
+        (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
+        (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
     ],
 )

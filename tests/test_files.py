@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
+from alexnet_course.errors import CourseError
+from alexnet_course.files import UNFINISHED, check_target, discard, present, shown, whole_file, write_text
 
 
 @pytest.fixture
@@ -94,6 +95,59 @@ def test_two_processes_write_to_different_temporary_files(path):
     with whole_file(path) as part:
         part.write_text("new")
         assert str(os.getpid()) in part.name
+
+
+# --- Where no file can go --------------------------------------------------------------------------------------------
+
+
+def a_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def a_pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def a_link_to_a_device(path: Path) -> Path:
+    path.symlink_to(os.devnull)
+    return path
+
+
+@pytest.mark.parametrize("make", [a_folder, a_pipe, a_link_to_a_device])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
+    """As /dev/null would be, for all of the machine, by somebody who may."""
+    there = make(tmp_path / "there")
+    before = there.stat().st_mode
+    with pytest.raises(OSError, match="not a file"):
+        write_text(there, "new")
+    assert there.stat().st_mode == before
+    assert list(tmp_path.iterdir()) == [there]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (a_folder, "not a file"),
+        (a_pipe, "not a file"),
+        (a_link_to_a_device, "not a file"),
+        (lambda path: path / "missing" / "x", "No such file or directory"),
+        (lambda path: path.with_name("long" * 100), "File name too long"),
+    ],
+)
+def test_a_target_is_tried_before_the_work_whose_result_goes_there(tmp_path, make, reason):
+    there = make(tmp_path / "there")
+    with pytest.raises(CourseError) as refused:
+        check_target(there)
+    assert str(refused.value).startswith(f"{str(there)!r} cannot be written to ({reason}); give the path of a file in ")
+
+
+def test_a_target_that_can_be_written_to_is_left_as_it_was(path):
+    check_target(path)
+    check_target(path.with_name("another"))
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
 
 
 # --- Removing, finding and naming ------------------------------------------------------------------------------------

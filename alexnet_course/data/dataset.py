@@ -61,25 +61,25 @@ class Dataset:
                 f"{self.name!r} has {shape[0]:,} pictures but {labels[0]:,} labels; expected one label a picture, so "
                 "check where they were read."
             )
-        self._check_classes()
+        self._check_names()
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise CourseError(
                 f"The labels of {self.name!r} run from {int(self.labels.min())} to {int(self.labels.max())}; expected "
                 f"0 to {len(self.classes) - 1}, so name every class or correct the labels."
             )
 
-    def _check_classes(self) -> None:
+    def _check_names(self) -> None:
         if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
             raise CourseError(
                 f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one a class."
             )
         object.__setattr__(self, "classes", tuple(self.classes))  # a list is as good
         for name in (self.name, *self.classes):
-            if not isinstance(name, str) or not name.strip():
+            if not isinstance(name, str) or not name.strip() or not _is_unicode(name):
                 what = "name" if name is self.name else f"classes {self.classes!r}"
                 raise CourseError(
                     f"The {what} of the data set {self.name!r} cannot be used: {name!r} is no name; expected a text "
-                    "that is not empty."
+                    "that is not empty, in Unicode."
                 )
         if len(set(self.classes)) != len(self.classes):
             raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
@@ -139,6 +139,7 @@ class Dataset:
         """The same pictures under another name; a fingerprint that is already computed stays with them."""
         other = copy(self)
         object.__setattr__(other, "name", name)
+        other._check_names()
         return other
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
@@ -250,3 +251,12 @@ class Dataset:
             means.append(mean.item())
             deviations.append((weights * (values - mean) ** 2).sum().sqrt().item())
         return tuple(means), tuple(deviations)
+
+
+def _is_unicode(name: str) -> bool:
+    """False of a file's name in another encoding, whose bytes Python keeps in the text as what no text has."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import RECORD
-from alexnet_course.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from alexnet_course.training.checkpoint import DamagedCheckpoint, read_back, read_checkpoint, write_checkpoint
 from alexnet_course.training.lock import FolderLock
 
 PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
@@ -56,6 +56,7 @@ class RunFolder:
             raise CourseError(f"{str(path)!r} cannot be made ({error.strerror}); give a folder that you may "
                               "write to.") from None  # fmt: skip
         self._damaged: list[Path] = []
+        self._read_back = False  # whether a checkpoint that was written here can be read, too
         self._saving = threading.Lock()  # a save under way, by whichever thread
         self._lock: FolderLock | None = None
         self._take()
@@ -145,7 +146,9 @@ class RunFolder:
         return False
 
     def save(self, state: dict[str, Any], step: int) -> None:
-        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
+        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed.
+
+        The first one is read back: ``CourseError`` where the run could not go on from it."""
         with self._saving:
             self.check_held()
             if self.gone:
@@ -153,6 +156,9 @@ class RunFolder:
             newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
             with whole_file(newest) as part:
                 write_checkpoint(part, state)
+                if not self._read_back:
+                    read_back(part)
+                    self._read_back = True
             found = self.checkpoints()
             for old in [*self._damaged, *found[found.index(newest) :][KEPT:]]:
                 if old != newest:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
-from alexnet_course.models.network import check_logits
+from alexnet_course.models.network import check_logits, check_weights
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
@@ -90,13 +90,8 @@ class Trainer:
         if self.outputs < classes:
             raise CourseError(f"outputs = {self.outputs} is too few for {classes} classes; leave outputs out, or give "
                               f"at least {classes}.")  # fmt: skip
-        self.model = build_model(
-            recipe.model,
-            num_classes=self.outputs,
-            in_channels=self.train_set.images.shape[1],
-            init=recipe.init,
-            **recipe.model_options,
-        )
+        self.model = self.build(init=recipe.init)
+        check_weights(self.model, recipe.model)
         self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
@@ -124,6 +119,17 @@ class Trainer:
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def build(self, **options: Any) -> nn.Module:
+        """The network of the recipe for these images, with new weights."""
+        channels = self.train_set.images.shape[1]
+        return build_model(
+            self.recipe.model,
+            num_classes=self.outputs,
+            in_channels=channels,
+            **options,
+            **self.recipe.model_options,
+        )
 
     def _recorded(self) -> StepGraph:
         if self.device.type != "cuda":
@@ -232,6 +238,9 @@ class Trainer:
         """The loss of N×C×H×W pictures; leaves its gradients with the weights."""
         with autocast(self.device, self.precision), self.faster:
             logits = self.network(images)
+            if not isinstance(logits, Tensor):  # some networks give more only while they train
+                raise CourseError(f"{self.recipe.model} gives {type(logits).__name__} while it trains, but must give a "
+                                  "logit for each class; let its forward give those alone.")  # fmt: skip
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
