@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from alexnet_course.data import Dataset
+from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
 from alexnet_course.models import build_model
@@ -91,7 +92,7 @@ def _record(
         "budget": recipe.budget,
         "recipe": recipe.replace(),  # a copy in which every key is given, and none left to its default
         "dataset": {
-            "name": train_set.name,
+            "name": name_of_both(train_set.name, test_set.name),
             "fingerprint": train_set.fingerprint,
             "test_fingerprint": test_set.fingerprint,
             "classes": train_set.classes,

@@ -262,6 +262,7 @@ def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Each field in which two plans differ, in words."""
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
+    del asked["dataset"]  # how the images were spelled; which they are, their fingerprints say
     # Keys that a later version of the course added have their defaults in runs that were started before.
     then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
     return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

@@ -200,6 +200,16 @@ def test_a_checkpoint_that_came_while_the_run_trained_is_not_deleted(tiny, tmp_p
     assert (run.out / checkpoint(99)).read_bytes() == b"somebody's"
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+def test_the_same_images_are_the_same_however_they_are_spelled(data, tmp_path, epochs):
+    """Of a run that has just begun, of one that was interrupted and of a finished one."""
+    out = begun(tmp_path / "run", epochs, recipe(dataset="folder:images"), **data)
+    run = train(recipe(dataset=f"folder:{tmp_path}/images"), out=out, **data)
+    assert run.steps_done == 6 * epochs
+    assert (run.record is not None) == (epochs == 3)
+    run.close()
+
+
 @pytest.mark.parametrize("epochs", [0, 1, 2])
 def test_a_program_may_go_elsewhere_while_it_trains(tiny, tmp_path, monkeypatch, epochs):
     """Where another run has a folder of the same name."""
