@@ -11,12 +11,17 @@ from alexnet_course.errors import CourseError
 
 UNFINISHED = ".unfinished"
 
+# Asked for once, since to ask is to set it, for all threads. Windows has something like it.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it is flushed to the disk and takes the name ``path`` at the end.
 
-    After an error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
+    It may be read by whom the system's rules say, though safetensors makes files that nobody else may read. After an
+    error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
     take the file, and where ``path`` is something else than a file.
     """
     refuse_what_is_no_file(path)
@@ -24,6 +29,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         with open(part, "rb+") as file:
+            with suppress(OSError):  # a mounted drive that has no such rights
+                part.chmod(0o666 & ~_UMASK)
             os.fsync(file.fileno())
         part.replace(path)
         if os.name == "posix":  # the new name must reach the disk too
@@ -35,6 +42,21 @@ def whole_file(path: Path) -> Iterator[Path]:
                 os.close(folder)
     finally:
         discard(part)
+
+
+def read_text(path: Path) -> str:
+    """A text file; ``OSError`` for a pipe, on which one would wait, and for a device, which may have no end."""
+    refuse_what_is_no_file(path)
+    return path.read_text(encoding="utf-8")
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with the home folder in the place of its ``~``; ``CourseError`` where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # as in a container, for a user without a name
+        raise CourseError(f"{str(path)!r} begins with a home folder that this system does not know; set HOME, or give "
+                          "the whole path (of the cache: in ALEXNET_COURSE_CACHE).") from None  # fmt: skip
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, 
 
 from alexnet_course.checked import Checked, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import read_text
 from alexnet_course.models import INITIALISATIONS, MODELS
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
 
@@ -209,7 +210,7 @@ class Recipe(Checked):
         """
         path = Path(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(read_text(path))
         except FileNotFoundError:
             raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

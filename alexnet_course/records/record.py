@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from alexnet_course.checked import Checked, Part, one_of, wrong
 from alexnet_course.errors import CourseError
-from alexnet_course.files import write_text
+from alexnet_course.files import read_text, write_text
 from alexnet_course.recipe import BUDGETS, Recipe
 from alexnet_course.records import PREDICTIONS as PREDICTIONS
 from alexnet_course.records import RECORD as RECORD
@@ -161,7 +161,7 @@ def read_record(path: Path, origin: str | None = None) -> Record:
     """The record in a file, which errors call ``origin``, by default by its name."""
     origin = origin or path.name
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
     except OSError as error:
         raise CourseError(f"{origin} cannot be read as a record ({error}); restore or delete it.") from None
     except ValueError as error:

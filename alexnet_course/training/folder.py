@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
+from alexnet_course.files import UNFINISHED, discard, present, read_text, shown, whole_file, write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import RECORD
 from alexnet_course.training.checkpoint import DamagedCheckpoint, read_back, read_checkpoint, write_checkpoint
@@ -132,7 +132,11 @@ class RunFolder:
             raise unreadable(self.path / name, error) from None
 
     def save_plan(self, plan: dict[str, Any]) -> None:
-        write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
+        try:
+            write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise CourseError(f"{shown(self.path)!r} cannot be written to ({error.strerror or error}); {self.remedy} "
+                              "and start again, or give another folder.") from None  # fmt: skip
 
     def checkpoints(self) -> list[Path]:
         """Newest first; ``OSError`` where the folder cannot be read."""
@@ -216,7 +220,7 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     check_mounted(Path(folder))
     path = Path(folder) / PLAN
     try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan: dict[str, Any] = json.loads(read_text(path))
     except FileNotFoundError:
         if not Path(folder).exists():
             raise CourseError(f"There is no folder {str(folder)!r}, so there is nothing to resume; give the folder of "

@@ -24,7 +24,13 @@ from alexnet_course.shapes import memory_format
 from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
 from alexnet_course.training.division import divide, normalisation
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
-from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
+from alexnet_course.training.faults import (
+    TrainingStopped,
+    cannot_compile,
+    first_layer_to_leave,
+    is_out_of_memory,
+    largest_that_fits,
+)
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
@@ -213,9 +219,13 @@ class Trainer:
             self._step(images, labels)
             return
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            compiling = cannot_compile(error)
+            if not compiling and not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
+            if compiling:
+                raise CourseError(f"compile = True does not work on this machine ({reason}); install what is missing, "
+                                  "or leave it out.") from None  # fmt: skip
         self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
 
     def _step(self, images: Tensor, labels: Tensor) -> None:

@@ -155,6 +155,34 @@ def test_a_network_that_gives_a_tuple_while_it_trains_says_so_at_the_first_step(
         next(train(recipe(model="own"), **data))
 
 
+class BackendCompilerFailed(RuntimeError):
+    """As ``torch.compile`` raises it where there is no compiler; a kind of it, for each of its backends."""
+
+
+@pytest.mark.parametrize("reason", ["InvalidCxxCompiler: No working C++ compiler found", "No triton\n\nSet TORCH_LOGS"])
+def test_compiling_without_a_compiler_is_one_sentence(few, monkeypatch, reason):
+    def compile(model: nn.Module) -> Callable[[Tensor], Tensor]:
+        def fail(images: Tensor) -> Tensor:
+            raise type("InductorError", (BackendCompilerFailed,), {})(reason)
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(CourseError) as refused:
+        next(train(recipe(batch_size=4, validation_size=4), compile=True, **few))
+    first = reason.splitlines()[0]
+    assert str(refused.value).startswith(f"compile = True does not work on this machine ({first}); install what is")
+
+
+@pytest.mark.slow
+def test_the_error_of_compiling_without_a_compiler_is_the_one_that_is_known(few, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "/nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(CourseError, match=r"^compile = True does not work on this machine \(.*C\+\+ compiler"):
+        next(train(recipe(batch_size=4, validation_size=4), compile=True, **few))
+
+
 def test_what_is_tried_before_the_first_step_changes_no_random_number(tiny, monkeypatch):
     runs = [train(recipe(epochs=1), **tiny)]
     monkeypatch.setattr("alexnet_course.training.run.check_end", lambda *_: None)

@@ -126,6 +126,23 @@ def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(tiny, tmp_pat
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_does_not_take_the_first_file_leaves_no_folder(tiny, tmp_path, monkeypatch, number):
+    def full(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("alexnet_course.training.folder.write_text", full)
+        with pytest.raises(CourseError) as refused:
+            train(recipe(), out=tmp_path / "run", **tiny)
+    assert str(refused.value) == (
+        f"{str(tmp_path / 'run')!r} cannot be written to ({os.strerror(number)}); free some space and start again, or "
+        "give another folder."
+    )
+    assert not (tmp_path / "run").exists()
+    assert train(recipe(), out=tmp_path / "run", **tiny).steps_done == 0
+
+
 # --- What is of another run ------------------------------------------------------------------------------------------
 
 
