@@ -1,26 +1,37 @@
 """Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
 
 import codecs
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alexnet_course.errors import CourseError
+
 UNFINISHED = ".unfinished"
+
+# Asked for once, since to ask is to set it, for all threads. Windows has something like it.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it is flushed to the disk and takes the name ``path`` at the end.
 
-    After an error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
-    take the file.
+    It may be read by whom the system's rules say, though safetensors makes files that nobody else may read. After an
+    error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
+    take the file, and where ``path`` is something else than a file.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    refuse_what_is_no_file(path)
+    part = _beside(path)
     try:
         yield part
         with open(part, "rb+") as file:
+            with suppress(OSError):  # a mounted drive that has no such rights
+                part.chmod(0o666 & ~_UMASK)
             os.fsync(file.fileno())
         part.replace(path)
         if os.name == "posix":  # the new name must reach the disk too
@@ -37,17 +48,52 @@ def whole_file(path: Path) -> Iterator[Path]:
 def read_text(path: Path) -> str:
     """A text file in UTF-8, or as editors on Windows save it: with a byte-order mark, or in UTF-16 with one.
 
-    Raises ``UnicodeDecodeError`` for any other encoding, and ``OSError`` where the file cannot be read.
+    Raises ``UnicodeDecodeError`` for any other encoding, and ``OSError`` where the file cannot be read, for a pipe, on
+    which one would wait, and for a device, which may have no end.
     """
+    refuse_what_is_no_file(path)
     content = path.read_bytes()
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     return content.decode(encoding).replace("\r\n", "\n")
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with the home folder in the place of its ``~``; ``CourseError`` where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # as in a container, for a user without a name
+        raise CourseError(f"{str(path)!r} begins with a home folder that this system does not know; set HOME, or give "
+                          "the whole path (of the cache: in ALEXNET_COURSE_CACHE).") from None  # fmt: skip
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def check_target(path: Path) -> None:
+    """``CourseError`` where no file can be written to ``path``: for before the work whose result goes there."""
+    try:
+        refuse_what_is_no_file(path)
+        part = _beside(path)
+        try:
+            part.touch()
+        finally:
+            discard(part)
+    except OSError as error:
+        raise CourseError(f"{str(path)!r} cannot be written to ({error.strerror}); give the path of a file in a folder "
+                          "that you may write to.") from None  # fmt: skip
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """``OSError`` for a folder, a pipe or a device, which a file must not replace, and which may have no end."""
+    if present(path) and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 def discard(path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,9 +19,15 @@ from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
 from alexnet_course.cli import main
+from alexnet_course.cli.common import moved_pictures
+from alexnet_course.cli.train import under_its_own_name
 from alexnet_course.cli.version import installed_version
+from alexnet_course.data import load_dataset
+from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
+from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Trainer, load_run
 from alexnet_course.training.folder import RunFolder
+from alexnet_course.watching import fit
 
 COMMAND = [sys.executable, "-m", "alexnet_course"]
 SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "validation_size=0.25"]
@@ -43,6 +50,7 @@ def tree(tmp_path_factory) -> Path:
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
 
 
 def test_models_lists_every_network(capsys):
@@ -157,6 +165,12 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
             ["resume", "nowhere"],
             "There is no folder 'nowhere', so there is nothing to resume; give the folder of the run",
         ),
+        (
+            ["bench", "--json", "missing/x"],
+            "'missing/x' cannot be written to (No such file or directory); give the path",
+        ),
+        (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
+        (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
     ],
 )
@@ -279,6 +293,120 @@ def test_a_reader_that_goes_away_is_told_by_the_status_alone():
     pipe = f"set -o pipefail; {command} summary cnn4 | true"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+# --- A recipe that is changed ----------------------------------------------------------------------------------------
+
+SMALL_NETWORK = "vgg-style-bn.small"  # of the package
+
+
+@pytest.fixture
+def published(tree, monkeypatch) -> Callable[..., None]:
+    """Makes parts of ``tree`` the published CIFAR-10, as far as their fingerprints can tell."""
+
+    def publish(*splits: str) -> None:
+        for split in splits:
+            monkeypatch.setitem(KNOWN_FINGERPRINTS, load_dataset(f"folder:{tree}", split).fingerprint, "cifar10")
+
+    return publish
+
+
+@pytest.mark.parametrize(
+    ("changes", "known", "name", "keys"),
+    [
+        ({"epochs": 1}, "", "vgg-style-bn.small-changed", "epochs"),
+        ({"dataset": "folder:TREE"}, "", "vgg-style-bn.small-changed", "dataset"),
+        (
+            {"dataset": "folder:TREE", "lr": 0.1, "train_size": 8},
+            "",
+            "vgg-style-bn.small-changed",
+            "dataset, lr, train",
+        ),
+        ({"dataset": "folder:TREE"}, "train", "vgg-style-bn.small-changed", "dataset"),
+        ({"dataset": "folder:TREE"}, "test", "vgg-style-bn.small-changed", "dataset"),
+        ({"precision": "fp32"}, "", "vgg-style-bn.small-changed", "precision"),
+        ({"model_options": {"hidden": 32}, "seed": 1}, "", "vgg-style-bn.small-changed", "model_options"),
+        # The package's still, or somebody's own from the beginning.
+        ({"seed": 3}, "", SMALL_NETWORK, ""),
+        ({"dataset": "folder:TREE"}, "train test", SMALL_NETWORK, ""),
+        ({"name": "mine", "epochs": 1}, "", "mine", ""),
+        ({"name": "vgg-style-bn", "epochs": 1}, "", "vgg-style-bn", ""),  # a network, and no recipe
+    ],
+)
+@pytest.mark.parametrize("budget", ["long", "evening"])
+def test_a_recipe_that_was_changed_is_called_otherwise(tree, published, capsys, changes, known, name, keys, budget):
+    published(*known.split())
+    if "dataset" in changes:
+        changes = {**changes, "dataset": changes["dataset"].replace("TREE", str(tree))}
+    recipe, _ = under_its_own_name(load_recipe(SMALL_NETWORK, budget).replace(**changes))
+    assert recipe == load_recipe(SMALL_NETWORK, budget).replace(**{**changes, "name": name})
+    said = f"not the package's {SMALL_NETWORK}, from which it differs in {keys}" if keys else ""
+    err = capsys.readouterr().err
+    assert err.startswith(said)
+    assert bool(err) == bool(keys)
+
+
+SHORT = ["--device", "cpu", "--epochs", "1", "--set", "validation_size=0.25", "--set", "crop=0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run_name"),
+    [
+        ([SMALL_NETWORK, "--set", "train_size=8"], "vgg-style-bn.small-changed-seed0"),
+        (["vgg-style-bn.small.toml", "--seed", "2"], "vgg-style-bn.small-changed-seed2"),  # that of somebody
+        ([SMALL_NETWORK, "--budget", "evening", "--precision", "fp32"], "vgg-style-bn.small-changed-evening-seed0"),
+        (["lenet5"], "lenet5-seed0"),
+    ],
+)
+def test_what_train_makes_all_other_commands_take(tree, tmp_path, capsys, arguments, run_name):
+    data = f"folder:{tree}"
+    (tmp_path / "vgg-style-bn.small.toml").write_text('model = "lenet5"\n')
+    assert main(["train", *arguments, "--data", data, *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert f"record in runs/{run_name}/record.json" in out
+    assert ("so this run is called vgg-style-bn.small-changed" in err) == ("changed" in run_name)
+    name = json.loads((tmp_path / "runs" / run_name / "record.json").read_text())["recipe"]["name"]
+    for command in (
+        ["results", "--add", "runs"],
+        ["results", "verify", "--records", "runs"],
+        ["evaluate", f"runs/{run_name}", "--device", "cpu"],
+        ["reproduce", run_name, "--data", data, "--device", "cpu", "--out", "again"],
+        ["results", "--add", "again"],
+        ["train", *arguments, "--data", data, *SHORT, "--out", f"runs/{run_name}"],
+    ):
+        assert main(command) == 0, capsys.readouterr().err
+        out = capsys.readouterr().out
+        assert name in out or command[0] != "results" or "1 records fit" in out
+
+
+@pytest.mark.parametrize("known", ["train", "test", "train test"])
+def test_published_images_are_known_wherever_they_lie(tree, published, monkeypatch, capsys, known):
+    """The recipe of the package on its images in a folder, and on those of which a part is somebody's own."""
+    published(*known.split())
+    recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
+    monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
+    Path("known.toml").write_text('model = "lenet5"\ndataset = "cifar10"\nepochs = 1\nvalidation_size = 0.25\n')
+    assert main(["train", "known.toml", "--data", f"folder:{tree}", "--device", "cpu", "--out", "run"]) == 0
+    _, record = load_run("run")
+    whole = known == "train test"
+    assert record.recipe.name == ("known" if whole else "known-changed")
+    assert record.recipe.dataset == f"folder:{tree}"  # where they are, for evaluate
+    names = {"train": f"cifar10 / folder:{tree.name}", "test": f"folder:{tree.name} / cifar10", "train test": "cifar10"}
+    assert record.dataset.name == names[known]
+    for command in (["results", "--add", "run"], ["evaluate", "run"], ["results", "verify", "--records", "run"]):
+        assert main(command) == 0, capsys.readouterr().err
+
+
+def test_a_repetition_on_the_cpu_counts_as_the_recipe_of_the_package(tree, published, monkeypatch, capsys):
+    """Though its precision is no longer auto, but the one that auto chose for the run that it repeats."""
+    published("train", "test")
+    recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
+    monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
+    images = moved_pictures(f"folder:{tree}")
+    fit(recipe, progress=False, device="cpu", out="run", **images)
+    assert main(["reproduce", "run", "--data", f"folder:{tree}", "--device", "cpu", "--out", "again"]) == 0
+    assert load_run("again")[1].recipe.precision != "auto"
+    assert main(["results", "--add", "again"]) == 0, capsys.readouterr().err
 
 
 # --- Runs that stop and go on ----------------------------------------------------------------------------------------

@@ -3,11 +3,18 @@
 import errno
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
+from alexnet_course.errors import CourseError
+from alexnet_course.files import UNFINISHED, check_target, discard, present, shown, whole_file, write_text
+from alexnet_course.recipe import Recipe
+from alexnet_course.records.predictions import load_predictions
+from alexnet_course.records.record import read_record
+from alexnet_course.training.folder import read_plan
 
 
 @pytest.fixture
@@ -94,6 +101,98 @@ def test_two_processes_write_to_different_temporary_files(path):
     with whole_file(path) as part:
         part.write_text("new")
         assert str(os.getpid()) in part.name
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_others_can_read_the_file_as_the_system_s_rules_say(tmp_path, umask):
+    """Not as safetensors makes its files, which nobody else can read; in a process of its own, which has one umask."""
+    code = """
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from alexnet_course.files import whole_file
+with whole_file(Path("weights")) as part:
+    save_file({"one": torch.zeros(3)}, part)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, umask=umask, check=True)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+# --- Where no file can go --------------------------------------------------------------------------------------------
+
+
+def a_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def a_pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def a_link_to_a_device(path: Path) -> Path:
+    path.symlink_to(os.devnull)
+    return path
+
+
+@pytest.mark.parametrize("make", [a_folder, a_pipe, a_link_to_a_device])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
+    """As /dev/null would be, for all of the machine, by somebody who may."""
+    there = make(tmp_path / "there")
+    before = there.stat().st_mode
+    with pytest.raises(OSError, match="not a file"):
+        write_text(there, "new")
+    assert there.stat().st_mode == before
+    assert list(tmp_path.iterdir()) == [there]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (a_folder, "not a file"),
+        (a_pipe, "not a file"),
+        (a_link_to_a_device, "not a file"),
+        (lambda path: path / "missing" / "x", "No such file or directory"),
+        (lambda path: path.with_name("long" * 100), "File name too long"),
+    ],
+)
+def test_a_target_is_tried_before_the_work_whose_result_goes_there(tmp_path, make, reason):
+    there = make(tmp_path / "there")
+    with pytest.raises(CourseError) as refused:
+        check_target(there)
+    assert str(refused.value).startswith(f"{str(there)!r} cannot be written to ({reason}); give the path of a file in ")
+
+
+def test_a_target_that_can_be_written_to_is_left_as_it_was(path):
+    check_target(path)
+    check_target(path.with_name("another"))
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def an_endless_one(path: Path) -> Path:
+    path.symlink_to("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("make", [a_folder, a_pipe, an_endless_one])
+@pytest.mark.parametrize(
+    ("read", "name", "sentence"),
+    [
+        (Recipe.from_toml, "mine.toml", "cannot be read as a TOML file"),
+        (read_record, "record.json", "cannot be read as a record"),
+        (lambda path: read_plan(path.parent), "run.json", "cannot be read (not a file); mount its drive again"),
+        (load_predictions, "predictions.npy", "cannot be read as predictions"),
+    ],
+    ids=["recipe", "record", "plan", "predictions"],
+)
+def test_what_is_no_file_is_not_read(tmp_path, make, read, name, sentence):
+    """One would wait for a pipe, and never come to the end of a device."""
+    with pytest.raises(CourseError) as refused:
+        read(make(tmp_path / name))
+    assert sentence in str(refused.value)
+    assert "not a file" in str(refused.value)
 
 
 # --- Removing, finding and naming ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from alexnet_course.cli.common import Commands, add_command
-from alexnet_course.files import write_text
+from alexnet_course.files import check_target, write_text
 
 
 def add(commands: Commands) -> None:
@@ -27,6 +27,7 @@ def add(commands: Commands) -> None:
 
 
 def bench_command(options: argparse.Namespace) -> None:
+    check_target(Path(options.json))  # before the minutes that it takes
     from alexnet_course import bench
 
     result = bench.bench(

@@ -9,13 +9,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures, with_interval
+from alexnet_course.cli.common import (
+    Commands,
+    add_command,
+    add_networks,
+    is_main_process,
+    moved_pictures,
+    with_interval,
+)
 from alexnet_course.errors import CourseError
 from alexnet_course.files import shown
 from alexnet_course.records import RECORD
 from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
+    from alexnet_course.recipe import Recipe
     from alexnet_course.training import Run
 
 
@@ -84,6 +92,7 @@ def train_command(options: argparse.Namespace) -> None:
     from alexnet_course.training.parallel import join_group
     from alexnet_course.watching import summary_writer
 
+    recipe, images = under_its_own_name(recipe)
     if options.tensorboard:
         summary_writer()  # before there is a folder, in case there is no TensorBoard
     new = Path("runs") / recipe.run_name
@@ -97,8 +106,30 @@ def train_command(options: argparse.Namespace) -> None:
             deterministic=options.deterministic,
             compile=options.compile,
             graph=options.graph,
+            **images,
         )
     finish(run, options)
+
+
+def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
+    """``recipe``, as NAME-changed where it is not what goes by that name in the package: the record of the run is to
+    stand beside those of the package. And the images, as arguments for the run, where they had to be looked at."""
+    from alexnet_course.data.fingerprints import name_of_both
+    from alexnet_course.records.check import changes
+    from alexnet_course.training.parallel import join_group
+
+    images: dict[str, Any] = {}
+    changed = changes(recipe, recipe.dataset)
+    if changed == ["dataset"]:  # perhaps the published images, in another place
+        images = join_group().main_first(lambda: moved_pictures(recipe.dataset))
+        changed = changes(recipe, name_of_both(images["train_set"].name, images["test_set"].name))
+    if not changed:
+        return recipe, images
+    name = f"{recipe.name}-changed"
+    if is_main_process():
+        say(f"not the package's {recipe.name}, from which it differs in {', '.join(changed)}; so this run is called "
+            f"{name}")  # fmt: skip
+    return recipe.replace(name=name), images
 
 
 def resume_command(options: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.files import whole_file
+from alexnet_course.files import expanded, refuse_what_is_no_file, whole_file
 
 
 def cache_dir() -> Path:
     """The folder for downloads and decoded pictures: ``$ALEXNET_COURSE_CACHE``, else ``~/.cache/alexnet-course``."""
-    return Path(os.environ.get("ALEXNET_COURSE_CACHE") or "~/.cache/alexnet-course").expanduser()
+    return expanded(os.environ.get("ALEXNET_COURSE_CACHE") or "~/.cache/alexnet-course")
 
 
 def keep(dataset: Dataset, path: Path, key: str) -> None:
@@ -46,6 +46,7 @@ def read(path: Path, key: str) -> Dataset | None:
     The fingerprint is computed again from the pixels, so that a damaged file is found out wherever the damage is.
     """
     try:
+        refuse_what_is_no_file(path)
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             if about.get("key") != key:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import http.client
+import io
 import pickle
 import socket
 import ssl
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ CIFAR10_1_FILES = {
 }
 
 _TIMEOUT = 30.0  # seconds without an answer
+_SLOWEST = 1000  # bytes a second, on average over so many seconds; CIFAR-10 would take two days
 PAUSES = (2.0, 10.0)  # seconds before a download is tried again
 
 T = TypeVar("T")
@@ -87,8 +89,10 @@ def _download(get: Callable[[], T], spec: str, url: str, root: Path) -> T:
     """``get()``, again after each of ``PAUSES`` where what went wrong may pass; what does not, as one sentence."""
     offline = (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
     damaged = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT)  # neither torch nor torchvision sets one, so a dead line would hang for ever
+    # Neither torch nor torchvision sets a time limit, so a dead line would hang for ever, and one that trickles too.
+    timeout, response = socket.getdefaulttimeout(), http.client.HTTPConnection.response_class
+    socket.setdefaulttimeout(_TIMEOUT)
+    http.client.HTTPConnection.response_class = _Response
     tries = 0
     try:
         while True:
@@ -118,6 +122,41 @@ def _download(get: Callable[[], T], spec: str, url: str, root: Path) -> T:
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
+        http.client.HTTPConnection.response_class = response
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that has to come steadily, whoever reads it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fp = io.BufferedReader(_Steady(self.fp))
+
+
+class _Steady(io.RawIOBase):
+    """``source``, but ``TimeoutError`` where less than ``_SLOWEST`` comes out of it. Each byte of a trickle comes in
+    time, so that no time limit on the silence between two of them ends it."""
+
+    def __init__(self, source: io.BufferedReader) -> None:
+        self._source = source
+        self._since, self._bytes = time.monotonic(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._source.readinto1(buffer)
+        self._bytes += count
+        seconds = time.monotonic() - self._since
+        if count and seconds > _TIMEOUT:
+            if self._bytes < _SLOWEST * seconds:
+                raise TimeoutError(f"{self._bytes / seconds:,.0f} bytes a second came")
+            self._since, self._bytes = time.monotonic(), 0
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
 
 
 def _may_pass(error: Exception) -> bool:

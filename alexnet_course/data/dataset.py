@@ -62,14 +62,14 @@ class Dataset:
                 f"{self.name!r} has {shape[0]:,} pictures but {labels[0]:,} labels; expected one label a picture, so "
                 "check where they were read."
             )
-        self._check_classes()
+        self._check_names()
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise CourseError(
                 f"The labels of {self.name!r} run from {int(self.labels.min())} to {int(self.labels.max())}; expected "
                 f"0 to {len(self.classes) - 1}, so name every class or correct the labels."
             )
 
-    def _check_classes(self) -> None:
+    def _check_names(self) -> None:
         if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
             raise CourseError(
                 f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one a class."
@@ -141,6 +141,7 @@ class Dataset:
         """The same pictures under another name; a fingerprint that is already computed stays with them."""
         other = copy(self)
         object.__setattr__(other, "name", name)
+        other._check_names()
         return other
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":

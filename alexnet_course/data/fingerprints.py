@@ -1,4 +1,4 @@
-"""The published pictures, by fingerprint."""
+"""The published pictures, by fingerprint, and what images are called of which only a part is published."""
 
 # Which published pictures a folder holds, by fingerprint: a record that carries one of these names was made with the
 # real pixels, whatever the folder is called. Computed from lossless PNG trees of all 50,000 + 10,000 pictures.
@@ -8,3 +8,18 @@ KNOWN_FINGERPRINTS = {
     "53a7c94c8d219effb12b1d370ff87049": "cifar100",  # train
     "252f8c39c92152913bb9c76ed9834ac1": "cifar100",  # test
 }
+
+AND = " / "  # which no name of a folder has
+
+
+def name_of_both(train: str, test: str) -> str:
+    """What a record calls its images, from the names of its training and its test images.
+
+    >>> from alexnet_course.data.fingerprints import name_of_both
+    >>> name_of_both("cifar10", "cifar10")
+    'cifar10'
+    >>> name_of_both("folder:few", "cifar10")
+    'folder:few / cifar10'
+    """
+    published = {train, test} & set(KNOWN_FINGERPRINTS.values())
+    return f"{train}{AND}{test}" if train != test and published else train

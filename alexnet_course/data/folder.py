@@ -1,6 +1,7 @@
 """``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and cached."""
 
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
+from alexnet_course.data.memory import free_memory
 from alexnet_course.errors import CourseError
 from alexnet_course.names import same_form
 
@@ -133,6 +135,8 @@ def _state(files: list[str], tree: Path) -> str:
             status = os.stat(file)
         except OSError as error:  # a link that leads nowhere
             raise _unreadable(file, f" ({error.strerror})") from error
+        if not stat.S_ISREG(status.st_mode):  # a pipe, on which one would wait, or a device without an end
+            raise _unreadable(file, " (not a file)")
         name = file[len(str(tree)) :].encode("utf-8", "surrogateescape")  # which may be no text in UTF-8
         digest.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
     return digest.hexdigest()
@@ -141,6 +145,12 @@ def _state(files: list[str], tree: Path) -> str:
 def _decode(files: list[str], what: str) -> torch.Tensor:
     """The pictures in ``files`` as uint8 N×3×H×W. H×W is the size of the first; another size is an error."""
     first = _read(files[0])
+    needed, free = len(files) * first.size, free_memory()
+    if free is not None and needed > free:  # or the system would end the process, in the middle
+        raise CourseError(
+            f"The {len(files):,} pictures of {what!r} need {needed / 2**30:,.1f} GiB of memory, and only "
+            f"{free / 2**30:,.1f} GiB are free; give fewer or smaller ones, or use a machine with more."
+        )
     images = np.empty((len(files), *first.shape), dtype=np.uint8)
 
     def decode(start: int) -> int:

@@ -15,6 +15,7 @@ from alexnet_course.data.cifar import CIFAR10_1, TORCHVISION, load_cifar, load_c
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.folder import SPLITS, load_folder
 from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import expanded
 
 
 def _doodles(split: str, root: Path) -> Dataset:
@@ -86,16 +87,16 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
         raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")
     if split is not None and split not in splits_of(spec):
         raise CourseError(f"{spec!r} has no {split} split; ask for its test split, or train on 'cifar10'.")
-    kept = Path(root).expanduser() if root is not None else cache.cache_dir()
+    kept = expanded(root) if root is not None else cache.cache_dir()
     if spec.startswith("folder:"):
         path = spec.removeprefix("folder:")
         if not path:
             raise CourseError("The spec 'folder:' names no path; expected, for example, 'folder:data/cifar10'.")
-        return load_folder(Path(path).expanduser(), split or "train", kept)
+        return load_folder(expanded(path), split or "train", kept)
     if spec in SOURCES:
         source = SOURCES[spec]
         return source.load(split or source.splits[0], kept)
-    if Path(spec).expanduser().is_dir():
+    if expanded(spec).is_dir():
         raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
     raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, specs())}.")
 

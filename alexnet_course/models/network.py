@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from alexnet_course.errors import CourseError
 from alexnet_course.shapes import evaluating, layer_output_size
@@ -27,6 +28,18 @@ def check_logits(model: nn.Module, pictures: torch.Tensor, num_classes: int, nam
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise CourseError(f"{name} gives {given} for {len(pictures)}×{shape}, but must give {wanted}, a logit for each "
                           "class; mend its last layer.")  # fmt: skip
+
+
+def check_weights(model: nn.Module, name: str) -> None:
+    """Raises CourseError unless all that ``model`` keeps are tensors of known shapes: they alone can be saved."""
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise CourseError(f"{name} has in {key} a lazy layer, whose weights have no shape before the first batch; "
+                              "give the layer its sizes.")  # fmt: skip
+    for key, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise CourseError(f"{name} keeps {key} ({type(value).__name__}) with its weights, which must be tensors; "
+                              "make it a buffer (register_buffer), or an option of its builder.")  # fmt: skip
 
 
 class Network(nn.Module):

@@ -110,17 +110,20 @@ def _is_number(value: Any) -> bool:
 
 
 def measured(name: str, measure: Callable[[torch.nn.Module], Measured], **options: Any) -> Measured:
-    """``measure(network)`` for the network ``build_model(name, **options)``: of its shapes, since its values are none.
+    """``measure(network)`` for the network ``build_model(name, **options)``: of its shapes, since its values are none
+    (``without_values``)."""
+    return without_values(lambda: measure(build_model(name, **options)))
 
-    The network is built on PyTorch's device ``meta``, without memory or time, or, if it or the measuring does not work
-    there, as usual. The random state stays as it was.
-    """
+
+def without_values(work: Callable[[], Measured]) -> Measured:
+    """``work()``, with the networks that it builds on PyTorch's device ``meta``, without memory or time, or, if that
+    does not work there, as usual. The random state stays as it was."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         with suppress(Exception), torch.device("meta"):  # whatever someone's own network can run into without values
-            return measure(build_model(name, **options))
-        return measure(build_model(name, **options))
+            return work()
+        return work()
 
 
 # --- Networks of your own --------------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ def register_model(
     import torch
     from torch import nn
 
-    from alexnet_course.models.network import check_logits
+    from alexnet_course.models.network import check_logits, check_weights
 
     if isinstance(build, nn.Module) or not callable(build):
         raise CourseError(f"build is a {type(build).__name__}; give the class or the function that builds the network.")
@@ -186,6 +189,7 @@ def register_model(
         weight = next(model.parameters(), None)
         if weight is None:
             raise CourseError(f"{name!r} has no parameters, so there is nothing to train; give it some.")
+        check_weights(model, repr(name))
         check_logits(model, torch.zeros((2, *input_size), device=weight.device), num_classes, repr(name))
         return sum(weight.numel() for weight in model.parameters())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
         return more[name]
     raise CourseError(f"{name!r} is neither a recipe nor a network nor a TOML file; "
                       f"nearest: {nearest(name, [*known, *MODELS, *more])}.")  # fmt: skip
+
+
+def namesake(recipe: Recipe) -> Recipe | None:
+    """The recipe of the package with this one's name and budget; None where it has none."""
+    return _by_name(recipe.budget).get(recipe.name)
+
+
+def changed_keys(recipe: Recipe) -> list[str]:
+    """The keys in which ``recipe`` differs from its ``namesake``, but for the seed; none where there is no namesake."""
+    ours = namesake(recipe)
+    theirs = recipe.as_dict()
+    return [key for key, value in ours.as_dict().items() if key != "seed" and theirs[key] != value] if ours else []
+
+
+@cache
+def _by_name(budget: str) -> dict[str, Recipe]:
+    """The package's recipes with this budget."""
+    return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes(budget)), *ablations()]}
 
 
 def ablations() -> list[Recipe]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
+from alexnet_course.data.fingerprints import AND, KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.models.costs import mult_adds_of, parameters_of
 from alexnet_course.recipe import Recipe
-from alexnet_course.recipes import ablations, list_recipes, load_recipe
+from alexnet_course.recipes import changed_keys, namesake
 from alexnet_course.records.record import Record, read_record
 
 
@@ -28,11 +27,11 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     built to count them, also where ``costs.json`` says how many there are.
     """
     recipe = record.recipe
-    known = _known(recipe.budget).get(recipe.name)
-    if known is not None and known.fingerprint != recipe.fingerprint:
+    known = namesake(recipe)
+    changed = changes(recipe, record.dataset.name, record.environment.precision)
+    if known is not None and changed:
         ours, theirs = known.as_dict(), recipe.as_dict()
-        what = ", ".join(f"{key} is {theirs[key]!r} and not {ours[key]!r}"
-                         for key in ours if key != "seed" and ours[key] != theirs[key])  # fmt: skip
+        what = ", ".join(f"{key} is {theirs[key]!r} and not {ours[key]!r}" for key in changed)
         raise CourseError(f"{origin} has a recipe of the name {recipe.name!r} and the hash {recipe.fingerprint}, but "
                           f"the package's of that name has {known.fingerprint}: {what}; make the run again, or give "
                           "your recipe a name of its own.")  # fmt: skip
@@ -52,17 +51,25 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     if record.parameters != parameters:
         raise CourseError(f"{origin} is of a {recipe.model} with {record.parameters:,} parameters, but its recipe "
                           f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
-    for key in ("fingerprint", "test_fingerprint"):
+    names = dataset.name.split(AND)
+    for key, given in (("fingerprint", names[0]), ("test_fingerprint", names[-1])):
         fingerprint = getattr(dataset, key)
-        name = KNOWN_FINGERPRINTS.get(fingerprint, dataset.name)
-        published = dataset.name in KNOWN_FINGERPRINTS.values() and fingerprint not in KNOWN_FINGERPRINTS
-        if name != dataset.name or published:
-            raise CourseError(f"{origin} is of pictures that it calls {dataset.name!r}, but their {key} "
-                              f"{fingerprint} is not that of {dataset.name!r}; restore it, or make the run "
+        name = KNOWN_FINGERPRINTS.get(fingerprint, given)
+        published = given in KNOWN_FINGERPRINTS.values() and fingerprint not in KNOWN_FINGERPRINTS
+        if name != given or published:
+            raise CourseError(f"{origin} is of pictures that it calls {given!r}, but their {key} "
+                              f"{fingerprint} is not that of {given!r}; restore it, or make the run "
                               "again on the published pictures.")  # fmt: skip
 
 
-@cache
-def _known(budget: str) -> dict[str, Recipe]:
-    """The package's recipes with this budget, by name."""
-    return {recipe.name: recipe for recipe in [*(load_recipe(n, budget) for n in list_recipes(budget)), *ablations()]}
+def changes(recipe: Recipe, images: str, precision: str = "") -> list[str]:
+    """The keys in which ``recipe`` is not the package's of its name.
+
+    Not in other words alone: published images have their name wherever they lie (``images``), and a ``precision`` that
+    was chosen is as good as ``auto``.
+    """
+    known = namesake(recipe)
+    words = {"dataset": images} if images in KNOWN_FINGERPRINTS.values() else {}
+    if known is not None and known.precision == "auto" and recipe.precision == precision:
+        words["precision"] = "auto"
+    return changed_keys(recipe.replace(**words))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.errors import CourseError
-from alexnet_course.files import whole_file
+from alexnet_course.files import refuse_what_is_no_file, whole_file
 
 LABELS = Path(__file__).parent / "labels"
 
@@ -41,6 +41,7 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 def load_predictions(path: Path) -> Predictions:
     """Those of one run. Raises ``CourseError`` where the file is missing or holds something else."""
     try:
+        refuse_what_is_no_file(path)
         # Mapped, because then a file that claims more entries than it has is refused before memory is asked for.
         found = np.array(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError, OverflowError) as error:

@@ -42,8 +42,21 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """One checkpoint, on the CPU.
+def read_back(path: Path) -> None:
+    """``CourseError`` where a checkpoint that was just written could not be gone on from; ``OSError`` where it cannot
+    be read now. As much is read as there is, but none of it is kept."""
+    try:
+        read_checkpoint(path, "meta")
+    except DamagedCheckpoint as error:
+        raise CourseError(f"The first checkpoint of the run is not read as it was written: {error!s:.300} Give a "
+                          "folder on another disk.") from None  # fmt: skip
+    except CourseError:
+        raise CourseError("The first checkpoint of the run holds more than numbers, texts and tensors, so nothing "
+                          "could go on from it; let its hooks and its network keep those alone.") from None  # fmt: skip
+
+
+def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """One checkpoint, its tensors on ``device``.
 
     ``DamagedCheckpoint``, a ``CourseError``, where the file is not what was written; ``CourseError`` where it is whole,
     but something else, would execute code, or does not fit into memory; ``OSError`` where it cannot be read now.
@@ -59,7 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong check sum of {damaged.partition('/')[2]}")
             file.seek(0)
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location=device, weights_only=True)
         except pickle.UnpicklingError:
             raise CourseError(f"{name} holds more than numbers and texts, which could execute code, so it is not "
                               "opened; move it out of the folder.") from None  # fmt: skip

@@ -52,6 +52,12 @@ def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str
     return found[0] if found else None
 
 
+def cannot_compile(error: BaseException) -> bool:
+    """Whether ``torch.compile`` has failed: without a C++ compiler, say."""
+    # By its name: to import the class takes seconds, also for those who compile nothing.
+    return any(kind.__name__ == "BackendCompilerFailed" for kind in type(error).__mro__)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device had too little memory; to be asked while the memory of the step is held."""
     if isinstance(error, torch.OutOfMemoryError):

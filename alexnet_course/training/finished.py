@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
+from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError
 from alexnet_course.files import whole_file
 from alexnet_course.models import build_model
+from alexnet_course.models.registry import without_values
 from alexnet_course.records import RECORD, WEIGHTS
-from alexnet_course.records.predictions import Predictions, digest
-from alexnet_course.records.record import SCHEMA, DatasetInfo, Environment, EpochResult, Record, read_record
+from alexnet_course.records.predictions import Predictions, digest, pack
+from alexnet_course.records.record import SCHEMA, EpochResult, Record, dump_record, read_record
 from alexnet_course.training.device import device_name
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.trainer import Trainer
@@ -37,45 +42,90 @@ def make_record(
     ``predictions`` are those of the test images in the order of ``Dataset.ordered``; ``environments`` where the run was
     made, the last one last; ``augmented``: on changed test images, as S0 did.
     """
-    recipe, train_set = trainer.recipe, trainer.train_set
     history = tuple(EpochResult(**entry) for entry in trainer.history)
+    seconds, weights = trainer.wall_seconds, weights_digest(trainer.model.state_dict())
+    return _record(trainer, test_set, history, seconds, test, predictions, environments, augmented, weights)
+
+
+def check_end(trainer: Trainer, test_set: Dataset, environments: Sequence[dict[str, Any]]) -> None:
+    """Make what the end of the run makes, of results that are not there yet: ``CourseError`` where its record or its
+    weights would be refused then, or could not be read again."""
+    from safetensors.torch import save
+
+    classes, count = test_set.classes, len(test_set)
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    confusion[0, 0] = count
+    test = Evaluation(0.0, 0.0, dict.fromkeys(classes, 0.0), confusion.tolist(), torch.zeros(count))
+    epoch = EpochResult(1, *(0.0,) * 6, images_per_second=1.0)
+    try:
+        record = _record(trainer, test_set, (epoch,), 1.0, test, pack(np.zeros(count), len(classes)), environments)
+        Record.from_dict(json.loads(dump_record(record)))
+    except CourseError as error:
+        raise CourseError(f"This run could not be recorded at its end: {error}") from None
+    name = trainer.recipe.model
+    weights = trainer.model.state_dict()
+    try:
+        save({key: tensor.new_empty(0) for key, tensor in weights.items()})
+        with warnings.catch_warnings():  # on the device meta, nothing is copied
+            warnings.simplefilter("ignore")
+            without_values(lambda: trainer.build().load_state_dict(weights))
+    except Exception as error:  # whatever someone's own network can run into
+        reason = " ".join(str(error).split())
+        raise CourseError(f"The weights of {name} could not be saved and loaded again at the end of this run "
+                          f"({reason:.200}); let it keep dense tensors, and its builder build the same network each "
+                          "time.") from error  # fmt: skip
+
+
+def _record(
+    trainer: Trainer,
+    test_set: Dataset,
+    history: tuple[EpochResult, ...],
+    wall_seconds: float,
+    test: Evaluation,
+    predictions: Predictions,
+    environments: Sequence[dict[str, Any]],
+    augmented: Evaluation | None = None,
+    weights: str | None = None,
+) -> Record:
+    recipe, train_set = trainer.recipe, trainer.train_set
     train_seconds = sum(trainer.train_loader.images_per_epoch / entry.images_per_second for entry in history)
-    further: dict[str, Any] = {}
+    # As they would come from a file, so that whatever is wrong in them is one sentence.
+    values: dict[str, Any] = {
+        "schema": SCHEMA,
+        "budget": recipe.budget,
+        "recipe": recipe.replace(),  # a copy in which every key is given, and none left to its default
+        "dataset": {
+            "name": name_of_both(train_set.name, test_set.name),
+            "fingerprint": train_set.fingerprint,
+            "test_fingerprint": test_set.fingerprint,
+            "classes": train_set.classes,
+            "training_images": len(trainer.train_loader.indices),
+            "validation_images": len(trainer.val_loader.indices),
+            "test_images": len(test_set),
+            "mean": trainer.mean,
+            "std": trainer.std,
+        },
+        "seed": recipe.seed,
+        "history": history,
+        "val_accuracy": history[-1].val_accuracy,
+        "test_accuracy": test.accuracy,
+        "test_accuracy_interval": test.interval,
+        "test_loss": test.loss,
+        "per_class_accuracy": test.per_class,
+        "confusion_matrix": test.confusion,
+        "predictions": digest(predictions),
+        "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
+        "environment": environments[-1],
+        "wall_seconds": wall_seconds,
+        "images_per_second": trainer.train_loader.images_per_epoch * len(history) / train_seconds,
+    }
+    if weights is not None:
+        values["weights"] = weights
     if augmented is not None:
-        further["augmented_test_accuracy"] = augmented.accuracy
+        values["augmented_test_accuracy"] = augmented.accuracy
     if len(environments) > 1:  # interrupted, and gone on with elsewhere
-        further["earlier_environments"] = environments[:-1]
-    return Record(
-        schema=SCHEMA,
-        budget=recipe.budget,
-        recipe=recipe.replace(),  # a copy in which every key is given, and none left to its default
-        dataset=DatasetInfo(
-            name=train_set.name,
-            fingerprint=train_set.fingerprint,
-            test_fingerprint=test_set.fingerprint,
-            classes=train_set.classes,
-            training_images=len(trainer.train_loader.indices),
-            validation_images=len(trainer.val_loader.indices),
-            test_images=len(test_set),
-            mean=trainer.mean,
-            std=trainer.std,
-        ),
-        seed=recipe.seed,
-        history=history,
-        val_accuracy=history[-1].val_accuracy,
-        test_accuracy=test.accuracy,
-        test_accuracy_interval=test.interval,
-        test_loss=test.loss,
-        per_class_accuracy=test.per_class,
-        confusion_matrix=test.confusion,
-        predictions=digest(predictions),
-        parameters=sum(weight.numel() for weight in trainer.model.parameters()),
-        environment=Environment(**environments[-1]),
-        weights=weights_digest(trainer.model.state_dict()),
-        wall_seconds=trainer.wall_seconds,
-        images_per_second=trainer.train_loader.images_per_epoch * len(history) / train_seconds,
-        **further,
-    )
+        values["earlier_environments"] = environments[:-1]
+    return Record(**values)
 
 
 def environment(

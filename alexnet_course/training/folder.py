@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, discard, present, shown, whole_file, write_text
+from alexnet_course.files import UNFINISHED, discard, present, read_text, shown, whole_file, write_text
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import RECORD
-from alexnet_course.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from alexnet_course.training.checkpoint import DamagedCheckpoint, read_back, read_checkpoint, write_checkpoint
 from alexnet_course.training.lock import FolderLock
 
 PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
@@ -56,6 +56,7 @@ class RunFolder:
             raise CourseError(f"{str(path)!r} cannot be made ({error.strerror}); give a folder that you may "
                               "write to.") from None  # fmt: skip
         self._damaged: list[Path] = []
+        self._read_back = False  # whether a checkpoint that was written here can be read, too
         self._saving = threading.Lock()  # a save under way, by whichever thread
         self._lock: FolderLock | None = None
         self._take()
@@ -131,7 +132,11 @@ class RunFolder:
             raise unreadable(self.path / name, error) from None
 
     def save_plan(self, plan: dict[str, Any]) -> None:
-        write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
+        try:
+            write_text(self.path / PLAN, json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise CourseError(f"{shown(self.path)!r} cannot be written to ({error.strerror or error}); {self.remedy} "
+                              "and start again, or give another folder.") from None  # fmt: skip
 
     def checkpoints(self) -> list[Path]:
         """Newest first; ``OSError`` where the folder cannot be read."""
@@ -145,7 +150,9 @@ class RunFolder:
         return False
 
     def save(self, state: dict[str, Any], step: int) -> None:
-        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed."""
+        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed.
+
+        The first one is read back: ``CourseError`` where the run could not go on from it."""
         with self._saving:
             self.check_held()
             if self.gone:
@@ -153,6 +160,9 @@ class RunFolder:
             newest = self.path / CHECKPOINT.replace("*", f"{step:09d}")
             with whole_file(newest) as part:
                 write_checkpoint(part, state)
+                if not self._read_back:
+                    read_back(part)
+                    self._read_back = True
             found = self.checkpoints()
             for old in [*self._damaged, *found[found.index(newest) :][KEPT:]]:
                 if old != newest:
@@ -210,7 +220,7 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     check_mounted(Path(folder))
     path = Path(folder) / PLAN
     try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan: dict[str, Any] = json.loads(read_text(path))
     except FileNotFoundError:
         if not Path(folder).exists():
             raise CourseError(f"There is no folder {str(folder)!r}, so there is nothing to resume; give the folder of "
@@ -256,6 +266,7 @@ def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Each field in which two plans differ, in words."""
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
+    del asked["dataset"]  # how the images were spelled; which they are, their fingerprints say
     # Keys that a later version of the course added have their defaults in runs that were started before.
     then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
     return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

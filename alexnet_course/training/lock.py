@@ -55,7 +55,7 @@ class FolderLock:
 
     def take(self) -> None:
         """``CourseError`` where another process has the folder, ``OSError`` where the file cannot be made."""
-        for _ in range(9):  # once but for the last lines, and not for ever on a drive that counts no names
+        for tries_left in reversed(range(9)):  # one is enough, but for the last lines
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 lock_file(file)
@@ -67,11 +67,10 @@ class FolderLock:
                     raise
                 self._take_softly()
                 return
-            self._close()
             self._file = file
-            if os.fstat(file).st_nlink:
+            if os.fstat(file).st_nlink or not tries_left:  # there are drives that count no names
                 break
-            # The process that had it has removed the file meanwhile.
+            self._close()  # the process that had it has removed the file meanwhile
         assert self._file is not None
         with suppress(OSError):  # a full disk: the lock holds without the name
             os.ftruncate(self._file, 0)

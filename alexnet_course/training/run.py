@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from alexnet_course.training.averaging import WeightAverage
 from alexnet_course.training.device import device_name, resolve_precision
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.faults import TrainingStopped
-from alexnet_course.training.finished import environment, load_run, make_record, save_weights
+from alexnet_course.training.finished import check_end, environment, load_run, make_record, save_weights
 from alexnet_course.training.folder import RunFolder, read_plan, refuse_changes, refuse_other_processes
 from alexnet_course.training.hooks import Call, Hook, Stop
 from alexnet_course.training.loop import epochs
@@ -105,6 +106,10 @@ class Run(Iterator[EpochResult]):
             if not len(self.test_set):
                 raise CourseError(f"{self.test_set.name!r} has no test pictures; give some, or there is nothing to "
                                   "measure at the end.")  # fmt: skip
+            here, there = (pictures.images.shape[1] for pictures in (self.train_set, self.test_set))
+            if here != there:
+                raise CourseError(f"The training pictures have {here} channels and the test pictures {there}; give two "
+                                  "parts of one data set.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip
@@ -117,6 +122,7 @@ class Run(Iterator[EpochResult]):
             self._stateful: list[Hook] = [*average, *hooks]
             # Now: the code may yet change.
             self.environments = [self.group.on_main(self._environment)]
+            self.group.on_main(lambda: check_end(self.trainer, self.test_set, self.environments))
             if self.out is not None:
                 self._checkpoints = Checkpoints(self.folder, self.state_dict, checkpoint_steps, checkpoint_seconds)
                 self._open_folder()
@@ -210,6 +216,9 @@ class Run(Iterator[EpochResult]):
             hook.on_end(self.trainer)
         self.trainer.stopwatch.start()
         test = self.trainer.evaluate(self.test_set, heed)
+        if not math.isfinite(test.loss):  # of which there is no record
+            raise TrainingStopped(f"The loss on the test images became {test.loss}; train again with a lower lr, or "
+                                  f"with precision = 'fp32'{self.trainer.kept()}.")  # fmt: skip
         augmented = None
         if self.recipe.augmented_test:
             augmented = self.trainer.evaluate(self.test_set, heed, augmented=True)

@@ -200,8 +200,8 @@ def values_sent(whole: Network, input_size: tuple[int, int, int] = (3, 227, 227)
         if isinstance(layer, nn.Linear) or layer.groups == 1:
             sent[name] = prod(rows[index - 1].output_shape) // 2
     reach, pooled, unpooled = _reach(whole), rows[weighted[2] - 1].output_shape, rows[weighted[1]].output_shape
-    if "conv3" in sent:  # at the border, maps that are not yet normalised and pooled go instead, and their neighbours
-        sent["conv3"] += 2 * reach * prod(unpooled[1:]) - reach * prod(pooled[1:])
+    # At the border, maps that are not yet normalised and pooled go instead, and their neighbours.
+    sent["conv3"] += 2 * reach * prod(unpooled[1:]) - reach * prod(pooled[1:])
     return {**sent, "softmax": rows[-1].output_shape[0] // 2}
 
 

@@ -11,20 +11,26 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
-from alexnet_course.models.network import check_logits
+from alexnet_course.models.network import check_logits, check_weights
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
 from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
 from alexnet_course.training.division import divide, normalisation
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
-from alexnet_course.training.faults import TrainingStopped, first_layer_to_leave, is_out_of_memory, largest_that_fits
+from alexnet_course.training.faults import (
+    TrainingStopped,
+    cannot_compile,
+    first_layer_to_leave,
+    is_out_of_memory,
+    largest_that_fits,
+)
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
@@ -90,13 +96,8 @@ class Trainer:
         if self.outputs < classes:
             raise CourseError(f"outputs = {self.outputs} is too few for {classes} classes; leave outputs out, or give "
                               f"at least {classes}.")  # fmt: skip
-        self.model = build_model(
-            recipe.model,
-            num_classes=self.outputs,
-            in_channels=self.train_set.images.shape[1],
-            init=recipe.init,
-            **recipe.model_options,
-        )
+        self.model = self.build(init=recipe.init)
+        check_weights(self.model, recipe.model)
         self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
@@ -124,6 +125,17 @@ class Trainer:
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def build(self, **options: Any) -> nn.Module:
+        """The network of the recipe for these images, with new weights."""
+        channels = self.train_set.images.shape[1]
+        return build_model(
+            self.recipe.model,
+            num_classes=self.outputs,
+            in_channels=channels,
+            **options,
+            **self.recipe.model_options,
+        )
 
     def _recorded(self) -> StepGraph:
         if self.device.type != "cuda":
@@ -207,9 +219,13 @@ class Trainer:
             self._step(images, labels)
             return
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            compiling = cannot_compile(error)
+            if not compiling and not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
+            if compiling:
+                raise CourseError(f"compile = True does not work on this machine ({reason}); install what is missing, "
+                                  "or leave it out.") from None  # fmt: skip
         self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
@@ -232,6 +248,9 @@ class Trainer:
         """The loss of N×C×H×W pictures; leaves its gradients with the weights."""
         with autocast(self.device, self.precision), self.faster:
             logits = self.network(images)
+            if not isinstance(logits, Tensor):  # some networks give more only while they train
+                raise CourseError(f"{self.recipe.model} gives {type(logits).__name__} while it trains, but must give a "
+                                  "logit for each class; let its forward give those alone.")  # fmt: skip
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

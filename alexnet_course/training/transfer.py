@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -48,28 +49,33 @@ def carry_features(source: nn.Module, target: nn.Module) -> None:
 def freeze(module: nn.Module) -> None:
     """Hold ``module`` still: training changes none of its numbers, until ``thaw``.
 
-    Its weights get no gradients. Batch norm in it goes on working as in ``eval()``: with its running statistics, which
-    it leaves as they are. That takes more than one call of ``eval()``, because a trainer calls ``train()`` on the whole
-    network at each epoch; so a hook puts each frozen batch norm back just before it is used. Dropout goes on as before.
+    Its weights get no gradients. What has running statistics in it, as batch norm of any kind, goes on working as in
+    ``eval()``: with these statistics, which it leaves as they are. That takes more than one call of ``eval()``, because
+    a trainer calls ``train()`` on the whole network at each epoch; so a hook puts each such layer back just before it
+    is used. Dropout goes on as before.
     """
     for weight in module.parameters():
         weight.requires_grad = False
         weight.grad = None  # or the optimiser would take one more step with it
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.register_forward_pre_hook(_stay_in_evaluation)
+    for layer in _with_statistics(module):
+        layer.held_still = True  # type: ignore[assignment]
+        layer.register_forward_pre_hook(_stay_in_evaluation)
 
 
 def thaw(module: nn.Module) -> None:
     """Undo ``freeze``: let ``module`` learn again, and its batch norm follow the pictures."""
     for weight in module.parameters():
         weight.requires_grad = True
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.train(module.training)
+    for layer in _with_statistics(module):
+        layer.held_still = False  # type: ignore[assignment]
+        layer.train(module.training)
+
+
+def _with_statistics(module: nn.Module) -> Iterator[nn.Module]:
+    return (layer for layer in module.modules() if getattr(layer, "running_mean", None) is not None)
 
 
 def _stay_in_evaluation(layer: nn.Module, _: Any) -> None:
     """Says itself whether it still applies, so that it need not be found and removed, in a copy of the network too."""
-    if not any(weight.requires_grad for weight in layer.parameters()):
+    if layer.held_still and not any(weight.requires_grad for weight in layer.parameters()):
         layer.eval()

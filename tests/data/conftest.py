@@ -6,6 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from alexnet_course.errors import CourseError
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which a download waited before it was tried again; in tests they take no time."""
     waited: list[float] = []
-    monkeypatch.setattr("alexnet_course.data.cifar.time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr("alexnet_course.data.cifar.time", SimpleNamespace(sleep=waited.append, monotonic=monotonic))
     return waited
 
 

@@ -1,6 +1,7 @@
 import os
 import resource
 import shutil
+import socket
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from trees import Pictures, write_tree
 
-from alexnet_course.data import Dataset, cache, folder, load_dataset
+from alexnet_course.data import Dataset, cache, folder, load_dataset, memory
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +173,34 @@ def test_damaged_cache_is_never_read_and_is_made_again(
     assert torch.equal(load(tree).images, pixels)
 
 
+def test_others_can_read_the_cache_as_the_system_s_rules_say(tree: Path, kept: Path) -> None:
+    load(tree)
+    (tree / "ordinary").touch()
+    (file,) = cached(kept)
+    assert file.stat().st_mode == (tree / "ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "load_it",
+    [
+        lambda tree: load_dataset("doodles", "test"),
+        lambda tree: load_dataset(f"folder:~/{tree.name}"),
+        lambda tree: load_dataset("cifar10", root="~/kept"),
+        lambda tree: load_dataset("~"),
+    ],
+)
+def test_without_a_home_folder_the_cache_has_to_be_named(
+    tree: Path, load_it: Callable[[Path], Dataset], monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("ALEXNET_COURSE_CACHE")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert "begins with a home folder that this system does not know; set HOME" in refused(load_it, tree)
+
+
 def test_interrupted_writing_leaves_nothing(tree: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object, path: Path, **__: object) -> None:
         path.write_bytes(b"half")
@@ -262,6 +291,76 @@ def test_file_that_is_not_a_picture(tree: Path, content: str, refused: Callable[
     sentence = refused(load, tree)
     assert str(file) in sentence
     assert "cannot be read as a picture" in sentence
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_device_without_end(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        here = os.getcwd()
+        os.chdir(path.parent)  # such a path must not be long
+        made.bind(path.name)
+        os.chdir(here)
+
+
+@pytest.mark.parametrize("make", [a_pipe, a_device_without_end, a_socket])
+def test_what_is_no_file_is_not_waited_for(
+    tree: Path, make: Callable[[Path], None], refused: Callable[..., str]
+) -> None:
+    file = tree / "train/cat/a.png"  # the first, whose size is that of all
+    make(file)
+    assert f"{str(file)!r} cannot be read as a picture (not a file)" in refused(load, tree)
+
+
+def test_a_cache_that_is_a_pipe_is_not_waited_for(tree: Path, kept: Path) -> None:
+    before = load(tree).fingerprint
+    (file,) = cached(kept)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="could not be kept in .* not a file"):
+        assert load(tree).fingerprint == before
+    assert file.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "limit", "free"),
+    [
+        ("MemFree: 1 kB\nMemAvailable: 20 kB\nSwapFree: 4 kB\n", "max\n", 24 * 1024),
+        ("MemAvailable: 20 kB\nSwapFree: 0 kB\n", "10000\n", 10_000),  # a container's
+        ("MemFree: 20 kB\n", "max\n", None),  # of a Linux that is too old to say
+        (None, "120000\n", 120_000),
+        (None, None, None),
+    ],
+)
+def test_more_pictures_than_memory_are_refused_before_they_are_decoded(
+    tree: Path,
+    tmp_path: Path,
+    meminfo: str | None,
+    limit: str | None,
+    free: int | None,
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The forty pictures need 122,880 bytes."""
+    for name, content in (("MEMINFO", meminfo), ("LIMITS", limit)):
+        path = tmp_path / name
+        if content is not None:
+            path.write_text(content)
+        monkeypatch.setattr(memory, name, path if name == "MEMINFO" else (path,))
+    assert memory.free_memory() == free
+    if free is None:
+        assert len(load(tree)) == 40
+        return
+    monkeypatch.setattr(folder, "ThreadPoolExecutor", None)  # which decodes
+    monkeypatch.setattr(folder, "_read", lambda _: np.empty((3, 3200, 3200), np.uint8))
+    sentence = refused(load, tree)
+    assert f"The 40 pictures of {str(tree / 'train')!r} need 1.1 GiB of memory, and only 0.0 GiB are free" in sentence
 
 
 def test_mixed_sizes(tree: Path, refused: Callable[..., str]) -> None:

@@ -1,4 +1,6 @@
+import contextlib
 import hashlib
+import http.client
 import io
 import pickle
 import resource
@@ -183,6 +185,7 @@ def test_no_network(
     assert "folder:PATH" in sentence
     assert "doodles" in sentence
     assert socket.getdefaulttimeout() is None
+    assert http.client.HTTPConnection.response_class is http.client.HTTPResponse
 
 
 @pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
@@ -233,6 +236,14 @@ class Flaky(SimpleHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
+        elif Flaky.trouble == "a trickle":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # once the reader has gone
+                for _ in range(200):
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
         else:
             time.sleep(1.0)  # longer than the test lets the reader wait
 
@@ -262,7 +273,7 @@ each_spec = pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
 
 
 @each_spec
-@pytest.mark.parametrize("trouble", ["500", "503", "429", "a part", "a reset", "no answer"])
+@pytest.mark.parametrize("trouble", ["500", "503", "429", "a part", "a reset", "a trickle", "no answer"])
 def test_trouble_that_passes_is_waited_for(
     spec: str,
     trouble: str,
@@ -283,6 +294,7 @@ def test_trouble_that_passes_is_waited_for(
     [
         ("503", "3 tries", "Service Unavailable"),
         ("a part", "3 tries", "only a part of it"),
+        ("a trickle", "3 tries", "bytes a second came); connect to"),
         ("404", "one try", "Not Found"),
         ("403", "one try", "Forbidden"),
     ],
@@ -295,8 +307,10 @@ def test_trouble_that_stays_is_told_with_the_number_of_tries(
     flaky: Callable[[str, int], None],
     pauses: list[float],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     refused: Callable[..., str],
 ) -> None:
+    monkeypatch.setattr(cifar, "_TIMEOUT", 0.2 if trouble == "a trickle" else cifar._TIMEOUT)
     flaky(trouble, 1000)
     sentence = refused(load_dataset, spec, root=tmp_path / "kept")
     assert tries in sentence

@@ -92,13 +92,22 @@ def test_refuses_what_cannot_be_compared():
         difference(record(0.5, first=4), TOY)
 
 
-@pytest.mark.parametrize("rows", ["", "epoch,val_accuracy\n", "epoch,lr\n1,0.1\n", "epoch,val_accuracy\n1,x\n",
-                                  "epoch,val_accuracy\n2,0.5\n1,0.5\n"])  # fmt: skip
-def test_a_damaged_file_is_named(rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("", "IndexError"),
+        ("epoch,val_accuracy\n", "IndexError"),
+        ("epoch,lr\n1,0.1\n", "KeyError"),
+        ("epoch,val_accuracy\n1,x\n", "ValueError"),
+        ("epoch,val_accuracy\n2,0.5\n1,0.5\n", "its epochs do not rise"),
+        ("epoch,val_accuracy\n1,0.5\n1,0.5\n", "its epochs do not rise"),
+    ],
+)
+def test_a_damaged_file_is_named(rows, reason, tmp_path, monkeypatch):
     from alexnet_course.records import curves as module
 
     path = tmp_path / "toy.csv"
-    path.write_text(rows, encoding="utf-8")
+    path.write_text(f"# where from\n{rows}", encoding="utf-8")
     monkeypatch.setattr(module, "_files", lambda: {("toy", 1): path})
-    with pytest.raises(CourseError, match=r"toy\.csv is not readable as a learning curve"):
+    with pytest.raises(CourseError, match=rf"toy\.csv is not readable as a learning curve \(.*{reason}"):
         published_curve("toy")

@@ -6,7 +6,7 @@ import torch
 from alexnet_course import fit
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import Hook, Trainer, TrainingStopped, resume, train
-from alexnet_course.training.averaging import EVERY
+from alexnet_course.training.averaging import EVERY, WeightAverage
 from alexnet_course.training.evaluation import evaluate
 from alexnet_course.training.transfer import carry_features
 
@@ -96,3 +96,14 @@ def test_it_begins_with_the_weights_that_a_program_has_put_in(data):
     carry_features(learned, run.model)
     next(run)
     torch.testing.assert_close(run.model.features[0].weight, learned.features[0].weight)
+
+
+@pytest.mark.parametrize("steps", [EVERY, 2 * EVERY])
+def test_what_is_counted_is_not_averaged(tiny, steps):
+    """Batch norm counts its batches in whole numbers."""
+    run = train(small(epochs=1, batch_size=16), **tiny)
+    average = WeightAverage(run.trainer, decay=0.9)
+    run.model[1].num_batches_tracked.fill_(7)
+    run.trainer._rates = [0.1] * steps
+    average.on_step(run.trainer)
+    assert average.model[1].num_batches_tracked == 7

@@ -193,6 +193,18 @@ def test_the_name_of_the_processor_says_that_it_is_one():
     assert device_name(torch.device("cpu")).endswith(" (cpu)")
 
 
+def test_where_the_system_does_not_tell_its_name_it_is_that_of_its_kind(monkeypatch):
+    """As on Windows and macOS."""
+
+    def missing(path: str, **_: object) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "abacus")
+    monkeypatch.setattr("builtins.open", missing)
+    assert device_name(torch.device("cpu")) == "abacus (cpu)"
+
+
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
 )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -706,3 +707,20 @@ def test_memory_can_be_kept_twice_and_where_there_is_nothing_to_tell(monkeypatch
 
         monkeypatch.setattr("ctypes.CDLL", library)
         keep_freed_memory()
+
+
+def test_where_there_is_less_memory_than_large_pages_could_take_none_is_asked_for(monkeypatch):
+    calls = []
+
+    class Function:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, *_: object) -> None:
+            calls.append(self.name)
+
+    monkeypatch.setattr(
+        "ctypes.CDLL", lambda name: SimpleNamespace(**{n: Function(n) for n in ("malloc", "madvise", "free")})
+    )
+    kernels._use_large_pages.__wrapped__()
+    assert calls == ["malloc"]

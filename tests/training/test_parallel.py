@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from two_processes import BATCH, losses, recipe
 from alexnet_course.cli import main
 from alexnet_course.errors import CourseError
 from alexnet_course.results.verify import verify
-from alexnet_course.training import Run, evaluate, load_run, resume, train, trainer
+from alexnet_course.training import Run, evaluate, load_run, parallel, resume, train, trainer
 from alexnet_course.training.parallel import ALONE, Group, join_group
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,6 +212,32 @@ def test_a_device_that_processes_cannot_share_is_refused(monkeypatch):
     with pytest.raises(CourseError, match=r"^2 processes need 2 GPUs, and this machine has 1; start no more with "):
         group.device("cuda")
     assert group.device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("machines", "here", "number"), [(2, "1", 0), (1, "2", 1)])
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch, machines, here, number):
+    """The second of two: on a machine of its own, and beside the first."""
+    taken: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(parallel, "choose_device", torch.device)
+    monkeypatch.setattr(Group, "together", lambda group, function: function())
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+    monkeypatch.setenv("LOCAL_RANK", str(number))
+    assert Group(1, 2).device("cuda") == torch.device("cuda", number)
+    assert taken == [torch.device("cuda", number)]
+
+
+def test_several_processes_have_no_step_as_a_graph():
+    run = SimpleNamespace(device=torch.device("cuda"), group=Group(0, 2))
+    with pytest.raises(CourseError, match=r"^graph = True is for one process, and 2 train together; leave it out\.$"):
+        trainer.Trainer._recorded(run)
+
+
+def test_a_torch_without_processes_trains_alone(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_available", lambda: False)
+    assert join_group() == ALONE
 
 
 def test_only_the_main_process_speaks(monkeypatch, capsys):

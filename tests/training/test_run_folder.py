@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import json
 import os
 import socket
@@ -126,6 +127,74 @@ def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(tiny, tmp_pat
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_does_not_take_the_first_file_leaves_no_folder(tiny, tmp_path, monkeypatch, number):
+    def full(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("alexnet_course.training.folder.write_text", full)
+        with pytest.raises(CourseError) as refused:
+            train(recipe(), out=tmp_path / "run", **tiny)
+    assert str(refused.value) == (
+        f"{str(tmp_path / 'run')!r} cannot be written to ({os.strerror(number)}); free some space and start again, or "
+        "give another folder."
+    )
+    assert not (tmp_path / "run").exists()
+    assert train(recipe(), out=tmp_path / "run", **tiny).steps_done == 0
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_folder_that_cannot_be_listed_is_not_empty(tiny, tmp_path, monkeypatch, epochs):
+    """Neither when the run takes it nor when it looks for checkpoints."""
+    out = begun(tmp_path / "run", epochs, **tiny)
+    before = contents(out)
+    listed = Path.iterdir
+    for fails_from in (1, 2):
+        calls = itertools.count(1)
+
+        def failing(path: Path, calls: Any = calls, fails_from: int = fails_from) -> Any:
+            if path == out and next(calls) >= fails_from:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return listed(path)
+
+        with monkeypatch.context() as disk:
+            disk.setattr(Path, "iterdir", failing)
+            with pytest.raises(CourseError, match=r"run' cannot be read \(Input/output error\); mount its drive again"):
+                train(recipe(), out=out, **tiny)
+    assert contents(out) == before
+
+
+def test_a_run_that_stops_where_nothing_can_be_listed_promises_no_checkpoint(tiny, tmp_path, monkeypatch):
+    run = train(recipe(), out=tmp_path / "run", **tiny)
+    next(run)
+    assert run.trainer.kept().startswith("; the run up to its last checkpoint is in ")
+
+    def failing(path: Path) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "iterdir", failing)
+        assert run.trainer.kept() == ""
+
+
+def test_a_folder_below_a_file_cannot_be_made(tiny, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CourseError, match=r"run' cannot be made \(Not a directory\); give a folder that you may write"):
+        train(recipe(), out=tmp_path / "file" / "run", **tiny)
+
+
+def test_a_checkpoint_takes_the_place_of_a_damaged_one_of_the_same_step(tiny, tmp_path):
+    out = begun(tmp_path / "run", **tiny)
+    whole = (out / checkpoint(12)).read_bytes()
+    (out / checkpoint(12)).write_bytes(whole[:100])
+    with pytest.warns(UserWarning, match=rf"{checkpoint(12)}' is damaged .* Going on from {checkpoint(6)}\."):
+        run = resume(out, **tiny)
+    next(run)
+    assert read_checkpoint(out / checkpoint(12))["epoch"] == 3
+    assert sorted(path.name for path in out.glob("*.pt")) == [checkpoint(6), checkpoint(12)]
+
+
 # --- What is of another run ------------------------------------------------------------------------------------------
 
 
@@ -198,6 +267,16 @@ def test_a_checkpoint_that_came_while_the_run_trained_is_not_deleted(tiny, tmp_p
     (run.out / checkpoint(99)).write_bytes(b"somebody's")
     next(run)
     assert (run.out / checkpoint(99)).read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+def test_the_same_images_are_the_same_however_they_are_spelled(data, tmp_path, epochs):
+    """Of a run that has just begun, of one that was interrupted and of a finished one."""
+    out = begun(tmp_path / "run", epochs, recipe(dataset="folder:images"), **data)
+    run = train(recipe(dataset=f"folder:{tmp_path}/images"), out=out, **data)
+    assert run.steps_done == 6 * epochs
+    assert (run.record is not None) == (epochs == 3)
+    run.close()
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2])
@@ -314,6 +393,43 @@ def test_a_run_whose_lock_was_broken_stops_before_it_writes(tiny, tmp_path, monk
         next(run)
     assert contents(run.out) == before
     assert (run.out / ".lock").read_text() == "12 colab-7f 1"
+
+
+def test_a_process_of_somebody_else_is_there_though_it_may_not_be_told_anything(tmp_path, monkeypatch):
+    def refuse(process: int, signal: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    without_locks(monkeypatch)
+    monkeypatch.setattr(os, "kill", refuse)
+    (tmp_path / ".lock").write_text(f"{GONE} {HOST} 1")
+    with pytest.raises(
+        CourseError, match=f"is in use by process {GONE} on {HOST}; wait until it ends or, if it is gone"
+    ):
+        FolderLock(tmp_path / ".lock").take()
+
+
+def test_a_lock_that_cannot_be_read_is_in_use_by_another_process(tmp_path, monkeypatch):
+    def taken(file: int) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def unreadable(path: Path, **_: Any) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(lock_module, "lock_file", taken)
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    with pytest.raises(
+        CourseError, match=r"is in use by another process; wait until it ends, or give another folder\.$"
+    ):
+        FolderLock(tmp_path / ".lock").take()
+
+
+def test_a_drive_that_counts_no_names_is_neither_asked_for_ever_nor_taken_for_locked(tmp_path, monkeypatch):
+    stat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda file: os.stat_result([*stat(file)[:3], 0, *stat(file)[4:]]))
+    lock = FolderLock(tmp_path / ".lock")
+    lock.take()
+    assert lock.is_mine()
+    lock.release()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 
 from alexnet_course import fit
 from alexnet_course.recipe import Recipe
-from alexnet_course.training import Hook, Trainer, train
+from alexnet_course.training import Hook, Trainer, surroundings, train
 from alexnet_course.training.surroundings import Surroundings
 
 CPU = torch.device("cpu")
@@ -169,3 +169,16 @@ def test_an_error_puts_everything_back(data):
         assert torch.equal(torch.get_rng_state(), state)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_a_gpu_of_apples_has_a_generator_that_goes_on_too(monkeypatch):
+    """Of a machine that has one, as far as another can tell: a state is handed over and comes back."""
+    there = [torch.arange(3, dtype=torch.uint8)]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: there[0])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: there.insert(0, state))
+    apple = torch.device("mps")
+    states = surroundings._states(apple)
+    there.insert(0, torch.zeros(3, dtype=torch.uint8))
+    surroundings._set_states(states, apple)
+    assert there[0].tolist() == [0, 1, 2]
+    assert "mps" not in surroundings._states(CPU)

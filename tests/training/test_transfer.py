@@ -111,6 +111,39 @@ def test_frozen_batch_norm_works_as_in_evaluation_whatever_mode_it_is_put_in(tra
             assert not all(same(before, state(network.features)))
 
 
+KINDS = {
+    "1d": lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3 * 4 * 4)),
+    "1d-no-affine": lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3 * 4 * 4, affine=False)),
+    "2d-no-affine": lambda: nn.Sequential(nn.BatchNorm2d(3, affine=False)),
+    "3d": lambda: nn.Sequential(nn.Unflatten(1, (3, 1)), nn.BatchNorm3d(3)),
+    "instance": lambda: nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True)),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_every_kind_of_running_statistics_stands_still_and_follows_again(make):
+    network, images = make().train(), torch.rand(8, 3, 4, 4)
+    network(images)
+    evaluated = network.eval()(images)
+    freeze(network)
+    before = state(network)
+    assert torch.equal(network.train()(images), evaluated)
+    copied = copy.deepcopy(network).train()
+    assert torch.equal(copied(images), evaluated)
+    assert all(same(before, state(network)))
+    for each in (network, copied):
+        thaw(each)
+        assert not torch.equal(each(images), evaluated)
+        assert not all(same(before, state(each)))
+
+
+def test_batch_norm_without_running_statistics_goes_on_with_those_of_the_batch():
+    network, images = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), torch.rand(8, 3, 4, 4)
+    expected = network.train()(images)
+    freeze(network)
+    assert torch.equal(network.train()(images), expected)
+
+
 def test_a_thawed_network_learns_in_all_its_layers(trained, data):
     run = train(narrow(), **data)
     carry_features(trained, run.model)
