@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_course.errors import CourseError
+from alexnet_course.names import same_form
 
 if TYPE_CHECKING:
     from alexnet_course.records.record import Record
@@ -52,11 +54,11 @@ def record_files(folder: str | Path, pattern: str = "*") -> list[Path]:
     """Each ``pattern.json`` in ``folder``, by name. Raises ``CourseError`` where that is no folder that can be read."""
     folder = Path(folder)
     try:
-        os.listdir(folder)
+        names = os.listdir(folder)
     except OSError as error:
         raise CourseError(f"{str(folder)!r} cannot be read as a folder of records ({error.strerror}); give the folder "
                           "that holds them.") from None  # fmt: skip
-    return sorted(folder.glob(f"{pattern}.json"))
+    return sorted(folder / name for name in names if fnmatchcase(same_form(name), f"{pattern}.json"))
 
 
 def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:

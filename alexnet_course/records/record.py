@@ -22,16 +22,6 @@ from alexnet_course.records import WEIGHTS as WEIGHTS
 Schema: TypeAlias = Literal["alexnet-course/record-1"]
 SCHEMA: Schema = "alexnet-course/record-1"
 
-Printable: TypeAlias = Annotated[str, AfterValidator(lambda text: _printable(text))]
-Name: TypeAlias = Annotated[Printable, Field(min_length=1)]
-Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
-Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
-CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]
-Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
-Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
-NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
-On: TypeAlias = Annotated[bool, Field(strict=True)]
-
 
 def _printable(text: str) -> str:
     text = same_form(text)
@@ -39,6 +29,17 @@ def _printable(text: str) -> str:
     if fault is not None:
         raise wrong(fault)
     return text
+
+
+Printable: TypeAlias = Annotated[str, AfterValidator(_printable)]
+Name: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
+CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
+On: TypeAlias = Annotated[bool, Field(strict=True)]
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:

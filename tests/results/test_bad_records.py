@@ -59,6 +59,10 @@ def becomes_a_folder(path: Path) -> None:
         (changed(lambda r: r["confusion_matrix"][0].__setitem__(0, 2**63)), "confusion_matrix/0/0 = 9223372"),
         (changed(lambda r: r["recipe"].update(model_options={"activation": 3})), "a cnn4 that cannot be built (activ"),
         (changed(lambda r: r["recipe"].update(input_size=1)), "a cnn4 that cannot be built (cnn4 cannot take"),
+        (changed(lambda r: r["dataset"].update(name="\x1b[31m")), "dataset/name = '\\x1b[31m' has a char"),
+        (changed(lambda r: r["dataset"].update(classes=["red", "a\nb"])), "dataset/classes/1 = 'a\\nb' has a char"),
+        (changed(lambda r: r["environment"].update(device="a\ud800")), "environment/device = 'a\\ud800' has a char"),
+        (changed(lambda r: r["recipe"].update(name="../../x")), "name = '../../x' cannot be part of a path"),
         (becomes_a_folder, "cannot be read as a record"),
         (lambda path: path.write_text("[" * 100_000), "is not readable as JSON (maximum recursion depth"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"red", "r\xe9d".encode("latin-1"))), "can't decode"),
@@ -175,3 +179,9 @@ def test_an_empty_folder_of_records_says_so(tmp_path, capsys):
     assert capsys.readouterr().err == f"{str(tmp_path)!r} holds no record\n"
     assert main(["results", "verify", "--records", str(tmp_path)]) == 2
     assert f"{str(tmp_path)!r} holds no record; give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../base", "/etc/passwd", "", "[", "bas?", "\0"])
+def test_a_name_of_no_recipe_has_no_records(folder, name):
+    (folder / "below").mkdir()
+    assert records_of(name, folder / "below") == records_of(name, folder) == []
