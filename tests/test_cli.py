@@ -25,6 +25,7 @@ from alexnet_course.cli.version import installed_version
 from alexnet_course.data import load_dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.recipes import load_recipe
+from alexnet_course.results import verify
 from alexnet_course.training import Trainer, load_run
 from alexnet_course.training.folder import RunFolder
 from alexnet_course.watching import fit
@@ -391,6 +392,7 @@ def test_published_images_are_known_wherever_they_lie(tree, published, monkeypat
     whole = known == "train test"
     assert record.recipe.name == ("known" if whole else "known-changed")
     assert record.recipe.dataset == f"folder:{tree}"  # where they are, for evaluate
+    monkeypatch.setattr(verify, "CIFAR_TRAINING_IMAGES", len(load_dataset(f"folder:{tree}", "train")))
     names = {"train": f"cifar10 / folder:{tree.name}", "test": f"folder:{tree.name} / cifar10", "train test": "cifar10"}
     assert record.dataset.name == names[known]
     for command in (["results", "--add", "run"], ["evaluate", "run"], ["results", "verify", "--records", "run"]):

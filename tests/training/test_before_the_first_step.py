@@ -223,8 +223,8 @@ DATA = {
         "'two-colours' has no test pictures",
     ),
     "gray-test-images": (gray_tests, "The training pictures have 3 channels and the test pictures 1; give two parts"),
-    "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is no name for a run; give letters"),
-    "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' is no name for a run"),
+    "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is empty; write something"),
+    "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' has a character that cannot"),
 }
 
 

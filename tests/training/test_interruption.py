@@ -555,7 +555,7 @@ def test_a_drive_whose_connection_is_lost(tiny, tmp_path, monkeypatch):
     train(recipe(), out=tmp_path / "run", **tiny).close()
     for function, start in (
         ("iterdir", lambda: train(recipe(), out=tmp_path / "run", **tiny)),
-        ("read_text", lambda: resume(tmp_path / "run", **tiny)),
+        ("read_bytes", lambda: resume(tmp_path / "run", **tiny)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(Path, function, lost)
