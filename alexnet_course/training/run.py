@@ -108,7 +108,7 @@ class Run(Iterator[EpochResult]):
                                   "measure at the end.")  # fmt: skip
             here, there = (pictures.images.shape[1] for pictures in (self.train_set, self.test_set))
             if here != there:
-                raise CourseError(f"The training pictures have {here} channels and the test pictures {there}; give two "
+                raise CourseError(f"The training images have {here} channels and the test images {there}; give two "
                                   "parts of one data set.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
@@ -293,6 +293,7 @@ class Run(Iterator[EpochResult]):
             refuse_changes(before, plan, folder.path)
             refuse_other_processes(before, plan, folder.path)
         folder.clear_unfinished()
+        folder.check_targets()
         if before is None:
             folder.save_plan(plan)
         return None, {}, folder.load(plan)

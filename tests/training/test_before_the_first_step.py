@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,7 +223,7 @@ DATA = {
         lambda data: train(recipe(), **{**data, "test_set": data["test_set"].subset([])}),
         "'two-colours' has no test pictures",
     ),
-    "gray-test-images": (gray_tests, "The training pictures have 3 channels and the test pictures 1; give two parts"),
+    "gray-test-images": (gray_tests, "The training images have 3 channels and the test images 1; give two parts"),
     "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is no name for a run; give letters"),
     "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' is no name for a run"),
 }
@@ -272,6 +273,20 @@ def test_a_test_loss_that_no_record_takes_leaves_the_run_to_go_on_with(tiny, tmp
     with pytest.raises(TrainingStopped, match=r"^The loss on the test images became inf; .* last checkpoint is in "):
         list(run)
     assert list(resume(tmp_path / "run", **tiny)) == []
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npy"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_stands_where_the_results_are_to_go_is_named_before_the_run_goes_on(tiny, tmp_path, name, make):
+    run = train(recipe(), out=tmp_path / "run", **tiny)
+    next(run)
+    run.close()
+    make(run.out / name)
+    with pytest.raises(
+        CourseError, match=rf"{name}' cannot be written to \(not a file\); give the path of a file in a"
+    ):
+        resume(run.out, **tiny)
+    assert [path.name for path in run.out.glob("checkpoint-*")] == ["checkpoint-000000006.pt"]
 
 
 # --- The first checkpoint --------------------------------------------------------------------------------------------
