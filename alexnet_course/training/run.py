@@ -13,10 +13,12 @@ from typing import Any, TypedDict, Unpack
 from torch import Tensor, nn
 
 from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import PREDICTIONS, RECORD
+from alexnet_course.records.check import changes
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import Record, write_record
 from alexnet_course.training.averaging import WeightAverage
@@ -296,7 +298,16 @@ class Run(Iterator[EpochResult]):
         folder.check_targets()
         if before is None:
             folder.save_plan(plan)
+            self._say_if_changed()
         return None, {}, folder.load(plan)
+
+    def _say_if_changed(self) -> None:
+        """A recipe of the package that is another one now, under the same name, costs the record its use."""
+        changed = changes(self.recipe, name_of_both(self.train_set.name, self.test_set.name), self.precision)
+        if changed:
+            warnings.warn(f"This recipe has the name of the package's {self.recipe.name}, from which it differs in "
+                          f"{', '.join(changed)}, so the results table will not take its record; give it a name of its "
+                          "own: recipe.replace(name=...).", stacklevel=7)  # fmt: skip
 
     @property
     def _fingerprints(self) -> dict[str, str]:

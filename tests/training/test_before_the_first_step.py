@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, register_model
+from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Evaluation, Hook, Trainer, TrainingStopped, resume, train
 from alexnet_course.training import checkpoint as checkpoint_module
 from alexnet_course.training import run as run_module
@@ -273,6 +275,45 @@ def test_a_test_loss_that_no_record_takes_leaves_the_run_to_go_on_with(tiny, tmp
     with pytest.raises(TrainingStopped, match=r"^The loss on the test images became inf; .* last checkpoint is in "):
         list(run)
     assert list(resume(tmp_path / "run", **tiny)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "vgg-style-bn.small",
+            {"epochs": 1},
+            "the package's vgg-style-bn.small, from which it differs in epochs, so the",
+        ),
+        (
+            "alexnet-d2l.modern",
+            {"model": "cnn4"},
+            "the package's alexnet-d2l.modern, from which it differs in model, so",
+        ),
+        (
+            "ablation.vgg.base",
+            {"train_size": 50, "validation_size": 20},
+            "the package's ablation.vgg.base, from which it differs in validation_size, train_size, so the results",
+        ),
+        ("vgg-style-bn.small", {"name": "mine", "epochs": 1}, ""),
+        ("vgg-style-bn.small", {"seed": 3}, ""),
+    ],
+)
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_a_recipe_that_was_changed_in_a_program_is_told_apart_before_the_first_step(
+    tiny, tmp_path, name, settings, said, with_folder
+):
+    """Where it is to leave a record."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run = train(load_recipe(name).replace(**settings), **({"out": tmp_path / "run"} if with_folder else {}), **tiny)
+    run.close()
+    if with_folder and said:
+        (warning,) = told
+        assert said in str(warning.message)
+        assert Path(warning.filename) == Path(__file__)
+    else:
+        assert told == []
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npy"])
