@@ -148,7 +148,7 @@ def _decode(files: list[str], what: str) -> torch.Tensor:
     needed, free = len(files) * first.size, free_memory()
     if free is not None and needed > free:  # or the system would end the process, in the middle
         raise CourseError(
-            f"The {len(files):,} pictures of {what!r} need {needed / 2**30:,.1f} GiB of memory, and only "
+            f"The {len(files):,} images of {what!r} need {needed / 2**30:,.1f} GiB of memory, and only "
             f"{free / 2**30:,.1f} GiB are free; give fewer or smaller ones, or use a machine with more."
         )
     images = np.empty((len(files), *first.shape), dtype=np.uint8)

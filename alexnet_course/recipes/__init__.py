@@ -62,10 +62,11 @@ def namesake(recipe: Recipe) -> Recipe | None:
     return _by_name(recipe.budget).get(recipe.name)
 
 
-def changed_keys(recipe: Recipe) -> list[str]:
-    """The keys in which ``recipe`` differs from its ``namesake``, but for the seed; none where there is no namesake."""
+def changed_keys(recipe: Recipe, **meant: str) -> list[str]:
+    """The keys in which ``recipe`` differs from its ``namesake``, but for the seed; none where there is no namesake.
+    ``meant`` are values of it in other words."""
     ours = namesake(recipe)
-    theirs = recipe.as_dict()
+    theirs = {**recipe.as_dict(), **meant}
     return [key for key, value in ours.as_dict().items() if key != "seed" and theirs[key] != value] if ours else []
 
 

@@ -69,7 +69,7 @@ def changes(recipe: Recipe, images: str, precision: str = "") -> list[str]:
     was chosen is as good as ``auto``.
     """
     known = namesake(recipe)
-    words = {"dataset": images} if images in KNOWN_FINGERPRINTS.values() else {}
+    meant = {"dataset": images} if images in KNOWN_FINGERPRINTS.values() else {}
     if known is not None and known.precision == "auto" and recipe.precision == precision:
-        words["precision"] = "auto"
-    return changed_keys(recipe.replace(**words))
+        meant["precision"] = "auto"
+    return changed_keys(recipe, **meant)

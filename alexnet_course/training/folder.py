@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, discard, present, read_text, shown, whole_file, write_text
+from alexnet_course.files import UNFINISHED, check_target, discard, present, read_text, shown, whole_file, write_text
 from alexnet_course.recipe import Recipe
-from alexnet_course.records.record import RECORD
+from alexnet_course.records.record import PREDICTIONS, RECORD, WEIGHTS
 from alexnet_course.training.checkpoint import DamagedCheckpoint, read_back, read_checkpoint, write_checkpoint
 from alexnet_course.training.lock import FolderLock
 
@@ -101,6 +101,11 @@ class RunFolder:
         """Remove what a crash left half written."""
         for file in self.path.glob(f"*{UNFINISHED}"):
             discard(file)
+
+    def check_targets(self) -> None:
+        """``CourseError`` where something stands in the way of what is written at the end."""
+        for name in (WEIGHTS, PREDICTIONS):
+            check_target(self.path / name)
 
     def check_held(self) -> None:
         if self._lock is None:

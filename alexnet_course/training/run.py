@@ -13,10 +13,12 @@ from typing import Any, TypedDict, Unpack
 from torch import Tensor, nn
 
 from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import PREDICTIONS, RECORD
+from alexnet_course.records.check import changes
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import Record, write_record
 from alexnet_course.training.averaging import WeightAverage
@@ -108,7 +110,7 @@ class Run(Iterator[EpochResult]):
                                   "measure at the end.")  # fmt: skip
             here, there = (pictures.images.shape[1] for pictures in (self.train_set, self.test_set))
             if here != there:
-                raise CourseError(f"The training pictures have {here} channels and the test pictures {there}; give two "
+                raise CourseError(f"The training images have {here} channels and the test images {there}; give two "
                                   "parts of one data set.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
@@ -293,9 +295,19 @@ class Run(Iterator[EpochResult]):
             refuse_changes(before, plan, folder.path)
             refuse_other_processes(before, plan, folder.path)
         folder.clear_unfinished()
+        folder.check_targets()
         if before is None:
             folder.save_plan(plan)
+            self._say_if_changed()
         return None, {}, folder.load(plan)
+
+    def _say_if_changed(self) -> None:
+        """A recipe of the package that is another one now, under the same name, costs the record its use."""
+        changed = changes(self.recipe, name_of_both(self.train_set.name, self.test_set.name), self.precision)
+        if changed:
+            warnings.warn(f"This recipe has the name of the package's {self.recipe.name}, from which it differs in "
+                          f"{', '.join(changed)}, so the results table will not take its record; give it a name of its "
+                          "own: recipe.replace(name=...).", stacklevel=7)  # fmt: skip
 
     @property
     def _fingerprints(self) -> dict[str, str]:

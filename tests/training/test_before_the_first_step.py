@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, register_model
+from alexnet_course.recipes import load_recipe
 from alexnet_course.training import Evaluation, Hook, Trainer, TrainingStopped, resume, train
 from alexnet_course.training import checkpoint as checkpoint_module
 from alexnet_course.training import run as run_module
@@ -222,7 +225,7 @@ DATA = {
         lambda data: train(recipe(), **{**data, "test_set": data["test_set"].subset([])}),
         "'two-colours' has no test pictures",
     ),
-    "gray-test-images": (gray_tests, "The training pictures have 3 channels and the test pictures 1; give two parts"),
+    "gray-test-images": (gray_tests, "The training images have 3 channels and the test images 1; give two parts"),
     "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is empty; write something"),
     "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' has a character that cannot"),
 }
@@ -272,6 +275,59 @@ def test_a_test_loss_that_no_record_takes_leaves_the_run_to_go_on_with(tiny, tmp
     with pytest.raises(TrainingStopped, match=r"^The loss on the test images became inf; .* last checkpoint is in "):
         list(run)
     assert list(resume(tmp_path / "run", **tiny)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "vgg-style-bn.small",
+            {"epochs": 1},
+            "the package's vgg-style-bn.small, from which it differs in epochs, so the",
+        ),
+        (
+            "alexnet-d2l.modern",
+            {"model": "cnn4"},
+            "the package's alexnet-d2l.modern, from which it differs in model, so",
+        ),
+        (
+            "ablation.vgg.base",
+            {"train_size": 50, "validation_size": 20},
+            "the package's ablation.vgg.base, from which it differs in validation_size, train_size, so the results",
+        ),
+        ("vgg-style-bn.small", {"name": "mine", "epochs": 1}, ""),
+        ("vgg-style-bn.small", {"seed": 3}, ""),
+    ],
+)
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_a_recipe_that_was_changed_in_a_program_is_told_apart_before_the_first_step(
+    tiny, tmp_path, name, settings, said, with_folder
+):
+    """Where it is to leave a record."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run = train(load_recipe(name).replace(**settings), **({"out": tmp_path / "run"} if with_folder else {}), **tiny)
+    run.close()
+    if with_folder and said:
+        (warning,) = told
+        assert said in str(warning.message)
+        assert Path(warning.filename) == Path(__file__)
+    else:
+        assert told == []
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npy"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_stands_where_the_results_are_to_go_is_named_before_the_run_goes_on(tiny, tmp_path, name, make):
+    run = train(recipe(), out=tmp_path / "run", **tiny)
+    next(run)
+    run.close()
+    make(run.out / name)
+    with pytest.raises(
+        CourseError, match=rf"{name}' cannot be written to \(not a file\); give the path of a file in a"
+    ):
+        resume(run.out, **tiny)
+    assert [path.name for path in run.out.glob("checkpoint-*")] == ["checkpoint-000000006.pt"]
 
 
 # --- The first checkpoint --------------------------------------------------------------------------------------------

@@ -471,6 +471,19 @@ def test_largest_that_fits_goes_by_halves(batch_size, room, found, tried):
     assert sizes == tried
 
 
+def test_before_each_size_a_gpu_gives_back_what_it_keeps(monkeypatch):
+    given_back: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(1))
+
+    def attempt(size: int) -> None:
+        assert len(given_back) == {32: 1, 16: 2}[size]
+        if size > 16:
+            raise OF_A_PROCESSOR
+
+    assert largest_that_fits(64, attempt) == 16
+
+
 def test_what_is_out_of_memory():
     assert is_out_of_memory(OF_A_GPU)
     assert is_out_of_memory(OF_A_PROCESSOR)

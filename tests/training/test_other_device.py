@@ -1,5 +1,8 @@
 """A run goes on on another kind of device: not to the bit, but it goes on, and the same each time."""
 
+import warnings
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -103,3 +106,18 @@ def test_on_apple_s_gpus_every_layer_gets_its_pictures_one_channel_after_the_oth
             layer.register_forward_hook(look)
     list(begun)
     assert layouts == {True}
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_of_several_processes_one_says_that_the_environment_is_another(data, elsewhere, is_main):
+    before = train(recipe(), **data)
+    next(before)
+    elsewhere("another", "fp32")
+    now = train(recipe(), **data)
+    now.group = SimpleNamespace(rank=0, is_main=is_main)
+    state = before.state_dict()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        now.load_state_dict({**state, "environments": [{**state["environments"][0], "device": "a third"}]})
+    assert ["device was a third" in str(warning.message) for warning in said] == [True] * is_main
+    assert len(now.environments) == 2
