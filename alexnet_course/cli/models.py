@@ -7,6 +7,8 @@ import argparse
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
 
+LARGEST = 10_000  # pixels a side, of the image that a table is made for
+
 
 def add(commands: Commands) -> None:
     add_networks(add_command(commands, "models", models_command, "list the networks and their sizes", "models"))
@@ -31,14 +33,16 @@ def models_command(_: argparse.Namespace) -> None:
 def summary_command(options: argparse.Namespace) -> None:
     size = parse_size(options.input) if options.input else None  # before the import, which takes a while
     from alexnet_course.models import MODELS, build_model, summary
+    from alexnet_course.models.registry import measured
 
     if options.model not in MODELS:
         build_model(options.model)  # raises, with the nearest names
     spec = MODELS[options.model]
     channels, height, width = size or spec.input_size
     classes = spec.num_classes if options.classes is None else options.classes
-    model = build_model(options.model, num_classes=classes, in_channels=channels)
-    print(summary(model, (1, channels, height, width)))
+    shape = (1, channels, height, width)
+    table = measured(options.model, lambda model: summary(model, shape), num_classes=classes, in_channels=channels)
+    print(table)
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
@@ -48,4 +52,6 @@ def parse_size(text: str) -> tuple[int, int, int]:
         raise CourseError(f"--input {text!r} is not a size; give channels, height and width, as in 3,32,32.") from None
     if min(channels, height, width) < 1:
         raise CourseError(f"--input {text!r} has a number below 1; give channels, height and width, as in 3,32,32.")
+    if max(height, width) > LARGEST:
+        raise CourseError(f"--input {text!r} is larger than {LARGEST:,} pixels a side; give a smaller size.")
     return channels, height, width
