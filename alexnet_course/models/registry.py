@@ -85,9 +85,9 @@ def build_model(name: str, num_classes: int = 10, **overrides: Any) -> torch.nn.
 def _check_values(values: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Raises CourseError for the first value that no network takes; what only one takes, that network checks."""
     for key, value in values.items():
-        if key in ("num_classes", "in_channels"):
-            if not (_is_number(value) and isinstance(value, int) and 1 <= value <= 65_536):
-                raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if key in ("num_classes", "in_channels") and not (whole and 1 <= value <= 65_536):
+            raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
         if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise CourseError(f"{key} is {value!r}, but must be True or False.")
         if key == "init" and value not in INITIALISATIONS:

@@ -200,7 +200,7 @@ def test_cnn4_averages_only_pixels_that_exist():
         ({"name": "cnn4", "activation": "gelu"}, ["'gelu'", "relu or tanh"]),
         ({"name": "cnn4", "lrn": "yes"}, ["lrn", "'yes'", "True or False"]),
         ({"name": "cnn4", "init": "xavier"}, ["init", "'xavier'", "default or paper"]),
-        ({"name": "cnn4", "num_classes": 0}, ["num_classes is 0", "at least 1"]),
+        ({"name": "cnn4", "num_classes": 0}, ["num_classes is 0", "from 1 to 65536"]),
         ({"name": "cnn4", "num_classes": 2.5}, ["num_classes is 2.5"]),
         ({"name": "cnn4", "num_classes": True}, ["num_classes is True"]),
         ({"name": "cnn4", "in_channels": -1}, ["in_channels is -1"]),
