@@ -28,11 +28,13 @@ def _on_gpu(environment: Environment) -> bool:
 
 
 HARDWARE = (
-    Hardware("processor, fp32", (), "in earnest", lambda it: it.device.endswith(PROCESSOR) and it.precision == "fp32"),
+    Hardware(
+        "processor, fp32", (), "on the real thing", lambda it: it.device.endswith(PROCESSOR) and it.precision == "fp32"
+    ),
     Hardware(
         "processor, bf16",
         ("kernels.conv2d", "kernels.linear", "kernels.local_response_norm"),
-        "in earnest",
+        "on the real thing",
         lambda it: it.device.endswith(PROCESSOR) and it.precision == "bf16",
     ),
     Hardware(
