@@ -15,6 +15,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -318,6 +319,28 @@ def test_trouble_that_stays_is_told_with_the_number_of_tries(
     assert len(pauses) == (0 if tries == "one try" else 2)
     assert 1000 - Flaky.times == len(pauses) + 1
     assert torchvision.datasets.CIFAR10.url in sentence or cifar.CIFAR10_1_URL in sentence
+
+
+@pytest.mark.parametrize(("rate", "fails_at"), [(1200, None), (900, 31), (1, 31)])
+def test_how_fast_an_answer_comes_is_asked_again_and_again(
+    rate: int, fails_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of all that came so far: a line that was fast and trickles now is given up as well."""
+    clock = [0.0]
+    monkeypatch.setattr(cifar, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    steady = cifar._Steady(SimpleNamespace(readinto1=len, close=lambda: None))  # as much as there is room for
+    assert steady.readinto(bytearray(100_000)) > 0
+    clock[0] = 31.0
+    assert steady.readinto(bytearray(100_000)) > 0  # the fast beginning
+    failed = None
+    for second in range(1, 100):
+        clock[0] += 1
+        try:
+            assert steady.readinto(bytearray(rate)) == rate
+        except TimeoutError:
+            failed = second
+            break
+    assert failed == fails_at
 
 
 def test_a_certificate_that_is_not_trusted_stays_so(

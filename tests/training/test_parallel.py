@@ -229,6 +229,18 @@ def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch, machines,
     assert taken == [torch.device("cuda", number)]
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_process_on_its_own_averages_nothing(size):
+    """Nor does it need a group of torch's; two of them do."""
+    tensor = torch.ones(3)
+    if size == 1:
+        Group(0, 1).average([tensor], share=0.5)
+        assert tensor.tolist() == [1.0, 1.0, 1.0]
+    else:
+        with pytest.raises(ValueError, match="process group"):
+            Group(0, 2).average([tensor], share=0.5)
+
+
 def test_several_processes_have_no_step_as_a_graph():
     run = SimpleNamespace(device=torch.device("cuda"), group=Group(0, 2))
     with pytest.raises(CourseError, match=r"^graph = True is for one process, and 2 train together; leave it out\.$"):

@@ -165,6 +165,21 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tiny, tmp_path, monkeypatch
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_plan_that_cannot_be_read_now_is_left_alone(tiny, tmp_path, monkeypatch, number):
+    out = begun(tmp_path / "run", **tiny)
+    before = contents(out)
+
+    def failing(path: Path, **_: Any) -> str:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "read_text", failing)
+        with pytest.raises(CourseError, match=rf"run\.json' cannot be read \({os.strerror(number)}\); mount its drive"):
+            resume(out, **tiny)
+    assert contents(out) == before
+
+
 def test_a_run_that_stops_where_nothing_can_be_listed_promises_no_checkpoint(tiny, tmp_path, monkeypatch):
     run = train(recipe(), out=tmp_path / "run", **tiny)
     next(run)
