@@ -184,7 +184,8 @@ class Process:
         found = re.search(r"going on in .* at step ([\d,]+) of", text)
         if found:
             return f"step {found[1].replace(',', '')}"
-        return "the beginning" if self.watch.begun[1:].any() else None
+        # Not by whatever has begun: a run that is finished may have checkpoints left to delete, before it says so.
+        return "the beginning" if self.watch.begun[PHASES.index("step")] else None
 
 
 def saved_state(out: Path) -> str:
