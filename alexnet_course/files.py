@@ -1,5 +1,7 @@
 """Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
 
+from __future__ import annotations
+
 import codecs
 import errno
 import os
@@ -7,22 +9,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alexnet_course.errors import CourseError
 
-UNFINISHED = ".unfinished"
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# Asked for once, since to ask is to set it, for all threads. Windows has something like it.
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
+UNFINISHED = ".unfinished"
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it is flushed to the disk and takes the name ``path`` at the end.
 
-    It may be read by whom the system's rules say, though safetensors makes files that nobody else may read. After an
-    error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
+    After an error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
     take the file, and where ``path`` is something else than a file.
     """
     refuse_what_is_no_file(path)
@@ -30,8 +31,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         with open(part, "rb+") as file:
-            with suppress(OSError):  # a mounted drive that has no such rights
-                part.chmod(0o666 & ~_UMASK)
             os.fsync(file.fileno())
         part.replace(path)
         if os.name == "posix":  # the new name must reach the disk too
@@ -70,6 +69,19 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; ``OSError`` where the disk does not take it.
+
+    The library's own ``save_file`` writes to a file of its own beside ``path``. Nobody else may read that, and it stays
+    behind where the process is killed.
+    """
+    from safetensors.torch import save
+
+    content = save(tensors, about)
+    with whole_file(path) as part:
+        part.write_bytes(content)
 
 
 def check_target(path: Path) -> None:

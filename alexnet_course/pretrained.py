@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.files import whole_file, write_text
+from alexnet_course.files import write_tensors, write_text
 from alexnet_course.models import build_model
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records.record import Record, dump_record
@@ -98,15 +98,12 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
 
     Matrices and kernels in fp16, everything else, which is little, in fp32.
     """
-    from safetensors.torch import save_file
-
     model, record = load_run(run)
     recipe = record.recipe
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     path = folder / f"{recipe.name}.safetensors"
-    with whole_file(path) as part:
-        save_file({key: _half(tensor) for key, tensor in model.state_dict().items()}, part)
+    write_tensors(path, {key: _half(tensor) for key, tensor in model.state_dict().items()})
     entry = {
         "record": recipe.run_name,
         "record_blake2b": _digest(dump_record(record).encode()),

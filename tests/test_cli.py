@@ -376,6 +376,7 @@ def test_what_train_makes_all_other_commands_take(tree, tmp_path, capsys, argume
         ["results", "verify", "--records", "runs"],
         ["evaluate", f"runs/{run_name}", "--device", "cpu"],
         ["reproduce", run_name, "--data", data, "--device", "cpu", "--out", "again"],
+        ["reproduce", run_name, "--device", "cpu"],  # the images are where they were
         ["results", "--add", "again"],
         ["train", *arguments, "--data", data, *SHORT, "--out", f"runs/{run_name}"],
     ):

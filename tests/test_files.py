@@ -8,9 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import alexnet_course
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, check_target, discard, present, shown, whole_file, write_text
+from alexnet_course.files import (
+    UNFINISHED,
+    check_target,
+    discard,
+    present,
+    shown,
+    whole_file,
+    write_tensors,
+    write_text,
+)
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.predictions import load_predictions
 from alexnet_course.records.record import read_record
@@ -109,13 +120,21 @@ def test_others_can_read_the_file_as_the_system_s_rules_say(tmp_path, umask):
     code = """
 from pathlib import Path
 import torch
-from safetensors.torch import save_file
-from alexnet_course.files import whole_file
-with whole_file(Path("weights")) as part:
-    save_file({"one": torch.zeros(3)}, part)
+from alexnet_course.files import write_tensors
+write_tensors(Path("weights"), {"one": torch.zeros(3)})
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, umask=umask, check=True)
     assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_tensors_are_written_to_no_file_but_the_one_that_the_next_start_clears_away(path, monkeypatch):
+    """As safetensors' own function does, whose file stays where the process is killed."""
+    written = []
+    monkeypatch.setattr(Path, "write_bytes", lambda part, content: written.append(part.name) or part.touch())
+    write_tensors(path, {"one": torch.zeros(3)})
+    assert [name.endswith(UNFINISHED) for name in written] == [True]
+    source = Path(alexnet_course.__file__).parent
+    assert [file.name for file in source.rglob("*.py") if "save_file(" in file.read_text(encoding="utf-8")] == []
 
 
 # --- Where no file can go --------------------------------------------------------------------------------------------

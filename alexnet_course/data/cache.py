@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.files import expanded, refuse_what_is_no_file, whole_file
+from alexnet_course.files import expanded, refuse_what_is_no_file, write_tensors
 
 
 def cache_dir() -> Path:
@@ -30,9 +29,8 @@ def keep(dataset: Dataset, path: Path, key: str) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            save_file({"images": dataset.images, "labels": dataset.labels}, part, metadata=about)
-    except (OSError, SafetensorError) as error:
+        write_tensors(path, {"images": dataset.images, "labels": dataset.labels}, about)
+    except OSError as error:
         warnings.warn(
             f"The pictures of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
             "makes them again; free some space there, or name another folder in ALEXNET_COURSE_CACHE.",

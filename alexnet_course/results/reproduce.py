@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data.sources import specs
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.records import FOLDER, RECORD
 from alexnet_course.records.check import read_fitting
@@ -81,13 +82,15 @@ def repetition(
 ) -> Run:
     """A run like the recorded one: same recipe, seed, precision, threads and pictures; iterate over it to train.
 
-    ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
-    name. Raises ``CourseError`` where the pictures are not the recorded ones, before anything is trained.
+    ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded, by its
+    name if it has one, otherwise from the folder where it was. Raises ``CourseError`` where the pictures are not the
+    recorded ones, before anything is trained.
     """
     dataset, environment = record.dataset, record.environment
     pictures = {"train": train_set, "test": test_set}
+    spec = dataset.name if dataset.name in specs() else record.recipe.dataset
     for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
-        found = pictures[split] or load_dataset(dataset.name, split)
+        found = pictures[split] or load_dataset(spec, split)
         if found.fingerprint != recorded:
             raise CourseError(f"The {split} pictures of {found.name} have the fingerprint {found.fingerprint}, but the "
                               f"record was made on {recorded} ({dataset.name}); give those "

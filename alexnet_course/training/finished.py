@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset
 from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError
-from alexnet_course.files import whole_file
+from alexnet_course.files import write_tensors
 from alexnet_course.models import build_model
 from alexnet_course.models.registry import without_values
 from alexnet_course.records import RECORD, WEIGHTS
@@ -157,16 +157,9 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 def save_weights(out: Path, model: nn.Module) -> None:
     """Write the weights, whole or not at all; ``OSError`` where the disk does not take them."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     # Copies, because safetensors takes no two names for the same memory, as networks that share weights have.
     weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
-    try:
-        with whole_file(out / WEIGHTS) as part:
-            save_file(weights, part)
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
+    write_tensors(out / WEIGHTS, weights)
 
 
 def load_run(folder: str | Path) -> tuple[nn.Module, Record]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from trees import Pictures, write_tree
 
-from alexnet_course.data import Dataset, cache, folder, load_dataset, memory
+from alexnet_course.data import Dataset, folder, load_dataset, memory
 
 
 @pytest.fixture(autouse=True)
@@ -202,11 +202,11 @@ def test_without_a_home_folder_the_cache_has_to_be_named(
 
 
 def test_interrupted_writing_leaves_nothing(tree: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: object, path: Path, **__: object) -> None:
-        path.write_bytes(b"half")
+    def interrupted(path: Path, _: bytes) -> None:
+        path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(tree)
     assert cached(kept) == []
