@@ -170,11 +170,11 @@ def test_a_plan_that_cannot_be_read_now_is_left_alone(tiny, tmp_path, monkeypatc
     out = begun(tmp_path / "run", **tiny)
     before = contents(out)
 
-    def failing(path: Path, **_: Any) -> str:
+    def failing(path: Path) -> bytes:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "read_text", failing)
+        disk.setattr(Path, "read_bytes", failing)
         with pytest.raises(CourseError, match=rf"run\.json' cannot be read \({os.strerror(number)}\); mount its drive"):
             resume(out, **tiny)
     assert contents(out) == before

@@ -26,6 +26,7 @@ from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import predictions
+from alexnet_course.results import verify
 from alexnet_course.training import run as run_module
 from alexnet_course.training import trainer
 
@@ -98,3 +99,5 @@ sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
 run_module.Run = TinyRun
 training.lr_range_test = tiny_range_test
+# A run is of fewer images, and so of fewer steps, than its recipe says, which verify would notice.
+verify._other_split = verify._other_rates = lambda *_: iter(())
