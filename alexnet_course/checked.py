@@ -82,6 +82,18 @@ def one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def follows(rule: Callable[[str], str | None], empty: bool = False) -> AfterValidator:
+    """A text in which ``rule`` finds no fault; where it does, it gives the end of a sentence. ``empty``: or none."""
+
+    def check(value: str) -> str:
+        fault = None if empty and not value else rule(value)
+        if fault is not None:
+            raise wrong(fault)
+        return value
+
+    return AfterValidator(check)
+
+
 def out_of_range(value: float, bounds: Mapping[str, Any]) -> str:
     """What is wrong with a value outside of ``bounds``, whose keys are those of ``BOUNDS``.
 

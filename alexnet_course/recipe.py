@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, model_validator
 
-from alexnet_course.checked import Checked, one_of, out_of_range, wrong
+from alexnet_course.checked import Checked, follows, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import read_text
 from alexnet_course.models import INITIALISATIONS, MODELS
@@ -40,21 +40,6 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 BelowOne: TypeAlias = Annotated[float, Field(ge=0, le=0.9999)]
 ShareOrCount: TypeAlias = Annotated[float, Field(gt=0, le=1_000_000)]
 Epochs: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
-
-
-def _name(value: str) -> str:
-    value = same_form(value)
-    fault = wrong_with_file_name(value) if value else None
-    if fault is not None:
-        raise wrong(fault)
-    return value
-
-
-def _spec(value: str) -> str:
-    fault = wrong_with_name(value)  # a path in it is that of a folder, letter for letter
-    if fault is not None:
-        raise wrong(fault)
-    return value
 
 
 def _network(value: str) -> str:
@@ -90,11 +75,13 @@ class Recipe(Checked):
     model_config = ConfigDict(strict=True)
     called = "a recipe"
 
-    name: Annotated[str, AfterValidator(_name)] = ""  # what the run is called; the model's name where none is given
+    # What the run is called; the model's name where none is given.
+    name: Annotated[str, AfterValidator(same_form), follows(wrong_with_file_name, empty=True)] = ""
     model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
     # Overrides of build_model, e.g. dropout.
     model_options: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
-    dataset: Annotated[str, AfterValidator(_spec)] = "doodles"  # a spec of load_dataset
+    # A spec of load_dataset; a path in it is that of a folder, letter for letter.
+    dataset: Annotated[str, follows(wrong_with_name)] = "doodles"
     # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
     # Side in pixels that pictures are resized to; 0: what the network was made for.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from alexnet_course.checked import Checked, Part, one_of, wrong
+from alexnet_course.checked import Checked, Part, follows, one_of, wrong
 from alexnet_course.errors import CourseError
 from alexnet_course.files import read_text, write_text
 from alexnet_course.names import same_form, wrong_with_name
@@ -23,16 +23,8 @@ Schema: TypeAlias = Literal["alexnet-course/record-1"]
 SCHEMA: Schema = "alexnet-course/record-1"
 
 
-def _printable(text: str) -> str:
-    text = same_form(text)
-    fault = wrong_with_name(text) if text else None
-    if fault is not None:
-        raise wrong(fault)
-    return text
-
-
-Printable: TypeAlias = Annotated[str, AfterValidator(_printable)]
-Name: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Printable: TypeAlias = Annotated[str, AfterValidator(same_form), follows(wrong_with_name, empty=True)]
+Name: TypeAlias = Annotated[str, AfterValidator(same_form), follows(wrong_with_name)]
 Fingerprint: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{16,}$")]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=10**12)]  # beyond that, sums leave 64 bits
 CountFrom0: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=10**12)]

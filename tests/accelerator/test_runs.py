@@ -8,7 +8,6 @@ import torch
 from emulation import H100, P100, T4, emulated
 from torch import nn
 
-from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import Hook, Run, choose_device, evaluate, resume, train
@@ -17,16 +16,6 @@ from alexnet_course.training.finished import load_run
 
 RECIPE = Recipe(model="cnn4", epochs=2, batch_size=16, validation_size=16, train_size=64, crop=2, cutout=4, lr=1e-2)
 SAVED = 2  # steps, of four an epoch
-
-
-@pytest.fixture(scope="module")
-def images() -> dict[str, Dataset]:
-    draw = torch.Generator().manual_seed(1)
-    images = torch.randint(120, (120, 3, 32, 32), dtype=torch.uint8, generator=draw)
-    labels = torch.arange(120) % 2
-    images[labels == 1, 0] += 100
-    both = Dataset(images, labels, ("dark", "reddish"), "two-colours")
-    return {"train_set": both.subset(range(100)), "test_set": both.subset(range(100, 120))}
 
 
 class Cut(Hook):

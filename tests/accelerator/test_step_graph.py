@@ -24,16 +24,6 @@ RECIPE = Recipe(
 STEPS = 16
 
 
-@pytest.fixture(scope="module")
-def images() -> dict[str, Dataset]:
-    draw = torch.Generator().manual_seed(1)
-    images = torch.randint(120, (120, 3, 32, 32), dtype=torch.uint8, generator=draw)
-    labels = torch.arange(120) % 2
-    images[labels == 1, 0] += 100
-    both = Dataset(images, labels, ("dark", "reddish"), "two-colours")
-    return {"train_set": both.subset(range(100)), "test_set": both.subset(range(100, 120))}
-
-
 def graph_of(run: Run) -> StepGraph:
     graph = run.trainer._compute
     assert isinstance(graph, StepGraph)

@@ -159,7 +159,7 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
             lambda r: r["history"][0].update(epoch="1"),
             "history/0/epoch = '1' is of the wrong kind; give a whole number.",
         ),
-        (lambda r: r["dataset"].update(name=""), "dataset/name is empty; write something."),
+        (lambda r: r["dataset"].update(name=""), "dataset/name = '' is empty; write something."),
         (lambda r: r["dataset"].update(fingerprint="?"), "dataset/fingerprint = '?' does not match ^[0-9a-f]{16,}$."),
         (lambda r: r["dataset"].update(classes=["a", "a"]), "dataset/classes = ['a', 'a'] names 'a' twice."),
         (lambda r: r.update(dataset=3), "dataset = 3 is of the wrong kind; give a table."),
