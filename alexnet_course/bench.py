@@ -12,8 +12,9 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,10 +32,18 @@ from alexnet_course.training.device import DTYPES, resolve_precision
 from alexnet_course.training.finished import environment
 
 SCHEMA = "alexnet-course/bench-1"
-S0, TUNED, PLAIN, OURS, GRAPH, COMPILED, MATRIX = (
-    "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, as a CUDA graph", "ours, compiled",
-    "matrix product",
+S0, TUNED, PLAIN, OURS, COMPILED, MATRIX = (
+    "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, compiled", "matrix product",
 )  # fmt: skip
+# What a run can ask for, each alone and then all together, and how a report calls it.
+ALL_WAYS = "ours, with all of these"
+WAYS: dict[str, dict[str, bool]] = {
+    "ours, a step as a graph": {"graph": True},
+    "ours, half weights": {"half_weights": True},
+    "ours, an epoch at once": {"epoch_at_once": True},
+    "ours, compiled pools": {"compiled_pools": True},
+}
+WAYS[ALL_WAYS] = {name: True for way in WAYS.values() for name in way}
 S0_BATCH, S0_WORKERS = 32, 2
 BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # ours, and that of the tuned loop
 MATRIX_SIDE = {"cpu": 4096, "cuda": 8192, "mps": 4096}
@@ -52,12 +61,14 @@ def bench(
     repeats: int = 5,
     seconds: float = 3.0,
     compile: bool = False,
+    ways: bool = False,
     progress: Callable[[str], object] = lambda text: None,
 ) -> dict[str, Any]:
     """Measure the trainer on network ``model`` and the pictures ``dataset`` names; gives all figures, ready for JSON.
 
-    ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``rates`` are in pictures
-    a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
+    ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``compile`` measures
+    ``torch.compile`` as well, and ``ways`` each of ``WAYS``; on a GPU they are always measured. ``rates`` are in
+    pictures a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
     """
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
@@ -85,10 +96,11 @@ def bench(
         PLAIN: Contender(our_loop, recipe, device, False),
         OURS: Contender(our_loop, recipe, device, True),
     }
-    if chosen.type == "cuda":
-        contenders[GRAPH] = Contender(our_loop, recipe, device, True, False, True)
+    if ways or chosen.type == "cuda":
+        for name, options in ways_for(chosen, precision).items():
+            contenders[name] = Contender(our_loop, recipe, device, True, options)
     if compile:
-        contenders[COMPILED] = Contender(our_loop, recipe, device, True, True)
+        contenders[COMPILED] = Contender(our_loop, recipe, device, True, {"compile": True})
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     try:
         for contender in contenders.values():  # a turn that is not counted: memory and processes settle
@@ -122,6 +134,14 @@ def bench(
         "peak_bytes": peak,
         "profile": profile,
     }
+
+
+def ways_for(device: torch.device, precision: str) -> dict[str, dict[str, bool]]:
+    """Those of ``WAYS`` that there are on ``device`` in that format."""
+    without = {"graph"} if device.type != "cuda" else set()
+    without |= {"half_weights"} if precision == "fp32" else set()
+    kept = {name: {option: True for option in options if option not in without} for name, options in WAYS.items()}
+    return {name: options for name, options in kept.items() if options}
 
 
 # --- The contenders --------------------------------------------------------------------------------------------------
@@ -188,11 +208,14 @@ class PicturesOneByOne(torchvision.datasets.CIFAR10):
         self.targets = dataset.labels.tolist()
 
 
-def our_loop(recipe: Recipe, device: torch.device, faster: bool, compile: bool = False, graph: bool = False) -> Step:
-    """The trainer's own step on the trainer's own batches; without ``faster``, with PyTorch's own functions in it."""
+def our_loop(
+    recipe: Recipe, device: torch.device, faster: bool, options: Mapping[str, Any] = MappingProxyType({})
+) -> Step:
+    """The trainer's own step on the trainer's own batches, with ``options`` of the trainer; without ``faster``, with
+    PyTorch's own functions in it."""
     train_set = load_dataset(recipe.dataset, "train")
     precision = resolve_precision(recipe.precision, device)
-    trainer = Trainer(recipe, train_set, device, precision, compile=compile, graph=graph)
+    trainer = Trainer(recipe, train_set, device, precision, **options)
     if not faster:
         trainer.network, trainer.faster = trainer.model, nullcontext()
 

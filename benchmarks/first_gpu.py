@@ -129,11 +129,14 @@ def specs(options: argparse.Namespace) -> dict[str, str]:
 
 def speeds_to_measure() -> list[dict[str, Any]]:
     """Network, batch size (None: its recipe's) and options of ``train``, the most valuable first."""
+    from alexnet_course.bench import ALL_WAYS, WAYS
+
     s0 = NETWORKS[0]
     ways: list[tuple[str, int | None, dict[str, bool]]] = [
         *((name, None, {}) for name in NETWORKS),
         *((name, None, {"graph": True}) for name in NETWORKS),
-        *((s0, size, {"graph": graph}) for size in LARGE_BATCHES for graph in (False, True)),
+        *((s0, None, options) for options in WAYS.values() if options != {"graph": True}),
+        *((s0, size, options) for size in LARGE_BATCHES for options in ({}, WAYS[ALL_WAYS])),
         (s0, None, {"compile": True}),
     ]
     return [{"network": name, "batch_size": size, "options": options} for name, size, options in ways]

@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from alexnet_course import load_dataset, plots
 from alexnet_course.bench import (
     COMPILED,
-    GRAPH,
     MATRIX,
     OURS,
     PLAIN,
     S0,
     TUNED,
+    WAYS,
     Contender,
     bench,
     epochs_to_earn_back,
@@ -50,7 +50,7 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
     def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    result = bench(MODEL, dataset, device=device, compile=True, progress=progress)
+    result = bench(MODEL, dataset, device=device, compile=True, ways=True, progress=progress)
     recipe = Recipe(model=MODEL, dataset=dataset, schedule="constant", lr=1e-3)
     available = len(load_dataset(dataset, "train"))
     by_batch, by_size, peaks = {}, {}, {}
@@ -133,7 +133,7 @@ def section(result: dict[str, Any]) -> list[str]:
         TUNED: f"the same with batches of {batch} and its best `num_workers`, {result['workers']}",
         PLAIN: f"our loop with PyTorch's own functions: batches of {batch}, {about['precision']}, channels-last, fused",
         OURS: f"**our loop as it is**: batches of {batch}, {about['precision']}",
-        GRAPH: "our loop with each step as one CUDA graph",
+        **{name: f"our loop{name.removeprefix(OURS)}" for name in WAYS},
         COMPILED: "our loop through `torch.compile`",
     }
     lines = [

@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     sub.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
     sub.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a turn (default: 3)")
     sub.add_argument("--compile", action="store_true", help="measure torch.compile as well")
+    sub.add_argument("--ways", action="store_true", help="measure what else may be faster, as on a GPU anyway")
     sub.add_argument(
         "--json", default="bench.json", metavar="FILE", help="where every figure goes (default: bench.json)"
     )
@@ -38,6 +39,7 @@ def bench_command(options: argparse.Namespace) -> None:
         repeats=options.repeats,
         seconds=options.seconds,
         compile=options.compile,
+        ways=options.ways,
         progress=lambda text: print(text, file=sys.stderr),
     )
     write_text(Path(options.json), json.dumps(result, indent=1) + "\n")

@@ -55,6 +55,9 @@ def add(commands: Commands) -> None:
     sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
     sub.add_argument("--compile", action="store_true", help="run the network through torch.compile")
     sub.add_argument("--graph", action="store_true", help="on a GPU, launch each step as one CUDA graph")
+    sub.add_argument("--half-weights", action="store_true", help="cast all weights to bf16 or fp16 at once")
+    sub.add_argument("--epoch-at-once", action="store_true", help="augment the images of a whole epoch at once")
+    sub.add_argument("--compiled-pools", action="store_true", help="run the max pools through torch.compile")
     add_run_options(sub)
 
     example = "resume runs/cnn4-seed0"
@@ -106,6 +109,9 @@ def train_command(options: argparse.Namespace) -> None:
             deterministic=options.deterministic,
             compile=options.compile,
             graph=options.graph,
+            half_weights=options.half_weights,
+            epoch_at_once=options.epoch_at_once,
+            compiled_pools=options.compiled_pools,
             **images,
         )
     finish(run, options)

@@ -51,6 +51,24 @@ HARDWARE = (
     ),
     Hardware("GPU, a step as one graph", ("step_graph.StepGraph",), "on both emulated cards", lambda it: it.graph),
     Hardware(
+        "GPU, half weights",
+        ("speedups.HalfWeights",),
+        "on both emulated cards",
+        lambda it: _on_gpu(it) and it.half_weights,
+    ),
+    Hardware(
+        "GPU, an epoch at once",
+        ("batches.BatchLoader",),
+        "on both emulated cards",
+        lambda it: _on_gpu(it) and it.epoch_at_once,
+    ),
+    Hardware(
+        "GPU, compiled pools",
+        ("speedups.compiled_pool",),
+        "on a processor",
+        lambda it: _on_gpu(it) and it.compiled_pools,
+    ),
+    Hardware(
         "several GPUs",
         ("parallel.Group",),
         "with processors in their place",

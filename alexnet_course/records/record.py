@@ -102,6 +102,9 @@ class Environment(Part):
     deterministic: On = False
     compile: On = False
     graph: On = False
+    half_weights: On = False
+    epoch_at_once: On = False
+    compiled_pools: On = False
     processes: Annotated[int, Field(strict=True, ge=2)] | None = None
     """How many trained together, where it was more than one."""
 

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from alexnet_course.errors import CourseError
 from alexnet_course.models.response_norm import response_norm
+from alexnet_course.training.speedups import compiled_pool
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
 TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
@@ -45,9 +46,10 @@ class FasterFunctions(TorchFunctionMode):
     - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, on the smallest
       maps everything; linear layers find their gradients as products of matrices that lie in memory as the matrix unit
       wants them.
+    - A max pool, with ``compiled_pools``, is ``compiled_pool``.
     """
 
-    def __init__(self, device: torch.device, precision: str) -> None:
+    def __init__(self, device: torch.device, precision: str, compiled_pools: bool = False) -> None:
         super().__init__()
         self.replacements: dict[Callable[..., Any], Callable[..., Any]] = {
             F.adaptive_avg_pool2d: repeat_or_pool(F.adaptive_avg_pool2d, device),
@@ -61,6 +63,8 @@ class FasterFunctions(TorchFunctionMode):
                 self.replacements[F.local_response_norm] = local_response_norm
         if device.type != "cpu" or precision == "fp16":
             self.replacements[F.local_response_norm] = response_norm
+        if compiled_pools:
+            self.replacements[F.max_pool2d] = compiled_pool()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

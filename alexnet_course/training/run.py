@@ -48,6 +48,9 @@ class RunOptions(TypedDict, total=False):
     deterministic: bool
     compile: bool
     graph: bool
+    half_weights: bool
+    epoch_at_once: bool
+    compiled_pools: bool
     on_step: Callable[[], object] | None
     hooks: Sequence[Hook]
 
@@ -81,6 +84,9 @@ class Run(Iterator[EpochResult]):
         deterministic: bool = False,
         compile: bool = False,
         graph: bool = False,
+        half_weights: bool = False,
+        epoch_at_once: bool = False,
+        compiled_pools: bool = False,
         on_step: Callable[[], object] | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
@@ -115,7 +121,14 @@ class Run(Iterator[EpochResult]):
             if self.train_set.classes != self.test_set.classes:
                 raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip
-            self.options = {"deterministic": deterministic, "compile": compile, "graph": graph}
+            self.options = {
+                "deterministic": deterministic,
+                "compile": compile,
+                "graph": graph,
+                "half_weights": half_weights,
+                "epoch_at_once": epoch_at_once,
+                "compiled_pools": compiled_pools,
+            }
             self.precision = self.group.on_main(self._choose_precision)
             self.trainer = self.group.together(
                 lambda: Trainer(recipe, self.train_set, self.device, self.precision, **self.options, group=self.group)
@@ -378,6 +391,11 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
     - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
     - ``graph``: on a CUDA GPU, launch each step as one CUDA graph, which spares the processor to ask for its parts one
       by one. Pays where the network is small and the GPU fast.
+    - ``half_weights``: in bf16 and fp16, cast all weights at once, not one by one, and later all their gradients.
+    - ``epoch_at_once``: augment a whole epoch's images at once, and keep them in the format that the network computes
+      in. On a GPU they take up twice (in fp32 four times) the memory of the images themselves. The random numbers are
+      others than without it.
+    - ``compiled_pools``: max pools through ``torch.compile``, which spares a GPU most of their memory.
     - ``on_step``: called after every optimiser step.
     - ``hooks``: objects that look on, of subclasses of ``alexnet_course.training.Hook``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +21,7 @@ from alexnet_course.models.network import check_logits, check_weights
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
-from alexnet_course.training.device import autocast, choice_of_kernels, let_cublas_repeat
+from alexnet_course.training.device import DTYPES, autocast, choice_of_kernels, let_cublas_repeat
 from alexnet_course.training.division import divide, normalisation
 from alexnet_course.training.evaluation import Evaluation, evaluate_batches
 from alexnet_course.training.faults import (
@@ -34,6 +34,7 @@ from alexnet_course.training.faults import (
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
+from alexnet_course.training.speedups import HalfWeights
 from alexnet_course.training.step_graph import StepGraph
 from alexnet_course.training.surroundings import Surroundings
 
@@ -44,8 +45,8 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 an
 class Trainer:
     """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
 
-    ``precision`` is bf16, fp16 or fp32; ``graph`` is for CUDA's GPUs, see ``StepGraph``. ``state_dict`` is all that the
-    rest of the run depends on, but for the random generators of each process, which are in ``surroundings``. Raises
+    ``precision`` is bf16, fp16 or fp32; the other options are those of ``train``. ``state_dict`` is all that the rest
+    of the run depends on, but for the random generators of each process, which are in ``surroundings``. Raises
     ``CourseError`` for a recipe that does not fit the network or the training set.
 
     The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
@@ -62,6 +63,9 @@ class Trainer:
         deterministic: bool = False,
         compile: bool = False,
         graph: bool = False,
+        half_weights: bool = False,
+        epoch_at_once: bool = False,
+        compiled_pools: bool = False,
         group: Group = ALONE,
     ) -> None:
         self.recipe = recipe
@@ -78,8 +82,10 @@ class Trainer:
         self.wall_seconds = 0.0
         self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
         self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
+        self._at_once = DTYPES[precision] if epoch_at_once else None
         with self.computing():
             self._prepare(compile)
+            self._choose_functions(compile, half_weights, compiled_pools)
             self._compute = self._recorded() if graph else self._make_step
             self.begin_epoch()
 
@@ -100,10 +106,6 @@ class Trainer:
         check_weights(self.model, recipe.model)
         self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
-        # What runs, over the layers of the model. A compiled network has faster functions of its own.
-        plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
-        self.network = torch.compile(self.model) if compile else plain
-        self.faster = nullcontext() if compile else FasterFunctions(device, precision)
         self._make_loaders(fitting, validation)
         if self.train_loader.batch_size < group.size:
             raise CourseError(f"A batch of {self.train_loader.batch_size} has no part for each of {group.size} "
@@ -125,6 +127,23 @@ class Trainer:
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def _choose_functions(self, compile: bool, half_weights: bool, compiled_pools: bool) -> None:
+        """What runs, over the layers of the model. A compiled network has faster functions of its own."""
+        for name, wanted in (("half_weights", half_weights), ("compiled_pools", compiled_pools)):
+            if compile and wanted:
+                raise CourseError(f"{name} = True is for a network that is not compiled, since a compiled one has it "
+                                  "already; leave one of the two out.")  # fmt: skip
+        if half_weights and self.precision == "fp32":
+            raise CourseError("half_weights = True is for bf16 and fp16, and this run computes in fp32; leave it out.")
+        self.network: Callable[[Tensor], Any]
+        self.faster: AbstractContextManager[object] = nullcontext()
+        if compile:
+            self.network = torch.compile(self.model)
+            return
+        self.faster = FasterFunctions(self.device, self.precision, compiled_pools)
+        plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
+        self.network = HalfWeights(plain, DTYPES[self.precision]) if half_weights else plain
 
     def build(self, **options: Any) -> nn.Module:
         """The network of the recipe for these images, with new weights."""
@@ -156,6 +175,7 @@ class Trainer:
             training=True,
             augmentation=self.recipe.augmentation,
             generator=torch.Generator(self.device).manual_seed(self.recipe.seed),
+            at_once=self._at_once,
             **self._constants,
         )
         self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)

@@ -183,7 +183,23 @@ def test_a_step_that_overflows_fp16_is_skipped_in_it(images, t4):
     assert all(map(torch.equal, before, weights(run)))
 
 
-def test_nobody_waits_for_a_step(images, h100):
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [T4, H100], ids=["T4", "H100"])
+@pytest.mark.parametrize("model", NARROW)
+def test_with_the_other_ways_to_be_faster_it_is_the_same_still(model, card, images):
+    recipe = RECIPE.replace(model=model, model_options=NARROW[model], crop=0, flip=False, cutout=0)
+    with emulated(card):
+        plain, fast = (
+            train(recipe, graph=faster, half_weights=faster, epoch_at_once=faster, **images) for faster in (False, True)
+        )
+        list(plain)
+        list(fast)
+        assert same(plain, fast)
+    assert graph_of(fast).recorded == 1
+
+
+@pytest.mark.parametrize("ways", [{}, {"half_weights": True, "epoch_at_once": True}], ids=["alone", "with the others"])
+def test_nobody_waits_for_a_step(ways, images, h100):
     class Watch(Hook):
         def on_step(self, trainer: object) -> None:
             if trainer.steps_of_epoch == 1:
@@ -193,7 +209,7 @@ def test_nobody_waits_for_a_step(images, h100):
                 self.watching.__exit__(None, None, None)
                 assert [str(transfer) for transfer in self.seen if transfer.kind != "queued"] == []
 
-    list(train(RECIPE, graph=True, hooks=[Watch()], **images))
+    list(train(RECIPE.replace(autoaugment=True), graph=True, hooks=[Watch()], **ways, **images))
 
 
 class Impatient(nn.Module):

@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from alexnet_course.data import Dataset
+from alexnet_course.data import Dataset, batches
 from alexnet_course.data.augment import Augmentation
 from alexnet_course.data.batches import BatchLoader
 
@@ -165,15 +166,24 @@ def same_batches(some: list[Any], others: list[Any]) -> bool:
     )
 
 
-def loader(seed: int = 0, **options: Any) -> BatchLoader:
+@pytest.fixture(params=[None, 1, 2, 6], ids=["batch by batch", "one at once", "two at once", "an epoch at once"])
+def loader(request, monkeypatch) -> Callable[..., BatchLoader]:
     """Six batches of five, with everything that draws random numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    options = {"training": True, "augmentation": EVERYTHING, **options}
-    return BatchLoader(noisy(32), 5, mean=MEAN, std=STD, generator=generator, **options)
+
+    def make(seed: int = 0, **options: Any) -> BatchLoader:
+        generator = torch.Generator().manual_seed(seed)
+        options = {"training": True, "augmentation": EVERYTHING, **options}
+        return BatchLoader(noisy(32), 5, mean=MEAN, std=STD, generator=generator, at_once=at_once, **options)
+
+    at_once = torch.float32 if request.param else None
+    if request.param:
+        monkeypatch.setattr(batches, "AT_ONCE", request.param * 5 * 3 * 8 * 8 * 4)
+        assert make()._together == request.param
+    return make
 
 
 @pytest.mark.parametrize("done", [1, 3, 5])
-def test_a_state_taken_inside_an_epoch_leads_to_the_same_rest_and_the_same_epochs_after_it(done):
+def test_a_state_taken_inside_an_epoch_leads_to_the_same_rest_and_the_same_epochs_after_it(done, loader):
     one, other = loader(seed=1), loader(seed=2)
     list(one)
     epoch = iter(one)
@@ -189,7 +199,7 @@ def test_a_state_taken_inside_an_epoch_leads_to_the_same_rest_and_the_same_epoch
     assert not same_batches(rest, following[done:])
 
 
-def test_a_state_is_not_changed_by_what_comes_after_it():
+def test_a_state_is_not_changed_by_what_comes_after_it(loader):
     one = loader(seed=1)
     epoch = iter(one)
     next(epoch)
@@ -202,7 +212,7 @@ def test_a_state_is_not_changed_by_what_comes_after_it():
         assert same_batches(list(other), rest)
 
 
-def test_a_state_with_all_batches_done_leaves_none():
+def test_a_state_with_all_batches_done_leaves_none(loader):
     """As where a run stops after the last step of an epoch, before its validation."""
     one, other = loader(seed=1), loader(seed=2)
     list(one)
@@ -214,7 +224,7 @@ def test_a_state_with_all_batches_done_leaves_none():
 
 
 @pytest.mark.parametrize("done", [2, 6])
-def test_after_a_rewind_a_state_is_that_of_a_new_epoch(done):
+def test_after_a_rewind_a_state_is_that_of_a_new_epoch(done, loader):
     one, other = loader(seed=1), loader(seed=2)
     epoch = iter(one)
     for _ in range(done):
@@ -228,13 +238,13 @@ def test_after_a_rewind_a_state_is_that_of_a_new_epoch(done):
     assert same_batches(new, list(one))
 
 
-def test_the_state_of_a_new_loader_is_its_beginning():
+def test_the_state_of_a_new_loader_is_its_beginning(loader):
     one, other = loader(seed=1), loader(seed=2)
     other.resume(one.state())
     assert same_batches(list(other), list(one))
 
 
-def test_an_epoch_that_was_given_up_is_followed_by_a_whole_one():
+def test_an_epoch_that_was_given_up_is_followed_by_a_whole_one(loader):
     one = loader(augmentation=None)
     for _ in one:
         break
@@ -242,7 +252,7 @@ def test_an_epoch_that_was_given_up_is_followed_by_a_whole_one():
     assert len(seen.unique(dim=0)) == len(seen) == 30
 
 
-def test_a_resumed_epoch_that_is_given_up_again_is_followed_by_a_whole_one():
+def test_a_resumed_epoch_that_is_given_up_again_is_followed_by_a_whole_one(loader):
     one, other = loader(seed=1), loader(seed=2)
     epoch = iter(one)
     next(epoch)
@@ -251,7 +261,7 @@ def test_a_resumed_epoch_that_is_given_up_again_is_followed_by_a_whole_one():
     assert len(list(other)) == 6
 
 
-def test_batches_can_be_asked_for_by_number():
+def test_batches_can_be_asked_for_by_number(loader):
     one = loader(augmentation=None)
     for step, (images, labels) in enumerate(one):
         again = one.batch(step)
@@ -263,12 +273,12 @@ def test_batches_can_be_asked_for_by_number():
     assert same_batches([fixed.batch(step) for step in range(3)], list(fixed))
 
 
-def test_a_batch_asked_for_by_number_is_the_same_pictures_augmented_anew():
+def test_a_batch_asked_for_by_number_is_the_same_pictures_augmented_anew_or_kept(loader):
     one = loader()
     for step, (images, labels) in enumerate(one):
         again = one.batch(step)
         assert torch.equal(labels, again[1])
-        assert not torch.equal(images, again[0])
+        assert torch.equal(images, again[0]) == (one.at_once is not None)  # which has them still
 
 
 def test_a_state_of_a_loader_without_a_generator_of_its_own():
@@ -279,3 +289,19 @@ def test_a_state_of_a_loader_without_a_generator_of_its_own():
     assert state["random"] is None
     other.resume(state)
     assert same_batches(list(other), list(epoch))
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 6])
+def test_batches_that_are_made_at_once_are_large_ones_cut_up(together, monkeypatch):
+    monkeypatch.setattr(batches, "AT_ONCE", together * 5 * 3 * 8 * 8 * 2)
+    changes = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1)
+
+    def images(size: int, at_once: torch.dtype | None) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(7)
+        options = {"mean": MEAN, "std": STD, "training": True, "augmentation": changes, "generator": generator}
+        return [images for images, _ in BatchLoader(noisy(32), size, at_once=at_once, **options)]
+
+    at_once = images(5, torch.bfloat16)
+    large = images(5 * together, None)
+    assert {batch.stride() for batch in at_once} == {large[0].stride()}
+    assert torch.equal(torch.cat(at_once), torch.cat(large).bfloat16())

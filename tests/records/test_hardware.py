@@ -21,6 +21,11 @@ def made_on(**environment: object) -> list[str]:
         ({"device": "Intel(R) Xeon(R) Processor (cpu)", "precision": "fp32"}, ["processor, fp32"]),
         ({"device": "Tesla T4", "precision": "fp16"}, ["GPU, fp16"]),
         ({"device": "NVIDIA H100", "precision": "bf16", "graph": True}, ["GPU, bf16", "GPU, a step as one graph"]),
+        (
+            {"device": "Tesla T4", "precision": "fp16", "half_weights": True, "epoch_at_once": True},
+            ["GPU, fp16", "GPU, half weights", "GPU, an epoch at once"],
+        ),
+        ({"device": "x (cpu)", "precision": "bf16", "compiled_pools": True}, ["processor, bf16"]),
         ({"device": "NVIDIA H100", "precision": "bf16", "processes": 2}, ["GPU, bf16", "several GPUs"]),
         ({"device": "Intel(R) Xeon(R) Processor (cpu)", "precision": "bf16", "processes": 2}, ["processor, bf16"]),
         ({"device": "arm (mps)", "precision": "fp32"}, ["Apple's GPU"]),
@@ -40,7 +45,7 @@ def test_a_run_that_went_on_elsewhere_ran_on_both():
 @pytest.mark.parametrize("part", [part for hardware in HARDWARE for part in hardware.parts])
 def test_every_part_that_is_named_is_there(part):
     module, _, name = part.rpartition(".")
-    rooms = ["alexnet_course", "alexnet_course.training", "alexnet_course.models"]
+    rooms = ["alexnet_course", "alexnet_course.training", "alexnet_course.models", "alexnet_course.data"]
     for path in [module] if module.startswith("torch.") else [f"{room}.{module}" for room in rooms]:
         try:
             assert hasattr(importlib.import_module(path), name)

@@ -184,12 +184,17 @@ def operate(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     own = on_device and generator is None and torch.Tag.nondeterministic_seeded in function.tags
 
     def inside(leaf: Any) -> Any:
-        if isinstance(leaf, CudaTensor):
-            return leaf.held
+        return leaf.held if isinstance(leaf, CudaTensor) else leaf
+
+    def drawn(leaf: Any) -> Any:
         return generator.next_draw() if isinstance(leaf, OfTorch) and generator is not None else leaf
 
+    # Of the tensors themselves nothing may be kept: autograd copies a gradient that somebody else has, too.
+    held_args, held_kwargs = change(inside, args), {name: change(inside, value) for name, value in kwargs.items()}
+
     def compute() -> Any:
-        inner_args, inner_kwargs = change(inside, args), {name: change(inside, value) for name, value in kwargs.items()}
+        inner_args = change(drawn, held_args)
+        inner_kwargs = {name: change(drawn, value) for name, value in held_kwargs.items()}
         if inner_kwargs.get("device") is not None and on_device:
             inner_kwargs["device"] = CPU
         with torch._C._DisableTorchDispatch(), drawing_from(DEFAULT) if own else nullcontext():
