@@ -204,8 +204,9 @@ def _variant(
     return build
 
 
-# The paper's own network (Krizhevsky et al. 2012, sections 3 and 4.2). It says 224×224, which without padding gives
-# 54×54 after the first convolution and not its 55×55; 227×227 does.
+# The paper's own network (Krizhevsky et al. 2012, sections 3 and 4.2). Its images of 224×224 give its 55×55 after the
+# first convolution where sizes are rounded up, as in the authors' code (layer.py, released in 2025). PyTorch rounds down, so
+# here they are 227×227.
 alexnet_2012 = _variant(
     PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2, lrn=True, picture=227, dropout_first=False
 )

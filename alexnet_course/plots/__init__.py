@@ -1,6 +1,6 @@
 """The figures that chapters share, drawn from plain data: nothing in here trains, loads or saves anything."""
 
-from alexnet_course.plots.architecture import connection_diagram, network_drawing, shares
+from alexnet_course.plots.architecture import connection_diagram, layer_columns, network_drawing, shares
 from alexnet_course.plots.classes import confusion_matrix, confusion_side_by_side, per_class
 from alexnet_course.plots.comparisons import (
     Measured,
@@ -60,6 +60,7 @@ __all__ = [
     "diary",
     "error_by_year",
     "kernel_positions",
+    "layer_columns",
     "layer_maps",
     "learning_curves",
     "learning_curves_of",

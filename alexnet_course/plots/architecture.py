@@ -120,3 +120,30 @@ def connection_diagram(groups: Sequence[int], channels: Sequence[int], names: Se
     axes.set(xlim=(-0.65, len(channels) - 0.5), ylim=(-0.5, 2.3))
     axes.axis("off")
     return fig
+
+
+def layer_columns(columns: Mapping[str, Sequence[str]]) -> Figure:
+    """Draw networks side by side as columns of boxes, from the input at the bottom to the output at the top.
+
+    Args:
+        columns: name of a network -> what each of its layers is, from input to output. Boxes whose text begins with the
+            same word have one colour.
+    """
+    kinds = list(dict.fromkeys(text.split()[0] for texts in columns.values() for text in texts))
+    if len(kinds) > len(PALETTE):
+        raise CourseError(
+            f"layer_columns got {len(kinds)} kinds of layers, but has {len(PALETTE)} colours; give fewer."
+        )
+    rows = max(map(len, columns.values()))
+    fig, axes = plt.subplots(figsize=(WIDTH, 0.3 * rows + 0.8))
+    for column, (name, texts) in enumerate(columns.items()):
+        for row, text in enumerate(texts):
+            colour = PALETTE[kinds.index(text.split()[0])]
+            axes.add_patch(
+                Rectangle((column + 0.06, row + 0.1), 0.88, 0.8, facecolor=colour, alpha=0.3, edgecolor=colour)
+            )
+            axes.text(column + 0.5, row + 0.47, plain(text), ha="center", va="center", fontsize=9)
+        axes.text(column + 0.5, len(texts) + 0.25, plain(name), ha="center", va="bottom", fontweight="bold")
+    axes.set(xlim=(0, len(columns)), ylim=(0, rows + 1))
+    axes.axis("off")
+    return fig
