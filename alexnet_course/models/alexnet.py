@@ -205,8 +205,8 @@ def _variant(
 
 
 # The paper's own network (Krizhevsky et al. 2012, sections 3 and 4.2). Its images of 224×224 give its 55×55 after the
-# first convolution where sizes are rounded up, as in the authors' code (layer.py, released in 2025). PyTorch rounds down, so
-# here they are 227×227.
+# first convolution where sizes are rounded up, as in the authors' code (layer.py, released in 2025). PyTorch rounds
+# down, so here they are 227×227.
 alexnet_2012 = _variant(
     PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2, lrn=True, picture=227, dropout_first=False
 )
