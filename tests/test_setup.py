@@ -211,7 +211,7 @@ class TestMakefile:
         assert not (checkout / ".venv" / "old").exists()
 
 
-# What it was told to install, and the lock where it comes by the standard input. GIVES is whether PyTorch's index answers.
+# Writes down what it was told to install, and the lock that came by the standard input. GIVES: PyTorch's index answers.
 INSTALLER = """
 [ "$1" = --version ] && exit 0
 [[ "$*" == *"torch-backend cpu"* && -z "$GIVES" ]] && exit 1
