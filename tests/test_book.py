@@ -237,6 +237,10 @@ class TestRepositoryAddress:
     def test_version_is_the_same_everywhere(self):
         assert PROJECT["version"] == alexnet_course.__version__ == CITATION["version"]
 
+    def test_newest_entry_of_the_changelog_is_this_version_or_becomes_the_next(self):
+        newest, *_ = re.findall(r"^## (.+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert re.fullmatch(rf"Unreleased|{re.escape(PROJECT['version'])} – \d{{4}}-\d\d-\d\d", newest)
+
 
 class TestFrontMatter:
     def test_links_of_the_readme_lead_somewhere(self):

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # A requirement with its hashes: "name==version [; marker]", then lines that begin with white space.
 ENTRIES = [entry for entry in re.split(r"\n(?=\S)", LOCK.strip()) if not entry.startswith("#")]
@@ -310,6 +312,20 @@ class TestBuildOfPyTorch:
         names = {re.match(r"[\w.-]+", entry)[0] for entry in left_out}
         assert len(names) > 10
         assert names == only_for_cuda() | {"torch", "torchvision"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.__version__.partition("+")[0] != version(named("torch")[0]),
+    reason="the README says it of Linux with the locked versions",
+)
+def test_the_readme_says_how_large_the_set_up_is():
+    """Of the build that is installed here; tools that one has beside may add a little."""
+    files = {d.locate_file(file) for d in metadata.distributions() for file in d.files or []}
+    size = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))
+    build = "with" if torch.version.cuda else "without"
+    (said,) = re.findall(rf"^\| {build} CUDA \| \S+ GB \| (\S+) GB \|", README, re.MULTILINE)
+    assert float(said) == pytest.approx(size / 1e9, rel=0.2)
 
 
 def test_ci_runs_the_tests_and_renders_the_book():
