@@ -2,7 +2,8 @@
 
 Jupyter Book can exit 0 with pages missing, so the HTML that came out is what is looked at: every page of
 ``book/_toc.yml`` is there and has text, every local link leads somewhere, no page shows an error of Sphinx, and nothing
-(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline.
+(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline. The
+notebooks of ``colab/`` are made of this book, its rockets open them, and their links into the book lead somewhere.
 """
 
 import re
@@ -13,7 +14,12 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-TOC = Path(__file__).resolve().parents[1] / "book" / "_toc.yml"
+ROOT = Path(__file__).resolve().parents[1]
+TOC = ROOT / "book" / "_toc.yml"
+COLAB = ROOT / "colab"
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from address import Address, address  # noqa: E402
+
 FEWEST_WORDS = 40  # the shortest page of the book, its title and its navigation aside, has more
 LOADING_TAGS = {"audio", "embed", "iframe", "img", "input", "object", "script", "source", "track", "video"}
 REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
@@ -115,9 +121,38 @@ def check(html: Path, pages: list[str]) -> list[str]:
     return problems
 
 
+def check_notebooks(html: Path, colab: Path, where: Address) -> list[str]:
+    """What is wrong with the plain notebooks in ``colab``, beside the book that was rendered now.
+
+    The rendered book offers each chapter as such a notebook, made of the sources as they are now.
+    """
+    made = {path.name: path for path in (html / "_sources").glob("*.ipynb")}
+    stored = {path.name: path for path in colab.glob("*.ipynb")}
+    problems = [
+        f"colab/{name}: is not what the book says now; run `make notebooks`"
+        for name in sorted(made.keys() | stored.keys())
+        if not (name in made and name in stored and made[name].read_bytes() == stored[name].read_bytes())
+    ]
+    pages = {path.name: Page(path.read_text(encoding="utf-8")) for path in html.glob("*.html")}
+    for name, path in sorted(made.items()):
+        chapter = pages[path.with_suffix(".html").name]
+        for service, url in (("Colab", where.colab(f"colab/{name}")), ("Kaggle", where.kaggle(f"colab/{name}"))):
+            if url not in chapter.links:
+                problems.append(f"{path.stem}.html: has no rocket to {service}, {url}")
+        if f"_sources/{name}" not in chapter.links:
+            problems.append(f"{path.stem}.html: does not offer its notebook for download")
+        for link in sorted(set(re.findall(rf"\({re.escape(where.book)}([^)]*)", path.read_text(encoding="utf-8")))):
+            page, _, anchor = link.partition("#")
+            target = pages.get(page or "index.html")
+            if target is None or (anchor and unquote(anchor) not in target.ids):
+                problems.append(f"colab/{name}: {where.book}{link} leads nowhere")
+    return problems
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python tests/check_html.py _build/html")
-    found = check(Path(sys.argv[1]).resolve(), toc_pages())
+    book = Path(sys.argv[1]).resolve()
+    found = check(book, toc_pages()) + check_notebooks(book, COLAB, address())
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     sys.exit(1 if found else 0)
