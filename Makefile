@@ -48,11 +48,11 @@ endif
 
 BOOK := _build/html
 CHECKED := _build/.checked
-SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
+SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/* colab/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
 
 PDF := _build/alexnet-course.pdf
 
-.PHONY: help setup book pdf serve test test-fast execute formulas results lint lock clean
+.PHONY: help setup book pdf serve test test-fast execute formulas notebooks results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 
 formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromium)
 	@$(BIN)/python book/formulas.py
+
+notebooks: $(STAMP)  ## write the chapters as plain notebooks, for Colab and the like
+	@$(BIN)/python book/notebooks.py
 
 results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
 	@$(BIN)/python -m benchmarks.costs

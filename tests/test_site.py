@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+ADDRESS = check_html.address()
 PICTURE = "_images/social_previews/index.png"
 
 
@@ -23,21 +23,9 @@ def site() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(
-    ("repository", "address"),
-    [
-        ("https://github.com/alexnet-course/alexnet-course", "https://alexnet-course.github.io/alexnet-course/"),
-        ("https://github.com/Some-Teacher/my.course/", "https://some-teacher.github.io/my.course/"),
-        ("https://github.com/Teacher/teacher.github.io", "https://teacher.github.io/"),
-    ],
-)
-def test_address_is_that_of_github_pages(site, repository, address):
-    assert site.address(repository) == address
-
-
 def test_form_has_what_is_filled_in(site):
-    url = site.issue_form(REPOSITORY, "02-shapes", "Shapes & sizes = 100 %")
-    assert url.startswith(f"{REPOSITORY}/issues/new?")
+    url = site.issue_form("02-shapes", "Shapes & sizes = 100 %")
+    assert url.startswith(f"{ADDRESS.repository}/issues/new?")
     filled = {key: value for key, (value,) in parse_qs(urlsplit(url).query).items()}
     form = ROOT / ".github" / "ISSUE_TEMPLATE" / filled["template"]
     assert filled["title"] == "Shapes & sizes = 100 %: "
@@ -61,10 +49,10 @@ class TestCheck:
     @pytest.fixture
     def problems(self, site, tmp_path):
         """Gives the problems of a site of one page in which something was replaced."""
-        address = site.address(REPOSITORY)
+        address = ADDRESS.book
         page = (
             f'<link rel="canonical" href="{address}index.html"><meta property="og:image" content="{address}{PICTURE}">'
-            f'<a href="{site.issue_form(REPOSITORY, "index", "Title")}">open issue</a>'
+            f'<a href="{site.issue_form("index", "Title")}">open issue</a>'
         )
         (tmp_path / PICTURE).parent.mkdir(parents=True)
         (tmp_path / PICTURE).touch()
@@ -73,7 +61,7 @@ class TestCheck:
         def problems(old: str = "", new: str = "") -> list[str]:
             assert old in page
             (tmp_path / "index.html").write_text(page.replace(old, new) if old else page, encoding="utf-8")
-            return check_html.check_site(tmp_path, ["index"])
+            return check_html.check_site(tmp_path, ["index"], ADDRESS)
 
         return problems
 
@@ -84,7 +72,7 @@ class TestCheck:
         ("old", "new", "problem"),
         [
             ('rel="canonical"', 'rel="author"', "says that it is published at ''"),
-            ("github.io/", "example.org/", "says that it is published at 'https://"),
+            (".github.io/", ".example.org/", "says that it is published at 'https://"),
             ("og:image", "og:video", "has no picture for other sites to show ('')"),
             (PICTURE, "_images/lost.png", "has no picture for other sites to show ('https://"),
             ("template=book.yml", "template=lost.yml", "does not open the form book.yml"),

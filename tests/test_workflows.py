@@ -253,7 +253,7 @@ def colab() -> ModuleType:
 class TestColab:
     def test_installs_what_the_first_cell_of_a_chapter_installs(self, colab):
         chapter = ROOT / "book" / "01-paper.ipynb"
-        release = f'"alexnet-course @ git+{REPOSITORY}@v{PROJECT["version"]}"'
+        release = f'"alexnet-course @ {REPOSITORY}/archive/refs/tags/v{PROJECT["version"]}.tar.gz"'
         cell = colab.first_cell(chapter, None)
         assert cell.count(release) == 1
         assert colab.first_cell(chapter, "/course") == cell.replace(release, '"/course"')

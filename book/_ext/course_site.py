@@ -1,9 +1,9 @@
 """The book as a site: its address, what others show of it, and its issues.
 
-The address is that of GitHub Pages for the repository in ``_config.yml``; it
-stands in each page and in ``sitemap.xml``, and sphinxext-opengraph makes the
-cards from it that other sites show. A button of each page opens the form for
-a mistake in the book, with the page filled in; another leads to the PDF.
+The address, GitHub Pages for the repository in ``_config.yml``, stands in each
+page and in ``sitemap.xml``, and sphinxext-opengraph puts it on the cards that
+other sites show. A button of each page opens the form for a mistake in the
+book, with the page filled in; another leads to the PDF.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
+from address import address
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -21,15 +22,8 @@ PDF = "alexnet-course.pdf"  # .github/workflows/book.yml puts it there
 AFTER_THE_THEME = 900
 
 
-def address(repository: str) -> str:
-    """Where GitHub Pages publishes what is in ``repository``."""
-    owner, name = repository.strip("/").split("/")[-2:]
-    site = f"https://{owner.lower()}.github.io/"
-    return site if site == f"https://{name.lower()}/" else f"{site}{name}/"
-
-
-def issue_form(repository: str, page: str, title: str) -> str:
-    """The form ``.github/ISSUE_TEMPLATE/book.yml``, with the page filled in.
+def issue_form(page: str, title: str) -> str:
+    """What opens ``.github/ISSUE_TEMPLATE/book.yml`` with the page filled in.
 
     ``page`` is the name of the page's file and ``title`` its heading.
     """
@@ -38,7 +32,7 @@ def issue_form(repository: str, page: str, title: str) -> str:
         "title": f"{title}: ",
         "place": f"{title} ({page}.html), section: ",
     }
-    return f"{repository}/issues/new?{urlencode(filled)}"
+    return f"{address().repository}/issues/new?{urlencode(filled)}"
 
 
 def sitemap(links: list[str]) -> str:
@@ -55,7 +49,7 @@ def sitemap(links: list[str]) -> str:
 
 
 def set_address(app: Sphinx, config: Config) -> None:
-    config.html_baseurl = address(config.html_theme_options["repository_url"])
+    config.html_baseurl = address().book
     config.ogp_site_url = config.html_baseurl
     config.ogp_site_name = config.html_title
 
@@ -67,7 +61,6 @@ def change_buttons(
     context: dict[str, Any],
     tree: nodes.document | None,
 ) -> None:
-    repository = app.config.html_theme_options["repository_url"]
     groups = {
         button["label"]: button.get("buttons", [])
         for button in context["header_buttons"]
@@ -76,7 +69,7 @@ def change_buttons(
         if button["label"] == "source-issues-button":
             title = tree and tree.next_node(nodes.title)
             heading = title.astext() if title else page
-            button["url"] = issue_form(repository, page, heading)
+            button["url"] = issue_form(page, heading)
             button["tooltip"] = "Report a mistake on this page"
     if "download-buttons" in groups:
         groups["download-buttons"].append(
