@@ -20,6 +20,26 @@ ifneq "$(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null)" "$(CURDIR)"
 $(shell rm -f $(STAMP))
 endif
 
+# On Linux there are two builds of PyTorch. The lock's brings CUDA along, several gigabytes; the one without (cpu) is on
+# PyTorch's own index. TORCH=cpu or TORCH=cuda says which; else it is the one that .venv has, and in a new .venv the one that
+# the machine has a use for. A .venv with the other one is made anew.
+ifneq "$(filter-out cpu cuda,$(TORCH))" ""
+$(error TORCH is $(TORCH), but can only be cpu (PyTorch without CUDA) or cuda)
+endif
+HAS := $(if $(wildcard $(STAMP)),$(or $(shell cat .venv/.torch 2>/dev/null),cuda))
+ifneq "$(filter-out $(or $(TORCH),$(HAS)),$(HAS))" ""
+$(shell rm -f $(STAMP))
+endif
+LINUX := $(filter Linux,$(shell uname -s))
+BUILD = $(if $(LINUX),$(or $(TORCH),$(HAS),$(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)),cuda)
+WHY_cpu = without CUDA, because nvidia-smi shows no GPU (make setup TORCH=cuda takes the other)
+WHY_cuda = with CUDA, because nvidia-smi shows a GPU (make setup TORCH=cpu takes the other)
+
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python --no-deps
+WITHOUT_CUDA = awk '/^[^ ]/ { kept = !/^(torch|torchvision|triton|cuda-[^ ]*|nvidia-[^ ]*)==/ } kept' requirements.lock
+# The lock's versions, but not its hashes, which are those of other files.
+INSTALL_CPU_TORCH = $(INSTALL) --torch-backend cpu $(shell awk '/^torch(vision)?==/ { print $$1 }' requirements.lock)
+
 # uv brings certificates along; behind a company's proxy only the machine's own will do.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS := 1
@@ -28,11 +48,11 @@ endif
 
 BOOK := _build/html
 CHECKED := _build/.checked
-SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
+SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/* colab/*) $(wildcard alexnet_course/*.py alexnet_course/*/*)
 
 PDF := _build/alexnet-course.pdf
 
-.PHONY: help setup book pdf serve test test-fast execute formulas results lint lock clean
+.PHONY: help setup book pdf serve test test-fast execute formulas notebooks results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +65,19 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(or $(PYTHON),false) -I -c '$(USABLE)' 2>/dev/null || { echo "Found no Python 3.11 or newer with its venv module:" \
 	  "install one (Debian, Ubuntu: apt install python3-venv) or name one (make PYTHON=/path/to/python3)." >&2; exit 1; }
 	@echo "Making .venv (once; PyTorch is a large download)"
+	@$(if $(LINUX),$(if $(TORCH)$(HAS),,echo "PyTorch is taken $(WHY_$(BUILD))."))
 	@test -e $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
 	@$(GET_UV)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@build=$(BUILD); \
+	if [ $$build = cpu ] && ! UV_HTTP_RETRIES=0 $(INSTALL_CPU_TORCH) --dry-run 2>/dev/null; then \
+	  echo "PyTorch without CUDA cannot be had from PyTorch's own index;" \
+	    "$(if $(TORCH),make setup TORCH=cuda takes the one with CUDA,the one with CUDA is taken, several gigabytes more)." >&2; \
+	  $(if $(TORCH),exit 1,build=cuda); \
+	fi; \
+	if [ $$build = cpu ]; then $(WITHOUT_CUDA) | $(INSTALL) --require-hashes -r - && $(INSTALL_CPU_TORCH); \
+	else $(INSTALL) --require-hashes -r requirements.lock; fi && echo $$build > .venv/.torch
+	@$(INSTALL) --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $@
 
 book: $(CHECKED)  ## render the book into _build/html
@@ -94,6 +122,9 @@ execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 
 formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromium)
 	@$(BIN)/python book/formulas.py
+
+notebooks: $(STAMP)  ## write the chapters as plain notebooks, for Colab and the like
+	@$(BIN)/python book/notebooks.py
 
 results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
 	@$(BIN)/python -m benchmarks.costs

@@ -2,18 +2,27 @@
 
 Jupyter Book can exit 0 with pages missing, so the HTML that came out is what is looked at: every page of
 ``book/_toc.yml`` is there and has text, every local link leads somewhere, no page shows an error of Sphinx, and nothing
-(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline.
+(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline. The
+notebooks of ``colab/`` are made of this book, its rockets open them, and their links into the book lead somewhere. What
+the published site needs is there, too: the address in every page and in ``sitemap.xml``, a picture of each page for
+other sites to show, and a button for mistakes that opens the form with the page filled in.
 """
 
 import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-TOC = Path(__file__).resolve().parents[1] / "book" / "_toc.yml"
+ROOT = Path(__file__).resolve().parents[1]
+TOC = ROOT / "book" / "_toc.yml"
+FORM = ROOT / ".github" / "ISSUE_TEMPLATE" / "book.yml"
+COLAB = ROOT / "colab"
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from address import Address, address  # noqa: E402
+
 FEWEST_WORDS = 40  # the shortest page of the book, its title and its navigation aside, has more
 LOADING_TAGS = {"audio", "embed", "iframe", "img", "input", "object", "script", "source", "track", "video"}
 REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
@@ -44,6 +53,8 @@ class Page(HTMLParser):
         self.loads: list[str] = []  # what the browser fetches by itself
         self.article: list[str] = []
         self.problems: list[str] = []
+        self.canonical = ""  # where it is published
+        self.meta: dict[str, str] = {}  # what it tells other sites
         self._raw = ""  # inside <script> or <style>
         self._article_depth = 0
         self.feed(text)
@@ -55,6 +66,10 @@ class Page(HTMLParser):
         self.ids.update(given[key] for key in ("id", "name") if given.get(key))
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
+        if tag == "link" and given.get("rel") == "canonical":
+            self.canonical = given.get("href", "")
+        if tag == "meta" and "property" in given:
+            self.meta[given["property"]] = given.get("content", "")
         if tag == "link" and given.get("rel") not in ("canonical", "author", "license"):
             self.loads.append(given.get("href", ""))
         if tag in LOADING_TAGS:
@@ -115,9 +130,67 @@ def check(html: Path, pages: list[str]) -> list[str]:
     return problems
 
 
+def check_site(html: Path, pages: list[str], where: Address) -> list[str]:
+    """Problems of the book in ``html`` as a site that others link to, one sentence each."""
+    site, form = where.book, f"{where.repository}/issues/new?"
+    fields = {field["id"] for field in yaml.safe_load(FORM.read_text(encoding="utf-8"))["body"]}
+    sitemap = html / "sitemap.xml"
+    listed = set(re.findall("<loc>(.*?)</loc>", sitemap.read_text(encoding="utf-8"))) if sitemap.is_file() else set()
+    problems = [] if listed else ["sitemap.xml: is not there, or lists nothing"]
+    for name in pages:
+        path = html / f"{name}.html"
+        if not path.is_file():
+            continue  # check() says so
+        page = Page(path.read_text(encoding="utf-8"))
+        if page.canonical != f"{site}{name}.html":
+            problems.append(f"{name}.html: says that it is published at {page.canonical!r}")
+        if f"{site}{name}.html" not in listed:
+            problems.append(f"{name}.html: is not listed in sitemap.xml")
+        picture = page.meta.get("og:image", "")
+        if not picture.startswith(site) or not (html / picture.removeprefix(site)).is_file():
+            problems.append(f"{name}.html: has no picture for other sites to show ({picture!r})")
+        asked = [parse_qs(urlsplit(url).query) for url in page.links if url.startswith(form)]
+        for filled in asked or [{}]:
+            if filled.get("template") != [FORM.name] or not set(filled) <= {"template", "title", *fields}:
+                problems.append(f"{name}.html: its button for mistakes does not open the form {FORM.name} ({filled})")
+            elif not any(f"{name}.html" in value for value in filled.get("place", [])):
+                problems.append(f"{name}.html: its button for mistakes does not name the page")
+    return problems
+
+
+def check_notebooks(html: Path, colab: Path, where: Address) -> list[str]:
+    """What is wrong with the plain notebooks in ``colab``, beside the book that was rendered now.
+
+    The rendered book offers each chapter as such a notebook, made of the sources as they are now.
+    """
+    made = {path.name: path for path in (html / "_sources").glob("*.ipynb")}
+    stored = {path.name: path for path in colab.glob("*.ipynb")}
+    problems = [
+        f"colab/{name}: is not what the book says now; run `make notebooks`"
+        for name in sorted(made.keys() | stored.keys())
+        if not (name in made and name in stored and made[name].read_bytes() == stored[name].read_bytes())
+    ]
+    pages = {path.name: Page(path.read_text(encoding="utf-8")) for path in html.glob("*.html")}
+    for name, path in sorted(made.items()):
+        chapter = pages[path.with_suffix(".html").name]
+        for service, url in (("Colab", where.colab(f"colab/{name}")), ("Kaggle", where.kaggle(f"colab/{name}"))):
+            if url not in chapter.links:
+                problems.append(f"{path.stem}.html: has no rocket to {service}, {url}")
+        if f"_sources/{name}" not in chapter.links:
+            problems.append(f"{path.stem}.html: does not offer its notebook for download")
+        for link in sorted(set(re.findall(rf"\({re.escape(where.book)}([^)]*)", path.read_text(encoding="utf-8")))):
+            page, _, anchor = link.partition("#")
+            target = pages.get(page or "index.html")
+            if target is None or (anchor and unquote(anchor) not in target.ids):
+                problems.append(f"colab/{name}: {where.book}{link} leads nowhere")
+    return problems
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python tests/check_html.py _build/html")
-    found = check(Path(sys.argv[1]).resolve(), toc_pages())
+    book = Path(sys.argv[1]).resolve()
+    found = check(book, toc_pages()) + check_notebooks(book, COLAB, address())
+    found += check_site(book, toc_pages(), address())
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     sys.exit(1 if found else 0)

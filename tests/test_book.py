@@ -14,6 +14,7 @@ from pathlib import Path
 import check_html
 import pytest
 import yaml
+from address import Address, address
 from IPython.core.inputtransformer2 import TransformerManager
 from PIL import Image
 
@@ -28,16 +29,20 @@ CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 PAGES = check_html.toc_pages()
 CHAPTERS = [page for page in PAGES if (BOOK / f"{page}.ipynb").exists()]
 NOTEBOOKS = {name: json.loads((BOOK / f"{name}.ipynb").read_text(encoding="utf-8")) for name in CHAPTERS}
-REPOSITORY = CONFIG["repository"]["url"]
+ADDRESS = address()
+REPOSITORY = ADDRESS.repository
 TAGS = {"hide-cell", "hide-input", "hide-output", "remove-cell", "remove-input", "nbval-ignore-output"}
 
 INSTALL_CELL = f"""\
-# On Colab this installs the course; anywhere else it does nothing.
-import sys
+# Installs the course where it is missing; elsewhere it does nothing.
+import importlib.util
 
-if "google.colab" in sys.modules:
-    %pip install -q "{PROJECT["name"]} @ git+{REPOSITORY}@v{PROJECT["version"]}"
-    %pip install -q --no-deps d2l"""
+if importlib.util.find_spec("alexnet_course") is None:
+    %pip install -q "{PROJECT["name"]} @ {ADDRESS.release(PROJECT["version"])}\""""
+[D2L] = re.findall(r"^d2l==\S+", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+INSTALL_D2L = f"""
+if importlib.util.find_spec("d2l") is None:
+    %pip install -q --no-deps {D2L}"""
 
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
 
@@ -153,9 +158,11 @@ class TestFigures:
 
 class TestCode:
     @each_chapter
-    def test_first_cell_installs_the_course_on_colab(self, name):
-        first = cells(name, "code")[0]
-        assert source(first) == INSTALL_CELL
+    def test_first_cell_installs_the_course_where_it_is_missing(self, name):
+        """And d2l in the chapter that uses it, and in no other."""
+        first, *others = cells(name, "code")
+        uses_d2l = any(re.search(r"^(import|from) d2l\b", source(cell), re.MULTILINE) for cell in others)
+        assert source(first) == INSTALL_CELL + (INSTALL_D2L if uses_d2l else "")
         assert "hide-cell" in tags(first)
 
     @each_chapter
@@ -219,6 +226,15 @@ class TestExercises:
 class TestRepositoryAddress:
     """_config.yml is the one place; everything else must say the same."""
 
+    def test_all_others_follow_from_it(self):
+        here = Address("https://github.com/Somebody/a.course", "next")
+        assert here.book == "https://somebody.github.io/a.course/"
+        assert Address("https://github.com/Somebody/Somebody.github.io").book == "https://somebody.github.io/"
+        assert here.file("x/y.py") == "https://github.com/Somebody/a.course/blob/next/x/y.py"
+        assert here.colab("x.ipynb").endswith("google.com/github/Somebody/a.course/blob/next/x.ipynb")
+        assert here.kaggle("x.ipynb").endswith("?src=https://github.com/Somebody/a.course/blob/next/x.ipynb")
+        assert here.release("1.0") == "https://github.com/Somebody/a.course/archive/refs/tags/v1.0.tar.gz"
+
     def test_in_the_metadata(self):
         assert PROJECT["urls"] == {"Repository": REPOSITORY}
         assert CITATION["repository-code"] == REPOSITORY
@@ -237,6 +253,10 @@ class TestRepositoryAddress:
     def test_version_is_the_same_everywhere(self):
         assert PROJECT["version"] == alexnet_course.__version__ == CITATION["version"]
 
+    def test_newest_entry_of_the_changelog_is_this_version_or_becomes_the_next(self):
+        newest, *_ = re.findall(r"^## (.+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert re.fullmatch(rf"Unreleased|{re.escape(PROJECT['version'])} – \d{{4}}-\d\d-\d\d", newest)
+
 
 class TestFrontMatter:
     def test_links_of_the_readme_lead_somewhere(self):
@@ -244,9 +264,8 @@ class TestFrontMatter:
         local = [link for link in links if "://" not in link]
         assert "book/alexnet.png" in local
         assert [link for link in local if not (ROOT / link).exists()] == []
-        colab = CONFIG["launch_buttons"]["colab_url"] + "/github/" + REPOSITORY.removeprefix("https://github.com/")
-        opened = [link for link in links if link.startswith(colab)]
-        assert opened == [f"{colab}/blob/{CONFIG['repository']['branch']}/book/{name}.ipynb" for name in CHAPTERS]
+        opened = [link for link in links if link.startswith(CONFIG["launch_buttons"]["colab_url"])]
+        assert opened == [ADDRESS.colab(f"colab/{name}.ipynb") for name in CHAPTERS]
 
     def test_result_of_the_readme_is_the_records(self):
         text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # A requirement with its hashes: "name==version [; marker]", then lines that begin with white space.
 ENTRIES = [entry for entry in re.split(r"\n(?=\S)", LOCK.strip()) if not entry.startswith("#")]
@@ -119,7 +121,7 @@ def machine(tmp_path):
     programs.mkdir()
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, checkout)
-    for tool in ("bash", "sh", "make", "awk", "find", "rm", "test", "cat", "touch"):
+    for tool in ("bash", "sh", "make", "awk", "find", "rm", "test", "cat", "touch", "uname"):
         if path := shutil.which(tool):
             (programs / tool).symlink_to(path)
 
@@ -185,9 +187,7 @@ class TestMakefile:
         add("python3", GOOD_PYTHON)
         if script:
             add("uv", script)
-        assert re.search(
-            rf"^{re.escape(used)} pip install .*--require-hashes", make("-n", "setup").stdout, re.MULTILINE
-        )
+        assert re.search(rf"\s{re.escape(used)} pip install .*--require-hashes", make("-n", "setup").stdout)
 
     def test_what_was_left_half_made_is_made_anew(self, machine):
         """The install fails the first time, as if interrupted; nothing of it may be left the second time."""
@@ -211,6 +211,121 @@ class TestMakefile:
         (checkout / ".venv" / "old").touch()
         assert make("setup").returncode == 0
         assert not (checkout / ".venv" / "old").exists()
+
+
+# Writes down what it was told to install, and the lock that came by the standard input. GIVES: PyTorch's index answers.
+INSTALLER = """
+[ "$1" = --version ] && exit 0
+[[ "$*" == *"torch-backend cpu"* && -z "$GIVES" ]] && exit 1
+[[ "$*" == *--dry-run* ]] && exit 0
+echo "$@" >> installed
+[[ "$*" == *"-r -"* ]] && cat > lock-of-stdin
+exit 0
+"""
+GPU = "echo GPU 0"
+NO_GPU = "exit 127"
+
+
+def only_for_cuda() -> set[str]:
+    """What the lock holds on Linux alone, and for torch alone, by its own comments on who needs what."""
+    needed_by = {
+        name.name: set(re.findall(r"^ +# +(?:via )?(\S+)", entry, re.MULTILINE)) - {"via"}
+        for name, entry in zip(LOCKED, ENTRIES, strict=True)
+        if "sys_platform == 'linux'" in str(name.marker).replace('"', "'")
+    }
+    found: set[str] = set()
+    while more := {name for name, users in needed_by.items() if users <= found | {"torch"}} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one build of PyTorch")
+class TestBuildOfPyTorch:
+    @pytest.fixture
+    def setup(self, machine):
+        """Gives what `make setup` printed, whether it went well, and how PyTorch was installed."""
+        add, make, checkout = machine
+        add("python3", GOOD_PYTHON)
+        add("uv", INSTALLER)
+
+        def setup(smi: str, torch: str = "", gives: str = "") -> tuple[str, bool, str]:
+            add("nvidia-smi", smi)
+            done = make("setup", *([f"TORCH={torch}"] if torch else []), GIVES=gives)
+            (checkout / "installed").touch()
+            return done.stdout + done.stderr, done.returncode == 0, (checkout / "installed").read_text(encoding="utf-8")
+
+        return setup
+
+    @pytest.mark.parametrize(
+        ("smi", "torch", "gives", "cpu", "said"),
+        [
+            (NO_GPU, "", "yes", True, "without CUDA, because nvidia-smi shows no GPU (make setup TORCH=cuda"),
+            (NO_GPU, "", "", False, "cannot be had from PyTorch's own index; the one with CUDA is taken"),
+            (NO_GPU, "cpu", "yes", True, ""),
+            (NO_GPU, "cuda", "yes", False, ""),
+            (GPU, "", "yes", False, "with CUDA, because nvidia-smi shows a GPU (make setup TORCH=cpu"),
+            (GPU, "cpu", "yes", True, ""),
+        ],
+        ids=["no GPU", "no GPU, no index", "cpu", "cuda", "GPU", "cpu in spite of a GPU"],
+    )
+    def test_is_what_was_asked_for_or_what_the_machine_has_a_use_for(self, setup, smi, torch, gives, cpu, said):
+        printed, went_well, installed = setup(smi, torch, gives)
+        assert went_well
+        assert said in printed
+        assert len(printed.splitlines()) == 1 + (not torch) + (not gives)
+        hashed, *others = installed.splitlines()
+        (torch_version,) = map(str, named("torch"))
+        (torchvision_version,) = map(str, named("torchvision"))
+        assert "--require-hashes" in hashed
+        assert hashed.endswith(" -r -" if cpu else " -r requirements.lock")
+        assert (f"--torch-backend cpu {torch_version} {torchvision_version}" in others[0]) == cpu
+        assert others[-1].endswith("--editable .")
+
+    def test_asked_for_and_not_to_be_had_stops_with_a_sentence(self, setup):
+        printed, went_well, installed = setup(NO_GPU, "cpu")
+        assert not went_well
+        assert installed == ""
+        assert "cannot be had from PyTorch's own index; make setup TORCH=cuda takes the one with CUDA." in printed
+
+    def test_that_there_is_none_of_stops_before_anything_is_lost(self, setup, machine):
+        assert setup(NO_GPU, "cuda")[1]
+        printed, went_well, _ = setup(NO_GPU, "gpu")
+        assert not went_well
+        assert "TORCH is gpu, but can only be cpu (PyTorch without CUDA) or cuda" in printed
+        assert (machine[2] / ".venv" / ".installed").exists()
+
+    def test_stays_what_it_is_until_another_is_asked_for(self, setup, machine):
+        _, make, checkout = machine
+        assert setup(NO_GPU, "cuda", "yes")[1]
+        (checkout / ".venv" / "old").touch()
+        assert make("-q", "setup").returncode == 0  # there is nothing to do
+        os.utime(checkout / ".venv" / ".installed", (1, 1))  # as if the lock was newer
+        assert "--torch-backend" not in setup(NO_GPU, "", "yes")[2]
+        assert (checkout / ".venv" / "old").exists()
+        assert "--torch-backend" in setup(NO_GPU, "cpu", "yes")[2]
+        assert not (checkout / ".venv" / "old").exists()
+
+    def test_without_cuda_leaves_out_what_only_cuda_needs(self, setup, machine):
+        setup(NO_GPU, "cpu", "yes")
+        kept = (machine[2] / "lock-of-stdin").read_text(encoding="utf-8").strip()
+        left_out = set(ENTRIES) - set(re.split(r"\n(?=\S)", kept))
+        names = {re.match(r"[\w.-]+", entry)[0] for entry in left_out}
+        assert len(names) > 10
+        assert names == only_for_cuda() | {"torch", "torchvision"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.__version__.partition("+")[0] != version(named("torch")[0]),
+    reason="the README says it of Linux with the locked versions",
+)
+def test_the_readme_says_how_large_the_set_up_is():
+    """Of the build that is installed here; tools that one has beside may add a little."""
+    files = {d.locate_file(file) for d in metadata.distributions() for file in d.files or []}
+    size = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))
+    build = "with" if torch.version.cuda else "without"
+    (said,) = re.findall(rf"^\| {build} CUDA \| \S+ GB \| (\S+) GB \|", README, re.MULTILINE)
+    assert float(said) == pytest.approx(size / 1e9, rel=0.2)
 
 
 def test_ci_runs_the_tests_and_renders_the_book():

@@ -21,16 +21,33 @@ GITHUB = ROOT / ".github"
 FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((GITHUB / "workflows").glob("*.yml"))}
 WORKFLOWS: dict[str, dict[Any, Any]] = {name: yaml.safe_load(text) for name, text in FILES.items()}
 JOBS = {(name, job): job_ for name, workflow in WORKFLOWS.items() for job, job_ in workflow["jobs"].items()}
+ACTIONS = {path.parent.name: path.read_text(encoding="utf-8") for path in sorted(GITHUB.glob("actions/*/action.yml"))}
 FORMS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (GITHUB / "ISSUE_TEMPLATE").iterdir()}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TESTED = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
-REPOSITORY = PROJECT["urls"]["Repository"]
+SYSTEMS = {"Linux": "ubuntu-latest", "MacOS": "macos-latest", "Windows": "windows-latest"}  # of the classifiers
+REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
 
 # All that any job may do besides reading the repository.
 RIGHTS = {
     ("book", "deploy"): {"pages": "write", "id-token": "write"},
     ("colab", "issue"): {"issues": "write"},
+    ("release", "install"): {},
+    ("release", "attach"): {"contents": "write"},
     ("release", "publish"): {"id-token": "write"},
+}
+
+# When a job runs that does not run whenever its workflow does: what publishes, only in this repository; what a
+# timetable starts, in a fork only by hand.
+HERE = f"github.repository == '{REPOSITORY.removeprefix('https://github.com/')}'"
+HERE_OR_BY_HAND = f"{HERE} || github.event_name != 'schedule'"
+CONDITIONS = {
+    ("book", "deploy"): f"{HERE} && github.ref == 'refs/heads/main' && github.event_name != 'pull_request'",
+    ("colab", "chapters"): HERE_OR_BY_HAND,
+    ("colab", "issue"): f"failure() && {HERE} && github.event_name == 'schedule'",
+    ("links", "links"): HERE_OR_BY_HAND,
+    **{("release", job): HERE for job in ("build", "test", "install", "attach", "publish")},
+    **{("test", job): HERE_OR_BY_HAND for job in ("locked", "torch", "macos", "windows", "lint")},
 }
 
 each_workflow = pytest.mark.parametrize("name", WORKFLOWS)
@@ -43,17 +60,22 @@ def steps(job: tuple[str, str], key: str) -> list[dict[str, Any]]:
 
 class TestWorkflows:
     def test_are_these(self):
-        assert set(WORKFLOWS) == {"test", "book", "colab", "release"}
+        assert set(WORKFLOWS) == {"test", "book", "colab", "links", "release"}
 
-    @each_workflow
+    @pytest.mark.parametrize("name", [*FILES, *ACTIONS])
     def test_pin_every_action_by_commit_and_name_its_version(self, name):
-        used = re.findall(r"\buses: *(.*)", FILES[name])
+        used = re.findall(r"\buses: *(.*)", {**FILES, **ACTIONS}[name])
         assert used
         for action in used:
-            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+            if action.startswith("./"):
+                assert Path(action).name in ACTIONS
+            else:
+                assert re.fullmatch(r"[\w-]+(/[\w-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
 
     def test_use_one_version_of_an_action(self):
-        used = set(re.findall(r"\buses: *(\S+@\S+.*)", "\n".join(FILES.values())))
+        """Whatever part of a repository it is."""
+        text = "\n".join([*FILES.values(), *ACTIONS.values()])
+        used = {"/".join(path.split("/")[:2]) + at for path, at in re.findall(r"\buses: *([\w/-]+)(@.*)", text)}
         assert len(used) == len({action.partition("@")[0] for action in used})
 
     @each_workflow
@@ -69,9 +91,59 @@ class TestWorkflows:
     def test_job_ends(self, job):
         assert 0 < JOBS[job]["timeout-minutes"] <= 120
 
+    @each_job
+    def test_job_runs_where_it_should(self, job):
+        """_config.yml is the one place for the address: a course of one's own that has changed it publishes itself."""
+        assert " ".join(JOBS[job].get("if", "").split()) == CONDITIONS.get(job, "")
+
+    @each_workflow
+    def test_what_a_timetable_or_a_release_starts_asks_for_the_repository(self, name):
+        if WORKFLOWS[name][True].keys() & {"schedule", "release"}:  # YAML takes `on` for True
+            assert all((name, job) in CONDITIONS for job in WORKFLOWS[name]["jobs"])
+
     @each_workflow
     def test_do_not_get_into_their_own_way(self, name):
-        assert name in WORKFLOWS[name]["concurrency"]["group"]
+        """A newer push to a pull request stops the older run; on main each is run to its end."""
+        concurrency = WORKFLOWS[name]["concurrency"]
+        assert name in concurrency["group"]
+        assert concurrency["cancel-in-progress"] in (False, "${{ github.event_name == 'pull_request' }}")
+
+    @pytest.mark.parametrize("job", ["publish", "attach"])
+    def test_release_is_tested_and_installed_before_it_goes_out(self, job):
+        assert JOBS["release", job]["needs"] == ["test", "install"]
+        assert {"run": "make test"} in JOBS["release", "test"]["steps"]
+        (used,) = steps(("release", "install"), "run")
+        assert "dist/*.whl" in used["run"]
+        assert JOBS["release", "install"]["needs"] == "build"
+
+    def test_book_goes_out_with_its_pdf(self):
+        said = [step.get("run", step.get("uses", "")).partition("@")[0] for step in JOBS["book", "build"]["steps"]]
+        order = ["make book", "make pdf", "cp _build/alexnet-course.pdf _build/html/", "actions/upload-pages-artifact"]
+        assert said[-4:] == order
+
+    @pytest.mark.parametrize(
+        ("is_mounted", "room", "moved"), [(True, 60, True), (True, 10, False), (False, 60, False)], ids=str
+    )
+    def test_images_of_docker_are_where_most_room_is(self, tmp_path, is_mounted, room, moved):
+        (step,) = (step for step in steps(("colab", "chapters"), "run") if "room" in step.get("name", ""))
+        fakes = {
+            "mountpoint": f"exit {int(not is_mounted)}",
+            "df": f'[ "${{@: -1}}" = /mnt ] && echo {room} || echo 20',
+            "sudo": f'echo "$@" >> "{tmp_path}/done"',
+        }
+        for name, script in fakes.items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+            (tmp_path / name).chmod(0o755)
+        subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            check=True,
+        )
+        done = (tmp_path / "done").read_text(encoding="utf-8").splitlines()
+        assert ("mount --bind /mnt/containerd /var/lib/containerd" in done) == moved
+        assert any(line.startswith("rm -rf") for line in done) != moved
+        assert done[-1].startswith("systemctl start" if moved else "docker image prune")
 
     @each_job
     def test_checkout_leaves_no_credentials(self, job):
@@ -87,7 +159,7 @@ class TestWorkflows:
 
     @each_job
     def test_make_targets_exist(self, job):
-        targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         named = [
             target for step in steps(job, "run") for target in re.findall(r"^make (\S+)$", step["run"], re.MULTILINE)
         ]
@@ -118,8 +190,14 @@ class TestVersions:
     @each_job
     def test_no_other_python_is_used(self, job):
         for step in steps(job, "uses"):
-            if step["uses"].startswith("actions/setup-python@"):
-                assert step["with"]["python-version"] in {*TESTED, "${{ matrix.python }}"}
+            python = {"actions/setup-python": "python-version", "./.github/actions/setup": "python"}
+            if key := python.get(step["uses"].partition("@")[0]):
+                assert step["with"][key] in {*TESTED, "${{ matrix.python }}"}
+
+    def test_all_systems_of_the_package_are_tested_and_no_other_is_named(self):
+        claimed = re.findall(r"Operating System :: (?:\w+ :: )*(\w+)\b", "\n".join(PROJECT["classifiers"]))
+        tested = {JOBS[job]["runs-on"] for job in JOBS if job[0] == "test"}
+        assert {SYSTEMS[name] for name in claimed} == tested
 
     def test_oldest_torch_is_the_lower_bound_and_the_newest_has_none(self):
         oldest, newest = JOBS["test", "torch"]["strategy"]["matrix"]["include"]
@@ -175,7 +253,7 @@ def colab() -> ModuleType:
 class TestColab:
     def test_installs_what_the_first_cell_of_a_chapter_installs(self, colab):
         chapter = ROOT / "book" / "01-paper.ipynb"
-        release = f'"alexnet-course @ git+{REPOSITORY}@v{PROJECT["version"]}"'
+        release = f'"alexnet-course @ {REPOSITORY}/archive/refs/tags/v{PROJECT["version"]}.tar.gz"'
         cell = colab.first_cell(chapter, None)
         assert cell.count(release) == 1
         assert colab.first_cell(chapter, "/course") == cell.replace(release, '"/course"')
@@ -200,6 +278,19 @@ class TestColab:
         replaced = {name for name, package in found["before"].items() if found["after"][name] != package}
         assert replaced == {"pandas"}
         assert set(found["before"]) == {"torch", "torchvision", "numpy", "pandas", "matplotlib"}
+
+
+def test_actions_and_packages_are_raised_once_a_month_together():
+    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
+    assert [update["package-ecosystem"] for update in updates] == ["github-actions", "pip"]
+    for update in updates:
+        assert update["schedule"] == {"interval": "monthly"}
+        assert [group["patterns"] for group in update["groups"].values()] == [["*"]]
+    assert "/.github/actions/*" in updates[0]["directories"]
+    (capped,) = (need for need in map(Requirement, PROJECT["optional-dependencies"]["book"]) if "<" in str(need))
+    (ignored,) = updates[1]["ignore"]
+    assert ignored["dependency-name"] == capped.name
+    assert not capped.specifier.contains(ignored["versions"][0].removeprefix(">="))
 
 
 class TestIssueForms:
