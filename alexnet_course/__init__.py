@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from alexnet_course.data import Dataset, load_dataset
     from alexnet_course.errors import CourseError
     from alexnet_course.models import build_model, list_models, register_model, summary
+    from alexnet_course.prediction import predict
     from alexnet_course.pretrained import list_pretrained, load_pretrained
     from alexnet_course.recipe import Recipe
     from alexnet_course.recipes import list_recipes, load_recipe
@@ -37,6 +38,7 @@ __all__ = [
     "load_pretrained",
     "load_recipe",
     "load_records",
+    "predict",
     "register_model",
     "results_table",
     "resume",
@@ -49,6 +51,7 @@ _MODULES = {
     "errors": ("CourseError",),
     "models": ("build_model", "list_models", "register_model", "summary"),
     "pretrained": ("list_pretrained", "load_pretrained"),
+    "prediction": ("predict",),
     "recipe": ("Recipe",),
     "recipes": ("list_recipes", "load_recipe"),
     "records": ("load_records",),

@@ -98,6 +98,12 @@ def check_target(path: Path) -> None:
                           "that you may write to.") from None  # fmt: skip
 
 
+def refuse_existing(path: Path) -> None:
+    """``CourseError`` where there is something at ``path``, for what must take nobody's file away."""
+    if present(path):
+        raise CourseError(f"{str(path)!r} exists already and is not overwritten; give another path, or remove it.")
+
+
 def refuse_what_is_no_file(path: Path) -> None:
     """``OSError`` for a folder, a pipe or a device, which a file must not replace, and which may have no end."""
     if present(path) and not path.is_file():

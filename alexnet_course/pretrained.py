@@ -72,6 +72,18 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
     return model.eval(), record
 
 
+def load_trained(run: str | Path) -> tuple[nn.Module, Record]:
+    """A trained network, in ``eval()`` mode on the CPU, and the record of its run.
+
+    ``run`` is the folder of a finished run or a name that ``load_pretrained`` knows. Raises ``CourseError`` where there
+    is no such run.
+    """
+    if str(run) in list_pretrained():
+        return load_pretrained(str(run))
+    model, record = load_run(run)
+    return model.eval(), record
+
+
 def verify_pretrained(images: Dataset | None = None, folder: str | Path = FOLDER) -> list[str]:
     """What does not fit in the package's trained networks, one sentence each; an empty list where everything does.
 

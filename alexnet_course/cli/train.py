@@ -13,6 +13,7 @@ from alexnet_course.cli.common import (
     Commands,
     add_command,
     add_networks,
+    free_folder,
     is_main_process,
     moved_pictures,
     with_interval,
@@ -175,22 +176,6 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             values[key] = text.strip()
     return values
-
-
-def free_folder(folder: Path) -> Path:
-    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another; made at once, so that
-    of two that start together each gets its own."""
-    candidate, number = folder, 1
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-            return candidate
-        except FileExistsError:
-            number += 1
-            candidate = folder.with_name(f"{folder.name}-{number}")
-        except OSError as error:
-            raise CourseError(f"{str(candidate)!r} cannot be made ({error.strerror}); give a folder that you may write "
-                              "to with --out.") from None  # fmt: skip
 
 
 @contextmanager

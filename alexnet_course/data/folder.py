@@ -93,7 +93,7 @@ def _list(path: Path, split: str) -> Listing:
         )
     samples: list[tuple[str, int]] = []
     for number, name in enumerate(classes):
-        files = _pictures(tree / name)
+        files = picture_files(tree / name)
         if not files:
             raise CourseError(
                 f"The class folder {str(tree / name)!r} is empty; put pictures in it, or remove the class from train "
@@ -103,7 +103,7 @@ def _list(path: Path, split: str) -> Listing:
     return Listing(classes, tuple(samples))
 
 
-def _pictures(folder: Path) -> list[str]:
+def picture_files(folder: Path) -> list[str]:
     """The files below ``folder``, but for what file managers and notebooks leave there: ``.DS_Store``, ``Thumbs.db``,
     ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its pictures are not none."""
 
@@ -144,7 +144,7 @@ def _state(files: list[str], tree: Path) -> str:
 
 def _decode(files: list[str], what: str) -> torch.Tensor:
     """The pictures in ``files`` as uint8 N×3×H×W. H×W is the size of the first; another size is an error."""
-    first = _read(files[0])
+    first = read_picture(files[0])
     needed, free = len(files) * first.size, free_memory()
     if free is not None and needed > free:  # or the system would end the process, in the middle
         raise CourseError(
@@ -156,7 +156,7 @@ def _decode(files: list[str], what: str) -> torch.Tensor:
     def decode(start: int) -> int:
         part = files[start : start + _TASK]
         for number, file in enumerate(part, start):
-            pixels = _read(file)
+            pixels = read_picture(file)
             if pixels.shape != first.shape:
                 raise CourseError(
                     f"{file!r} is {pixels.shape[2]}×{pixels.shape[1]} pixels but {files[0]!r} is "
@@ -176,7 +176,7 @@ def _decode(files: list[str], what: str) -> torch.Tensor:
     return torch.from_numpy(images)
 
 
-def _read(file: str) -> np.ndarray:
+def read_picture(file: str) -> np.ndarray:
     """One picture as uint8 3×H×W."""
     try:
         with Image.open(file) as picture:

@@ -358,7 +358,7 @@ def test_more_pictures_than_memory_are_refused_before_they_are_decoded(
         assert len(load(tree)) == 40
         return
     monkeypatch.setattr(folder, "ThreadPoolExecutor", None)  # which decodes
-    monkeypatch.setattr(folder, "_read", lambda _: np.empty((3, 3200, 3200), np.uint8))
+    monkeypatch.setattr(folder, "read_picture", lambda _: np.empty((3, 3200, 3200), np.uint8))
     sentence = refused(load, tree)
     assert f"The 40 images of {str(tree / 'train')!r} need 1.1 GiB of memory, and only 0.0 GiB are free" in sentence
 
