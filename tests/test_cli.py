@@ -251,6 +251,10 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
         (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["export", "nowhere", "--format", "onnx"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["export", "vgg-style-bn.small"], "the following arguments are required: --format"),
+        (["export", "vgg-style-bn.small", "--format", "tflite"], "argument --format: invalid choice: 'tflite'"),
+        (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' exists already and is not"),
         (["predict", "nowhere", "cache"], "'nowhere' has no record.json; give the folder of a finished run"),
         (["predict", "vgg-style-bn.small"], "the following arguments are required: PICTURE"),
         (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no picture 'nowhere.png'; give the path of a"),
@@ -273,7 +277,8 @@ def test_wrong_use_exits_2_with_one_sentence(arguments, sentence, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["models", "summary", "data", "train", "resume", "evaluate", "predict", "results", "reproduce", "bench"]
+    "command",
+    ["models", "summary", "data", "train", "resume", "evaluate", "predict", "export", "results", "reproduce", "bench"],
 )
 def test_every_command_s_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

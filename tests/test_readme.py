@@ -29,6 +29,7 @@ QUICK = (
 )
 RUN = {
     "alexnet-course models": "",
+    "alexnet-course export vgg-style-bn.small --format onnx": " --format safetensors",  # which needs no other package
     "alexnet-course summary alexnet-cifar-3x3": "",
     "alexnet-course train alexnet-cifar-3x3 --budget evening": QUICK,
     "alexnet-course train alexnet-cifar-3x3 --data folder:PATH --epochs 5": QUICK,

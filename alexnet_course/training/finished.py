@@ -169,21 +169,22 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
         if not (folder / name).is_file():
             raise CourseError(f"{str(folder)!r} has no {name}; give the folder of a finished run.")
     record = read_record(folder / RECORD, repr(str(folder / RECORD)))
-    recipe, dataset = record.recipe, record.dataset
-    model = build_model(
-        recipe.model,
-        num_classes=recipe.outputs or len(dataset.classes),
-        in_channels=len(dataset.mean),
-        **recipe.model_options,
-    )
+    model = build_recorded(record)
     weights = load_weights(folder / WEIGHTS, record, repr(str(folder / WEIGHTS)))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe.model!r} ({reason}); "
+        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {record.recipe.model!r} ({reason}); "
                           "train again.") from None  # fmt: skip
     return model, record
+
+
+def build_recorded(record: Record) -> nn.Module:
+    """The network of the run, with new weights."""
+    recipe, dataset = record.recipe, record.dataset
+    outputs = recipe.outputs or len(dataset.classes)
+    return build_model(recipe.model, num_classes=outputs, in_channels=len(dataset.mean), **recipe.model_options)
 
 
 def load_weights(path: Path, record: Record, origin: str) -> dict[str, Tensor]:
