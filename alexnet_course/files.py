@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     take the file, and where ``path`` is something else than a file.
     """
     refuse_what_is_no_file(path)
-    part = _beside(path)
+    part = beside(path)
     try:
         yield part
         with open(part, "rb+") as file:
@@ -88,7 +88,7 @@ def check_target(path: Path) -> None:
     """``CourseError`` where no file can be written to ``path``: for before the work whose result goes there."""
     try:
         refuse_what_is_no_file(path)
-        part = _beside(path)
+        part = beside(path)
         try:
             part.touch()
         finally:
@@ -110,7 +110,7 @@ def refuse_what_is_no_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a file", str(path))
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 

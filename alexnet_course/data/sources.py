@@ -66,7 +66,8 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
 
     ``spec`` is one of
 
-    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): torchvision's download, with its checksums;
+    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): from the first of several servers that gives what
+      torchvision takes, by its checksums, or pictures of the same fingerprint;
     - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test pictures, checksum verified;
     - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and then cached;
     - ``doodles`` (3×32×32): drawn by this package the first time, then cached; needs no network.
