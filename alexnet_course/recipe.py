@@ -35,6 +35,9 @@ NORMALISATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+STARTS = ("new", "imagenet")
+IMAGENET_MODEL = "alexnet-owt"  # whose layers and names are those of torchvision's AlexNet
+
 # How large a value may be. What lies outside is a slip of the keyboard, not an experiment.
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 BelowOne: TypeAlias = Annotated[float, Field(ge=0, le=0.9999)]
@@ -90,6 +93,8 @@ class Recipe(Checked):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     optimiser: Annotated[str, one_of(OPTIMISERS)] = "sgd"
     lr: Annotated[float, Field(gt=0, le=100)] = 0.02  # the highest learning rate of the schedule
+    # Fine-tuning: the rate of the weights that came along with start, as a share of lr, which is that of the new ones.
+    body_lr: Share = 1.0
     schedule: Annotated[str, one_of(SCHEDULES)] = "one-cycle"
     warmup: Share = 0.25  # one-cycle: share of all steps in which the rate rises
     # Step: the epochs after which the rate is multiplied by lr_factor.
@@ -120,6 +125,9 @@ class Recipe(Checked):
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
+    # What training starts from: new weights, or torchvision's for alexnet-owt, which have seen ImageNet's 1,000 classes
+    # (normalisation = "imagenet" goes with them); its last layer is new.
+    start: Annotated[str, one_of(STARTS)] = "new"
     precision: Annotated[str, one_of(("auto", "bf16", "fp16", "fp32"))] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     validation_size: ShareOrCount = 0.1
@@ -146,6 +154,12 @@ class Recipe(Checked):
         if self.autoaugment_policy != "cifar10" and not self.autoaugment:
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
+        if self.start == "imagenet" and self.model != IMAGENET_MODEL:
+            raise CourseError(f"start = 'imagenet' has weights for {IMAGENET_MODEL} alone, and model is "
+                              f"{self.model!r}; set model = {IMAGENET_MODEL!r} or leave start out.")  # fmt: skip
+        if self.body_lr != 1 and self.start == "new":
+            raise CourseError(f"body_lr = {self.body_lr} has no effect with start = 'new', where all weights are new; "
+                              "set start = 'imagenet' or leave body_lr out.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
                               f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip

@@ -116,6 +116,13 @@ def test_toml(tmp_path):
             "lr_steps = 99 is out of range; it must be at least 1 and at most 10;",
         ),
         ({"lr_steps": [2]}, "lr_steps = [2] has no effect with schedule = 'one-cycle'"),
+        (
+            {"start": "imagenet", "model": "cnn4"},
+            "start = 'imagenet' has weights for alexnet-owt alone, and model is 'cnn4'; set model = 'alexnet-owt' or",
+        ),
+        ({"start": "image-net"}, "start = 'image-net' is not a choice; nearest: imagenet"),
+        ({"body_lr": 0.1}, "body_lr = 0.1 has no effect with start = 'new', where all weights are new; set start ="),
+        ({"body_lr": 2.0}, "body_lr = 2.0 is out of range; it must be at least 0 and at most 1"),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_sentence(values, message):

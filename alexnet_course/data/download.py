@@ -59,12 +59,16 @@ class Mirror(Generic[T]):
     take: Callable[[Path], T]
 
 
-def download(what: str, mirrors: Sequence[Mirror[T]]) -> T:
+IN_PLACE_OF_IMAGES = "use 'folder:PATH' for pictures on this machine, or 'doodles', which needs no network"
+
+
+def download(what: str, mirrors: Sequence[Mirror[T]], instead: str = IN_PLACE_OF_IMAGES) -> T:
     """What the first of ``mirrors`` gives from which the whole published file comes.
 
     Where one fails, the next is tried, with a line on standard error. One that is slow is left for another, which goes
     on with what is there; where all are slow, the fastest goes on. Those whose trouble may pass are tried twice. Raises
-    ``CourseError`` where none gives the file, with what each said, and where the disk does not take it.
+    ``CourseError`` where none gives the file, with what each said and what to do ``instead``, and where the disk does
+    not take it.
     """
     left, reasons, rates = list(mirrors), {}, dict.fromkeys(mirrors, 0.0)
     for final, pause in ((False, 0.0), *((True, pause) for pause in PAUSES)):
@@ -87,8 +91,8 @@ def download(what: str, mirrors: Sequence[Mirror[T]]) -> T:
         if not left:
             break
     tried = ", ".join(f"{mirror.url} ({reasons[mirror]})" for mirror in mirrors)
-    raise CourseError(f"{what!r} could not be downloaded from {tried}; connect to the network and try again, or use "
-                      "'folder:PATH' for pictures on this machine, or 'doodles', which needs no network.")  # fmt: skip
+    raise CourseError(f"{what!r} could not be downloaded from {tried}; connect to the network and try again, or "
+                      f"{instead}.")  # fmt: skip
 
 
 def checksum(path: Path, algorithm: str) -> str:

@@ -117,8 +117,17 @@ class Run(Iterator[EpochResult]):
                                   "one data set.")  # fmt: skip
             self.options = {"deterministic": deterministic, "compile": compile, "graph": graph}
             self.precision = self.group.on_main(self._choose_precision)
+            resumes = self.group.on_main(self._has_saved)
             self.trainer = self.group.together(
-                lambda: Trainer(recipe, self.train_set, self.device, self.precision, **self.options, group=self.group)
+                lambda: Trainer(
+                    recipe,
+                    self.train_set,
+                    self.device,
+                    self.precision,
+                    **self.options,
+                    group=self.group,
+                    resumes=resumes,
+                )
             )
             average = [WeightAverage(self.trainer, recipe.ema)] if recipe.ema else []
             self._stateful: list[Hook] = [*average, *hooks]
@@ -143,6 +152,9 @@ class Run(Iterator[EpochResult]):
 
     def _take_folder(self, out: str | Path | None) -> None:
         self.folder = RunFolder(Path(out)) if out is not None else None
+
+    def _has_saved(self) -> bool:
+        return self.folder is not None and (self.folder.saved or self.folder.finished)
 
     def _environment(self) -> dict[str, Any]:
         return environment(self.device, self.precision, self.options, self.group.size)
@@ -267,6 +279,8 @@ class Run(Iterator[EpochResult]):
             self.environments = [record.environment.model_dump(exclude_unset=True)]
         elif state is not None:
             self.load_state_dict(state)
+        elif self.trainer.without_start is not None:  # after all: no checkpoint was whole
+            raise self.trainer.without_start
 
     def _look_into_folder(self) -> tuple[Record | None, dict[str, Tensor], dict[str, Any] | None]:
         """The record and the weights of a finished run, or the state in which one was interrupted; neither where one

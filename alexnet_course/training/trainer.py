@@ -34,6 +34,7 @@ from alexnet_course.training.faults import (
 from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, pool_first
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
+from alexnet_course.training.start import carried, start_from_imagenet
 from alexnet_course.training.step_graph import StepGraph
 from alexnet_course.training.surroundings import Surroundings
 
@@ -44,7 +45,8 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 an
 class Trainer:
     """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
 
-    ``precision`` is bf16, fp16 or fp32; ``graph`` is for CUDA's GPUs, see ``StepGraph``. ``state_dict`` is all that the
+    ``precision`` is bf16, fp16 or fp32; ``graph`` is for CUDA's GPUs, see ``StepGraph``; ``resumes`` says that
+    ``load_state_dict`` will follow. ``state_dict`` is all that the
     rest of the run depends on, but for the random generators of each process, which are in ``surroundings``. Raises
     ``CourseError`` for a recipe that does not fit the network or the training set.
 
@@ -63,6 +65,7 @@ class Trainer:
         compile: bool = False,
         graph: bool = False,
         group: Group = ALONE,
+        resumes: bool = False,
     ) -> None:
         self.recipe = recipe
         self.group = group
@@ -78,6 +81,10 @@ class Trainer:
         self.wall_seconds = 0.0
         self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
         self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
+        self.resumes = resumes
+        self.without_start: CourseError | None = (
+            None  # why the weights to start from are missing, which matters no more
+        )
         with self.computing():
             self._prepare(compile)
             self._compute = self._recorded() if graph else self._make_step
@@ -98,6 +105,7 @@ class Trainer:
                               f"at least {classes}.")  # fmt: skip
         self.model = self.build(init=recipe.init)
         check_weights(self.model, recipe.model)
+        body = self._start() if recipe.start == "imagenet" else set()
         self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         # What runs, over the layers of the model. A compiled network has faster functions of its own.
@@ -113,7 +121,7 @@ class Trainer:
 
         if not group.is_main:
             self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
-        self.optimiser = make_optimiser(self.model, recipe, device)
+        self.optimiser = make_optimiser(self.model, recipe, device, body)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
         # fp16 underflows without it; in the other formats it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -125,6 +133,17 @@ class Trainer:
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
             # The fused optimisers leave the weights alone where this is 1, without asking the processor.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def _start(self) -> set[str]:
+        """Let the network begin with what others have learned; the names of the weights that it gets from there. A run
+        that resumes, and has better ones, need not have the file any more."""
+        try:
+            return self.group.main_first(lambda: start_from_imagenet(self.model, fetch=not self.resumes))
+        except CourseError as error:
+            if not self.resumes:
+                raise
+            self.without_start = error
+            return carried(self.model)
 
     def build(self, **options: Any) -> nn.Module:
         """The network of the recipe for these images, with new weights."""
