@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from alexnet_course.recipe import Recipe
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -35,11 +38,10 @@ def add_networks(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--networks", action="append", default=[], metavar="FILE", help=text)
 
 
-def moved_pictures(spec: str | None) -> dict[str, Any]:
-    """The arguments for a run whose pictures are now those of the data set ``spec``; none where they were not moved."""
-    from alexnet_course.data import load_dataset
-
-    return {f"{split}_set": load_dataset(spec, split) for split in ("train", "test")} if spec else {}
+def moved_pictures(recipe: Recipe, spec: str | None) -> dict[str, Any]:
+    """The arguments for a run of ``recipe`` whose pictures are now those of the data set ``spec``; none where they were
+    not moved."""
+    return {f"{split}_set": recipe.pictures(split, spec) for split in ("train", "test")} if spec else {}
 
 
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:
