@@ -19,6 +19,7 @@ from alexnet_course.names import same_form, wrong_with_file_name, wrong_with_nam
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
 
 if TYPE_CHECKING:
+    from alexnet_course.data import Dataset
     from alexnet_course.data.augment import Augmentation
 
 # long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
@@ -89,6 +90,10 @@ class Recipe(Checked):
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
     # Side in pixels that pictures are resized to; 0: what the network was made for.
     input_size: Annotated[int, Field(ge=0, le=1024)] = 0
+    # Side that pictures of a folder are brought to where they are of different sizes; 0: that of the network's.
+    load_size: Annotated[int, Field(ge=0, le=4096)] = 0
+    # How: the middle of the picture is taken, or all of it, with black at its sides.
+    resize: Annotated[str, one_of(("crop", "pad"))] = "crop"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     optimiser: Annotated[str, one_of(OPTIMISERS)] = "sgd"
@@ -113,6 +118,9 @@ class Recipe(Checked):
     # Decay a step of the moving average of the weights that is evaluated; 0: the weights as they are.
     ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     crop: Annotated[int, Field(ge=0, le=112)] = 4  # pixels of padding before the random crop
+    # Cut pictures that are larger than the network's to size, at random in training and at the centre otherwise,
+    # instead of reducing them; the paper's section 4.1 cuts 224 pixels of 256.
+    random_crop: bool = False
     flip: bool = True
     cutout: Annotated[int, Field(ge=0, le=224)] = 0  # side of the blanked square in pixels
     colour_pca: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation of the colour shift; the paper's is 0.1
@@ -160,6 +168,10 @@ class Recipe(Checked):
         if self.body_lr != 1 and self.start == "new":
             raise CourseError(f"body_lr = {self.body_lr} has no effect with start = 'new', where all weights are new; "
                               "set start = 'imagenet' or leave body_lr out.")  # fmt: skip
+        if 0 < self.load_size < self.picture_size:
+            raise CourseError(f"load_size = {self.load_size} is smaller than the {self.picture_size} pixels that the "
+                              "network sees, so pictures would lose what they have; leave load_size out, or give at "
+                              f"least {self.picture_size}.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
                               f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
@@ -191,6 +203,13 @@ class Recipe(Checked):
     def picture_size(self) -> int:
         """Side in pixels of the pictures that the network sees."""
         return self.input_size or MODELS[self.model].input_size[1]
+
+    def pictures(self, split: str, spec: str | None = None) -> Dataset:
+        """A part of the recipe's data set, or of ``spec``, in the size that the recipe asks for (``load_dataset``)."""
+        from alexnet_course.data import load_dataset  # here, because it imports PyTorch
+
+        size = self.load_size or self.picture_size
+        return load_dataset(spec or self.dataset, split, size=size, resize=self.resize)
 
     @property
     def run_name(self) -> str:

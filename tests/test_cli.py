@@ -494,7 +494,7 @@ def test_a_repetition_on_the_cpu_counts_as_the_recipe_of_the_package(tree, publi
     published("train", "test")
     recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
     monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
-    images = moved_pictures(f"folder:{tree}")
+    images = moved_pictures(recipe, f"folder:{tree}")
     fit(recipe, progress=False, device="cpu", out="run", **images)
     assert main(["reproduce", "run", "--data", f"folder:{tree}", "--device", "cpu", "--out", "again"]) == 0
     assert load_run("again")[1].recipe.precision != "auto"

@@ -91,6 +91,7 @@ def test_a_large_picture_is_smoothed_before_it_is_made_small(network, tmp_path):
     assert (answer.image - 0.5).abs().max() < 0.06
 
 
+@pytest.mark.filterwarnings("ignore:Some pictures are transparent")
 def test_a_picture_is_turned_upright_and_what_is_transparent_is_white(network, tmp_path):
     upright = Image.new("RGB", (32, 32), "black")
     upright.paste("white", (0, 0, 32, 16))
@@ -99,9 +100,33 @@ def test_a_picture_is_turned_upright_and_what_is_transparent_is_white(network, t
     upright.rotate(180).save(tmp_path / "turned.png", exif=exif)
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     turned, clear = predict(network, [tmp_path / "turned.png", tmp_path / "clear.png"])
-    assert (turned.image[:, :16] == 1).all()
-    assert (turned.image[:, 16:] == 0).all()
-    assert (clear.image == 1).all()
+    halves = torch.tensor([1.0, 0.0]).repeat_interleave(16)[:, None].expand(3, 32, 32)
+    assert torch.allclose(turned.image, halves, atol=1e-6)
+    assert torch.allclose(clear.image, torch.ones(3, 32, 32), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left", "middle"),
+    [
+        ({"resize": "pad"}, "black", "lime"),  # of a tall picture all is seen, between black
+        ({"load_size": 64, "random_crop": True}, "lime", "lime"),  # the middle, as in an evaluation
+        ({"load_size": 64}, "blue", "lime"),  # resized twice
+    ],
+)
+def test_a_picture_is_prepared_as_the_recipe_says(network, tmp_path, changes, left, middle):
+    """A green square in the middle of blue, half as wide, or, for the first, nothing but green and tall."""
+    model, record = network
+    picture = Image.new("RGB", (128, 128), "blue")
+    picture.paste("lime", (32, 32, 96, 96))
+    if "resize" in changes:
+        picture = Image.new("RGB", (64, 128), "lime")
+    picture.save(tmp_path / "x.png")
+    changed = record.replace(recipe=record.recipe.replace(**changes))
+    (answer,) = predict((model, changed), tmp_path / "x.png")
+    assert answer.image.shape == (3, 32, 32)
+    for column, colour in ((2, left), (16, middle)):
+        expected = torch.tensor({"black": [0.0, 0, 0], "lime": [0.0, 1, 0], "blue": [0.0, 0, 1]}[colour])
+        assert torch.allclose(answer.image[:, 16, column], expected, atol=0.01)
 
 
 class TestFiles:

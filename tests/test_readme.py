@@ -45,6 +45,8 @@ ELSEWHERE = {
     "alexnet-course predict vgg-style-bn.small cat.jpg holiday --explain": "test_cli.py, with pictures that are there",
     "source .venv/bin/activate": "test_setup.py makes .venv",
     "python -m benchmarks.campaign --data cifar10=folder:PATH --minutes 30": "test_campaign.py, with small recipes",
+    "alexnet-course data folder:PATH": "data/test_folder_kinds.py, with every kind of folder",
+    "alexnet-course train alexnet-owt.photos --data folder:PATH": "training/test_photographs.py, with a narrow network",
 }
 SHORTER = {"epochs=3": "epochs=1, train_size=64, validation_size=32"}  # in the Python examples
 

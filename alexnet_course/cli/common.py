@@ -6,9 +6,12 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alexnet_course.errors import CourseError
+
+if TYPE_CHECKING:
+    from alexnet_course.recipe import Recipe
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -43,11 +46,10 @@ def add_trained(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
 
 
-def moved_pictures(spec: str | None) -> dict[str, Any]:
-    """The arguments for a run whose pictures are now those of the data set ``spec``; none where they were not moved."""
-    from alexnet_course.data import load_dataset
-
-    return {f"{split}_set": load_dataset(spec, split) for split in ("train", "test")} if spec else {}
+def moved_pictures(recipe: Recipe, spec: str | None) -> dict[str, Any]:
+    """The arguments for a run of ``recipe`` whose pictures are now those of the data set ``spec``; none where they were
+    not moved."""
+    return {f"{split}_set": recipe.pictures(split, spec) for split in ("train", "test")} if spec else {}
 
 
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:

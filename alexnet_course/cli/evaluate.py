@@ -18,7 +18,6 @@ def add(commands: Commands) -> None:
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    from alexnet_course.data import load_dataset
     from alexnet_course.pretrained import load_trained
     from alexnet_course.results.verify import other_accuracy
     from alexnet_course.shapes import memory_format
@@ -27,7 +26,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
     model, record = load_trained(options.run)
     recipe, trained_on = record.recipe, record.dataset
-    dataset = load_dataset(options.data or recipe.dataset, "test")
+    dataset = recipe.pictures("test", options.data)
     if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
                           f"{', '.join(trained_on.classes)}; give data with the same classes.")  # fmt: skip
@@ -38,6 +37,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         mean=trained_on.mean,
         std=trained_on.std,
         input_size=recipe.picture_size,
+        cut=recipe.random_crop,
         precision=resolve_precision(recipe.precision, device),
     )
     print(f"{dataset.name}: accuracy {with_interval(result.accuracy, result.interval)}, loss {result.loss:.4f}, "

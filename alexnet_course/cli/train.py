@@ -122,7 +122,7 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
     images: dict[str, Any] = {}
     changed = changes(recipe, recipe.dataset)
     if changed == ["dataset"]:  # perhaps the published images, in another place
-        images = join_group().main_first(lambda: moved_pictures(recipe.dataset))
+        images = join_group().main_first(lambda: moved_pictures(recipe, recipe.dataset))
         changed = changes(recipe, name_of_both(images["train_set"].name, images["test_set"].name))
     if not changed:
         return recipe, images
@@ -134,9 +134,11 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
 
 
 def resume_command(options: argparse.Namespace) -> None:
+    from alexnet_course.recipe import Recipe
     from alexnet_course.training import resume
+    from alexnet_course.training.folder import read_plan
 
-    moved = moved_pictures(options.data)
+    moved = moved_pictures(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
     run = resume(options.run, device=options.device, **checkpoints(options), **moved)
     finish(run, options)
 

@@ -1,8 +1,12 @@
-"""The batch loader: the whole data set lives on the device as uint8, and batches are cut from it there."""
+"""The batch loader: the whole data set lives on the device as uint8, and batches are cut from it there.
+
+One that does not fit stays where it is, and each batch is read from there in time (``Ahead``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from alexnet_course.data.augment import Augmentation, Changes
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.streaming import Ahead
 from alexnet_course.errors import CourseError
 from alexnet_course.shapes import memory_format
 
@@ -22,9 +27,11 @@ class BatchLoader:
     Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
     constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size × size`` where
-    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way). With ``training`` the
-    order is shuffled and a short last batch is left out, so that all steps of an epoch count alike; without, every
-    picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it too.
+    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way); with ``cut``, larger ones
+    are cut to it instead: at random by the ``augmentation``, at the centre without (paper, section 4.1). With
+    ``training`` the order is shuffled and a short last batch is left out, so that all steps of an epoch count alike;
+    without, every picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it
+    too.
 
     ``state`` is the position inside an epoch. A loader with the same pictures and settings goes on from it, after
     ``resume``, with the batch that comes next.
@@ -39,13 +46,17 @@ class BatchLoader:
         mean: Sequence[float],
         std: Sequence[float],
         size: int | None = None,
+        cut: bool = False,
         device: torch.device | str = "cpu",
         training: bool = False,
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.images = dataset.images.to(device)
-        self.labels = dataset.labels.to(device)
+        dataset = dataset.to(device)
+        self.images, self.labels = dataset.images, dataset.labels
+        on_gpu = torch.device(device).type == "cuda"
+        away = dataset.streamed or (on_gpu and self.images.device.type == "cpu")
+        self._ahead = Ahead(self.images, pinned=on_gpu) if away else None
         self.indices = (torch.arange(len(dataset)) if indices is None else indices).to(device)
         self.batch_size = min(batch_size, len(self.indices))
         self.size = size
@@ -56,8 +67,11 @@ class BatchLoader:
                               "the same everywhere.")  # fmt: skip
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
-        self.changes = Changes(augmentation or Augmentation(), self.images, self.indices)
+        self.cut = size if cut and size is not None and min(self.images.shape[2:]) >= size else 0
+        changes = Augmentation() if augmentation is None else replace(augmentation, cut=self.cut)
+        self.changes = Changes(changes, self.images, self.indices)
         self._order = self.indices  # of the epoch under way
+        self._order_here = self._order, self._order.cpu()  # the same for whoever reads
         self._step = 0  # batches of it that are done
         self._seeds: list[int] = []  # one a batch, where a change wants one
         self._resumed = False
@@ -88,9 +102,21 @@ class BatchLoader:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch number ``step`` (from 0) of the epoch under way; where it is augmented, with new random numbers."""
-        chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        chosen = self._chosen(self._order, step)
         seed = self._seeds[step] if self._seeds else None
-        return self.prepare(self.images[chosen], seed), self.labels[chosen]
+        return self.prepare(self._pixels(chosen, step), seed), self.labels[chosen]
+
+    def _chosen(self, order: Tensor, step: int) -> Tensor:
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _pixels(self, chosen: Tensor, step: int) -> Tensor:
+        if self._ahead is None:
+            return self.images[chosen]
+        if self._order_here[0] is not self._order:
+            self._order_here = self._order, self._order.cpu()  # once an epoch, because a GPU has to be waited for
+        order = self._order_here[1]
+        then = self._chosen(order, step + 1) if step + 1 < len(self) else order[:0]
+        return self._ahead.read(self._chosen(order, step), then)
 
     def state(self) -> dict[str, Any]:
         """Order of the epoch under way, batches of it that are done, and what the random generator will draw next."""
@@ -112,7 +138,10 @@ class BatchLoader:
     def prepare(self, images: Tensor, seed: int | None = None) -> Tensor:
         """uint8 images → what the network sees; ``seed`` is for changes that are ``seeded``, which draw one themselves
         where none is given."""
+        images = images.to(self.mean.device, non_blocking=True)
         images = self.changes.at("pixels", images, self.generator, seed)
+        if self.cut:
+            images = centre(images, self.cut)
         pixels = images.to(memory_format=memory_format(images.device)).float() / 255
         pixels = self.changes.at("colours", pixels, self.generator, seed)
         pixels = (pixels - self.mean) / self.std
@@ -121,6 +150,12 @@ class BatchLoader:
             smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
         return pixels
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """The ``size × size`` pixels in the middle of N×C×H×W images that are not smaller."""
+    top, left = ((side - size) // 2 for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
 
 
 def set_or_seed(generator: torch.Generator, state: Tensor) -> None:

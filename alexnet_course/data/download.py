@@ -1,4 +1,4 @@
-"""Downloads that arrive: from the first of several servers that gives the published file, and on from where one stopped."""
+"""Downloads that arrive: from the first of several servers that gives the published file, going on where one ended."""
 
 import hashlib
 import http.client

@@ -88,6 +88,7 @@ def _record(
     weights: str | None = None,
 ) -> Record:
     recipe, train_set = trainer.recipe, trainer.train_set
+    division = train_set.division or test_set.division
     train_seconds = sum(trainer.train_loader.images_per_epoch / entry.images_per_second for entry in history)
     # As they would come from a file, so that whatever is wrong in them is one sentence.
     values: dict[str, Any] = {
@@ -104,6 +105,7 @@ def _record(
             "test_images": len(test_set),
             "mean": trainer.mean,
             "std": trainer.std,
+            **({"division": division} if division else {}),
         },
         "seed": recipe.seed,
         "history": history,

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from torch import Tensor, nn
 
-from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data import Dataset
 from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
@@ -101,8 +101,8 @@ class Run(Iterator[EpochResult]):
         try:
             self.train_set, self.test_set = self.group.main_first(
                 lambda: (
-                    train_set if train_set is not None else load_dataset(recipe.dataset, "train"),
-                    test_set if test_set is not None else load_dataset(recipe.dataset, "test"),
+                    train_set if train_set is not None else recipe.pictures("train"),
+                    test_set if test_set is not None else recipe.pictures("test"),
                 )
             )
             if not len(self.test_set):

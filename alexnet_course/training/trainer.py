@@ -181,7 +181,13 @@ class Trainer:
 
     @property
     def _constants(self) -> dict[str, Any]:
-        return {"mean": self.mean, "std": self.std, "size": self.recipe.picture_size, "device": self.device}
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "size": self.recipe.picture_size,
+            "cut": self.recipe.random_crop,
+            "device": self.device,
+        }
 
     # --- How far it is -----------------------------------------------------------------------------------------------
 
