@@ -10,7 +10,9 @@ from alexnet_course.lazy import lazily
 if TYPE_CHECKING:
     from alexnet_course.data import Dataset, load_dataset
     from alexnet_course.errors import CourseError
+    from alexnet_course.export import export_network
     from alexnet_course.models import build_model, list_models, register_model, summary
+    from alexnet_course.prediction import predict
     from alexnet_course.pretrained import list_pretrained, load_pretrained
     from alexnet_course.recipe import Recipe
     from alexnet_course.recipes import list_recipes, load_recipe
@@ -28,6 +30,7 @@ __all__ = [
     "build_model",
     "conv_output_size",
     "evaluate",
+    "export_network",
     "fit",
     "layer_table",
     "list_models",
@@ -37,6 +40,7 @@ __all__ = [
     "load_pretrained",
     "load_recipe",
     "load_records",
+    "predict",
     "register_model",
     "results_table",
     "resume",
@@ -47,8 +51,10 @@ __all__ = [
 _MODULES = {
     "data": ("Dataset", "load_dataset"),
     "errors": ("CourseError",),
+    "export": ("export_network",),
     "models": ("build_model", "list_models", "register_model", "summary"),
     "pretrained": ("list_pretrained", "load_pretrained"),
+    "prediction": ("predict",),
     "recipe": ("Recipe",),
     "recipes": ("list_recipes", "load_recipe"),
     "records": ("load_records",),

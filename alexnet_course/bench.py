@@ -171,7 +171,7 @@ def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: i
         persistent_workers=workers > 0, pin_memory=device.type == "cuda",
     )  # fmt: skip
     batches = endless(loader)
-    pictures = load_dataset(recipe.dataset, "train")
+    pictures = recipe.pictures("train")
     model = build_model(recipe.model, num_classes=len(pictures.classes), in_channels=pictures.images.shape[1])
     model.to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
@@ -193,7 +193,7 @@ class PicturesOneByOne(torchvision.datasets.CIFAR10):
     """A data set as torchvision serves CIFAR-10: one PIL picture after the other, through PIL transforms."""
 
     def __init__(self, recipe: Recipe) -> None:
-        dataset = load_dataset(recipe.dataset, "train")
+        dataset = recipe.pictures("train")
         mean, std = dataset.channel_statistics()
         side = dataset.images.shape[2]
         change = [
@@ -213,7 +213,7 @@ def our_loop(
 ) -> Step:
     """The trainer's own step on the trainer's own batches, with ``options`` of the trainer; without ``faster``, with
     PyTorch's own functions in it."""
-    train_set = load_dataset(recipe.dataset, "train")
+    train_set = recipe.pictures("train")
     precision = resolve_precision(recipe.precision, device)
     trainer = Trainer(recipe, train_set, device, precision, **options)
     if not faster:
@@ -233,7 +233,7 @@ def our_loop(
 
 def our_epochs(recipe: Recipe, device: torch.device, pictures: int) -> Step:
     """Whole epochs of the trainer on the first ``pictures`` of the training set, validation included."""
-    train_set, test_set = (load_dataset(recipe.dataset, split) for split in ("train", "test"))
+    train_set, test_set = (recipe.pictures(split) for split in ("train", "test"))
     recipe = recipe.replace(epochs=10_000)
     run = Run(recipe, train_set=train_set.subset(range(pictures)), test_set=test_set, device=str(device))
 

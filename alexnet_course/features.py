@@ -1,4 +1,5 @@
-"""A look inside a trained network: what its layers make of a picture, and which pictures excite a unit most."""
+"""A look inside a trained network: what its layers make of a picture, which pictures excite a unit most, and where in a
+picture the evidence for a class lies."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.shapes import evaluating, layer_table, watching
+from alexnet_course.shapes import Layer, evaluating, layer_table, watching
 
 Box = tuple[int, int, int, int]
+ENOUGH = 4  # positions along each side of a map that still says where
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,71 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
         return max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0)
 
     return patch
+
+
+def grad_cam(model: nn.Module, picture: Tensor, target: int | None = None, layer: str | None = None) -> Tensor:
+    """Where in ``picture`` the evidence for the class ``target`` lies: h×w numbers, none below 0, on the CPU.
+
+    ``picture`` is normalised, C×H×W, on the model's device; ``target`` is the index of a logit, by default of the
+    largest; ``layer`` is a dotted path as in ``layer_table``, by default that of ``evidence_layer``. The map has the
+    positions of that layer's output. The gradient of the logit with respect to a channel, averaged over its positions,
+    is the weight of the channel; the weighted sum of all channels, where it is positive, is the evidence. Behind an
+    average over all positions and one linear layer, it adds up to the logit without its bias, but for what was
+    negative.
+
+    Of the ways to explain a network's answer, this one needs no training and no layer of a special kind, one pass back
+    instead of hundreds of passes forward (as when parts of the picture are covered in turn), and it depends on what the
+    network has learned: where weights are made random, its maps change, while those of some others hardly do (Adebayo
+    et al. 2018). captum and pytorch-grad-cam have it too; here it is short enough to be read.
+
+    Raises ``CourseError`` for an unknown layer, for one without a map, and for a network whose layers do not suffice.
+    Source: Selvaraju et al. 2017.
+    """
+    channels, height, width = picture.shape
+    layer = layer or evidence_layer(model, (channels, height, width))
+    kept: list[Tensor] = []
+
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        kept.append(output)
+
+    # The gradient begins at the picture, so that there is one through frozen weights as well.
+    with watching(_named(model, [layer]), keep), evaluating(model), torch.enable_grad():
+        logits = model(picture[None].detach().requires_grad_())[0]
+        score = logits.max() if target is None else logits[target]
+        maps = kept[-1]
+        if maps.dim() != 4:
+            raise CourseError(f"{layer!r} puts out {tuple(maps.shape[1:])}, and no map of C×H×W; give a convolution.")
+        (gradient,) = torch.autograd.grad(score, maps)
+    weights = gradient.mean((2, 3), keepdim=True)
+    return (weights * maps).sum(1)[0].detach().relu().float().cpu()
+
+
+def evidence_layer(model: nn.Module, input_size: tuple[int, int, int]) -> str:
+    """The layer whose map says most of what is where: the last convolution, with the norm and the ReLU behind it.
+
+    ``input_size`` is (C, H, W). Where the last map is smaller than 4×4, as late in a network for small pictures, the
+    last one that is not is taken, or else the largest. Raises ``CourseError`` where the network has no convolution, or
+    none with a map of more than one position.
+    """
+    rows = layer_table(model, input_size)
+    found: list[Layer] = []
+    for number, row in enumerate(rows):
+        if isinstance(model.get_submodule(row.name), nn.Conv2d):
+            found.append(row)
+            for follower in rows[number + 1 :]:
+                if follower.output_shape != row.output_shape or follower.kind == row.kind:
+                    break
+                found[-1] = follower
+    if not found:
+        raise CourseError(f"{type(model).__name__} has no convolution, so there is no map of where it saw what; "
+                          "explain a network that has one.")  # fmt: skip
+    large_enough = [row for row in found if min(row.output_shape[1:]) >= ENOUGH]
+    best = large_enough[-1] if large_enough else max(found, key=lambda row: min(row.output_shape[1:]))
+    if max(best.output_shape[1:]) == 1:
+        raise CourseError(f"The convolutions of {type(model).__name__} make one position of a picture of "
+                          f"{'×'.join(map(str, input_size))}, so there is no map of where they saw what; explain a "
+                          "network with larger maps.")  # fmt: skip
+    return best.name
 
 
 def _named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:

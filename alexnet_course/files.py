@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     take the file, and where ``path`` is something else than a file.
     """
     refuse_what_is_no_file(path)
-    part = _beside(path)
+    part = beside(path)
     try:
         yield part
         with open(part, "rb+") as file:
@@ -88,7 +88,7 @@ def check_target(path: Path) -> None:
     """``CourseError`` where no file can be written to ``path``: for before the work whose result goes there."""
     try:
         refuse_what_is_no_file(path)
-        part = _beside(path)
+        part = beside(path)
         try:
             part.touch()
         finally:
@@ -98,13 +98,19 @@ def check_target(path: Path) -> None:
                           "that you may write to.") from None  # fmt: skip
 
 
+def refuse_existing(path: Path) -> None:
+    """``CourseError`` where there is something at ``path``, for what must take nobody's file away."""
+    if present(path):
+        raise CourseError(f"{str(path)!r} exists already and is not overwritten; give another path, or remove it.")
+
+
 def refuse_what_is_no_file(path: Path) -> None:
     """``OSError`` for a folder, a pipe or a device, which a file must not replace, and which may have no end."""
     if present(path) and not path.is_file():
         raise OSError(errno.EINVAL, "not a file", str(path))
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 

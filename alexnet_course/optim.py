@@ -6,7 +6,7 @@ A recipe asks for the names alone, so PyTorch is imported where it is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -23,6 +23,8 @@ class Settings(Protocol):
     def optimiser(self) -> str: ...
     @property
     def lr(self) -> float: ...
+    @property
+    def body_lr(self) -> float: ...
     @property
     def momentum(self) -> float: ...
     @property
@@ -86,17 +88,23 @@ def _adamw(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch
 OPTIMISERS = {"sgd": OptimiserSpec(_sgd), "adam": OptimiserSpec(_adam), "adamw": OptimiserSpec(_adamw)}
 
 
-def make_optimiser(model: nn.Module, recipe: Settings, device: torch.device) -> torch.optim.Optimizer:
+def make_optimiser(
+    model: nn.Module, recipe: Settings, device: torch.device, body: Collection[str] = ()
+) -> torch.optim.Optimizer:
     """The recipe's optimiser for all weights of ``model``.
 
     With ``decay = "weights"``, what is not a kernel or a matrix, that is biases and batch norm's scales and shifts, is
-    not pulled towards 0.
+    not pulled towards 0. The weights that ``body`` names have ``body_lr`` times the rate of the others, the head's;
+    the head's come first, so that theirs is the rate of the history.
     """
-    decayed = [weight for weight in model.parameters() if recipe.decay == "all" or weight.dim() > 1]
-    others = [weight for weight in model.parameters() if recipe.decay != "all" and weight.dim() <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}]
-    if others:
-        groups.append({"params": others, "weight_decay": 0.0})
+    groups: list[dict[str, Any]] = []
+    for part, factor in ((False, 1.0), (True, recipe.body_lr)):
+        weights = [weight for name, weight in model.named_parameters() if (name in body) == part]
+        decayed = [weight for weight in weights if recipe.decay == "all" or weight.dim() > 1]
+        others = [weight for weight in weights if recipe.decay != "all" and weight.dim() <= 1]
+        rate = {} if factor == 1 else {"lr": recipe.lr * factor}
+        groups += [{"params": decayed, **rate}] if decayed else []
+        groups += [{"params": others, "weight_decay": 0.0, **rate}] if others else []
     spec = OPTIMISERS[recipe.optimiser]
     return spec.make(groups, recipe, spec.heeds_found_inf(device))
 
@@ -118,7 +126,8 @@ def _step(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: i
 def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
     from torch.optim import lr_scheduler
 
-    lowest = recipe.lr * recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
+    share = recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
+    lowest = [group["lr"] * share for group in optimiser.param_groups]
     return None, lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
 
 

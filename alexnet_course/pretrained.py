@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import write_tensors, write_text
-from alexnet_course.models import build_model
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records.record import Record, dump_record
 from alexnet_course.results.reproduce import find_record
 from alexnet_course.results.table import in_markdown
 from alexnet_course.results.verify import other_accuracy
 from alexnet_course.training.evaluation import evaluate
-from alexnet_course.training.finished import load_run
+from alexnet_course.training.finished import build_recorded, load_run
 
 FOLDER = Path(__file__).parent / "weights"
 INDEX = "weights.toml"
@@ -65,10 +64,20 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
     if _digest(dump_record(record).encode()) != known[name]["record_blake2b"]:
         raise CourseError(f"The record {known[name]['record']} is not the one that came with the weights {path.name}, "
                           "so it was changed; install the package again.")  # fmt: skip
-    recipe, dataset = record.recipe, record.dataset
-    classes, channels = len(dataset.classes), len(dataset.mean)
-    model = build_model(recipe.model, num_classes=classes, in_channels=channels, **recipe.model_options)
+    model = build_recorded(record)
     model.load_state_dict({key: tensor.float() for key, tensor in load(content).items()})
+    return model.eval(), record
+
+
+def load_trained(run: str | Path) -> tuple[nn.Module, Record]:
+    """A trained network, in ``eval()`` mode on the CPU, and the record of its run.
+
+    ``run`` is the folder of a finished run or a name that ``load_pretrained`` knows. Raises ``CourseError`` where there
+    is no such run.
+    """
+    if str(run) in list_pretrained():
+        return load_pretrained(str(run))
+    model, record = load_run(run)
     return model.eval(), record
 
 

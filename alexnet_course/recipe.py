@@ -19,6 +19,7 @@ from alexnet_course.names import same_form, wrong_with_file_name, wrong_with_nam
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
 
 if TYPE_CHECKING:
+    from alexnet_course.data import Dataset
     from alexnet_course.data.augment import Augmentation
 
 # long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
@@ -34,6 +35,9 @@ NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+
+STARTS = ("new", "imagenet")
+IMAGENET_MODEL = "alexnet-owt"  # whose layers and names are those of torchvision's AlexNet
 
 # How large a value may be. What lies outside is a slip of the keyboard, not an experiment.
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -86,10 +90,16 @@ class Recipe(Checked):
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
     # Side in pixels that pictures are resized to; 0: what the network was made for.
     input_size: Annotated[int, Field(ge=0, le=1024)] = 0
+    # Side that pictures of a folder are brought to where they are of different sizes; 0: that of the network's.
+    load_size: Annotated[int, Field(ge=0, le=4096)] = 0
+    # How: the middle of the picture is taken, or all of it, with black at its sides.
+    resize: Annotated[str, one_of(("crop", "pad"))] = "crop"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     optimiser: Annotated[str, one_of(OPTIMISERS)] = "sgd"
     lr: Annotated[float, Field(gt=0, le=100)] = 0.02  # the highest learning rate of the schedule
+    # Fine-tuning: the rate of the weights that came along with start, as a share of lr, which is that of the new ones.
+    body_lr: Share = 1.0
     schedule: Annotated[str, one_of(SCHEDULES)] = "one-cycle"
     warmup: Share = 0.25  # one-cycle: share of all steps in which the rate rises
     # Step: the epochs after which the rate is multiplied by lr_factor.
@@ -108,6 +118,9 @@ class Recipe(Checked):
     # Decay a step of the moving average of the weights that is evaluated; 0: the weights as they are.
     ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     crop: Annotated[int, Field(ge=0, le=112)] = 4  # pixels of padding before the random crop
+    # Cut pictures that are larger than the network's to size, at random in training and at the centre otherwise,
+    # instead of reducing them; the paper's section 4.1 cuts 224 pixels of 256.
+    random_crop: bool = False
     flip: bool = True
     cutout: Annotated[int, Field(ge=0, le=224)] = 0  # side of the blanked square in pixels
     colour_pca: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation of the colour shift; the paper's is 0.1
@@ -120,6 +133,9 @@ class Recipe(Checked):
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
+    # What training starts from: new weights, or torchvision's for alexnet-owt, which have seen ImageNet's 1,000 classes
+    # (normalisation = "imagenet" goes with them); its last layer is new.
+    start: Annotated[str, one_of(STARTS)] = "new"
     precision: Annotated[str, one_of(("auto", "bf16", "fp16", "fp32"))] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     validation_size: ShareOrCount = 0.1
@@ -146,6 +162,16 @@ class Recipe(Checked):
         if self.autoaugment_policy != "cifar10" and not self.autoaugment:
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
+        if self.start == "imagenet" and self.model != IMAGENET_MODEL:
+            raise CourseError(f"start = 'imagenet' has weights for {IMAGENET_MODEL} alone, and model is "
+                              f"{self.model!r}; set model = {IMAGENET_MODEL!r} or leave start out.")  # fmt: skip
+        if self.body_lr != 1 and self.start == "new":
+            raise CourseError(f"body_lr = {self.body_lr} has no effect with start = 'new', where all weights are new; "
+                              "set start = 'imagenet' or leave body_lr out.")  # fmt: skip
+        if 0 < self.load_size < self.picture_size:
+            raise CourseError(f"load_size = {self.load_size} is smaller than the {self.picture_size} pixels that the "
+                              "network sees, so pictures would lose what they have; leave load_size out, or give at "
+                              f"least {self.picture_size}.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
                               f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
@@ -177,6 +203,13 @@ class Recipe(Checked):
     def picture_size(self) -> int:
         """Side in pixels of the pictures that the network sees."""
         return self.input_size or MODELS[self.model].input_size[1]
+
+    def pictures(self, split: str, spec: str | None = None) -> Dataset:
+        """A part of the recipe's data set, or of ``spec``, in the size that the recipe asks for (``load_dataset``)."""
+        from alexnet_course.data import load_dataset  # here, because it imports PyTorch
+
+        size = self.load_size or self.picture_size
+        return load_dataset(spec or self.dataset, split, size=size, resize=self.resize)
 
     @property
     def run_name(self) -> str:

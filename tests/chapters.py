@@ -34,6 +34,7 @@ def tiny_environment(start: Path, scratch: Path) -> dict[str, str]:
         "PYTHONPATH": str(start),
         "ALEXNET_COURSE_TINY_LABELS": str(labels),
         "CUDA_VISIBLE_DEVICES": "",
+        "TORCH_HOME": str(scratch / "torch"),  # where weights may be that somebody has downloaded
         "OMP_NUM_THREADS": "1",  # quicker: the batches are too small to be shared out
         "http_proxy": NOBODY,
         "https_proxy": NOBODY,

@@ -24,6 +24,7 @@ from alexnet_course.cli.train import under_its_own_name
 from alexnet_course.cli.version import installed_version
 from alexnet_course.data import load_dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
+from alexnet_course.data.photos import FOLDER as PHOTOS
 from alexnet_course.recipes import load_recipe
 from alexnet_course.results import verify
 from alexnet_course.training import Trainer, load_run
@@ -31,6 +32,7 @@ from alexnet_course.training.folder import RunFolder
 from alexnet_course.watching import fit
 
 COMMAND = [sys.executable, "-m", "alexnet_course"]
+SMALL_NETWORK = "vgg-style-bn.small"  # of the package
 SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "validation_size=0.25"]
 
 
@@ -94,6 +96,78 @@ def test_train_leaves_a_record_that_evaluate_confirms(tree, tmp_path, capsys):
     assert "red" in out
     assert main(["evaluate", "run", "--data", "doodles"]) == 2
     assert "classes" in capsys.readouterr().err
+
+
+class TestPredict:
+    CAT, HORSE = (str(PHOTOS / f"{name}.png") for name in ("cat", "horse"))
+
+    def test_prints_the_most_probable_classes_of_each_picture(self, capsys):
+        assert main(["predict", SMALL_NETWORK, self.CAT, self.HORSE, "--top", "2"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        said = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
+        assert [line[0] for line in said] == [self.CAT, "cat", "dog", self.HORSE, "horse", "dog"]
+        shares = [line[1] for line in said if len(line) > 1]
+        assert all(re.fullmatch(r"\d+\.\d\d%", share) for share in shares)
+        lines = [line for line in out.splitlines() if line.endswith("%")]
+        assert len({len(line) for line in lines}) == 1  # aligned
+        assert main(["predict", SMALL_NETWORK, self.CAT, "--top", "99"]) == 0
+        assert capsys.readouterr().out.count("%") == 10
+
+    def test_prints_one_json_document_with_all_probabilities(self, capsys):
+        assert main(["predict", SMALL_NETWORK, self.CAT, self.HORSE, "--json", "--top", "1"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["network"] == "vgg-style-bn.small-cpu-seed0"
+        assert [answer["picture"] for answer in said["pictures"]] == [self.CAT, self.HORSE]
+        for answer, expected in zip(said["pictures"], ("cat", "horse"), strict=True):
+            assert len(answer["probabilities"]) == 10
+            assert next(iter(answer["probabilities"])) == expected
+            assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+    def test_takes_a_run_of_yours_and_a_folder(self, tree, capsys):
+        assert main(["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL]) == 0
+        (tree / "test" / "notes.txt").write_text("no picture")
+        capsys.readouterr()
+        assert main(["predict", "run", str(tree / "test")]) == 0
+        out, err = capsys.readouterr()
+        assert out.count("%") == 16  # two classes of eight pictures
+        assert "alexnet-course: One file is left out: " in err
+        (tree / "test" / "notes.txt").unlink()
+
+    def test_explains_with_a_figure_beside_each_picture(self, tmp_path, capsys):
+        shutil.copy(self.CAT, "CAT.png")
+        for folder in ("explained", "explained-2"):  # the second time, too, nothing is overwritten
+            assert main(["predict", SMALL_NETWORK, self.CAT, "CAT.png", "--explain"]) == 0
+            assert sorted(path.name for path in Path(folder).iterdir()) == ["CAT-2.png", "cat.png"]
+            assert f"2 explained in {folder}" in capsys.readouterr().err
+        assert main(["predict", SMALL_NETWORK, self.HORSE, "--explain", "one.png"]) == 0
+        assert main(["predict", SMALL_NETWORK, self.HORSE, "--explain", "explained"]) == 0  # beside the others
+        for file in ("one.png", "explained/horse.png"):
+            with Image.open(file) as figure:
+                assert figure.width > 1.5 * figure.height  # two panels
+
+    @pytest.mark.parametrize(
+        ("target", "sentence"),
+        [
+            (["cat.png"], "'cat.png' exists already and is not overwritten"),
+            (["."], "'horse.png' exists already and is not overwritten"),
+            (["notes.txt"], "--explain 'notes.txt' is no folder and cannot be made one (File exists)"),
+            (["two.png", "--json"], "--explain 'two.png' is one file for 2 pictures; give a folder"),
+        ],
+    )
+    def test_never_overwrites_a_file(self, target, sentence, capsys):
+        """A picture that comes behind --explain, for one, is taken for the figure."""
+        for name in ("cat.png", "horse.png"):
+            shutil.copy(PHOTOS / name, name)
+        Path("notes.txt").write_text("mine")
+        before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+        pictures = ["horse.png", "cat.png"]
+        assert main(["predict", SMALL_NETWORK, *pictures, "--explain", *target]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert sentence in err
+        assert err.count("\n") == 1
+        assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
 
 
 def test_runs_get_their_own_folders(tree, tmp_path):
@@ -177,6 +251,17 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
         (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
         (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["export", "nowhere", "--format", "onnx"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["export", "vgg-style-bn.small"], "the following arguments are required: --format"),
+        (["export", "vgg-style-bn.small", "--format", "tflite"], "argument --format: invalid choice: 'tflite'"),
+        (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' exists already and is not"),
+        (["predict", "nowhere", "cache"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["predict", "vgg-style-bn.small"], "the following arguments are required: PICTURE"),
+        (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no picture 'nowhere.png'; give the path of a"),
+        (["predict", "vgg-style-bn.small", "cache"], "There is no picture in 'cache'; give files, or folders with"),
+        (["predict", "vgg-style-bn.small", "/dev/null"], "'/dev/null' cannot be read as a picture"),
+        (["predict", "vgg-style-bn.small", "x", "--top", "0"], "--top 0 shows nothing; give a number from 1"),
+        (["predict", "vgg-style-bn.small", "x", "--explain", "missing/x.png"], "'missing/x.png' cannot be written to"),
     ],
 )
 def test_wrong_use_exits_2_with_one_sentence(arguments, sentence, capsys):
@@ -192,7 +277,8 @@ def test_wrong_use_exits_2_with_one_sentence(arguments, sentence, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["models", "summary", "data", "train", "resume", "evaluate", "results", "reproduce", "bench"]
+    "command",
+    ["models", "summary", "data", "train", "resume", "evaluate", "predict", "export", "results", "reproduce", "bench"],
 )
 def test_every_command_s_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -257,6 +343,7 @@ print(status, *sorted({"torch", "numpy", "matplotlib", "pydantic"} & set(sys.mod
         ("summary cnn4 --input 32x32", 2),
         ("results --format pdf", 2),
         ("results --add nowhere", 2),
+        ("predict nowhere x --top 0", 2),
         ("models", 0),
         ("summary alexnet-cifar", 2),
     ],
@@ -301,8 +388,6 @@ def test_a_reader_that_goes_away_is_told_by_the_status_alone():
 
 
 # --- A recipe that is changed ----------------------------------------------------------------------------------------
-
-SMALL_NETWORK = "vgg-style-bn.small"  # of the package
 
 
 @pytest.fixture
@@ -409,7 +494,7 @@ def test_a_repetition_on_the_cpu_counts_as_the_recipe_of_the_package(tree, publi
     published("train", "test")
     recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
     monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
-    images = moved_pictures(f"folder:{tree}")
+    images = moved_pictures(recipe, f"folder:{tree}")
     fit(recipe, progress=False, device="cpu", out="run", **images)
     assert main(["reproduce", "run", "--data", f"folder:{tree}", "--device", "cpu", "--out", "again"]) == 0
     assert load_run("again")[1].recipe.precision != "auto"

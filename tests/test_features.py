@@ -1,12 +1,14 @@
 """The look inside: what layers put out, and the patch of the picture that a unit sees."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from alexnet_course import CourseError, Dataset, build_model
 from alexnet_course.data.batches import BatchLoader
-from alexnet_course.features import feature_maps, patch_finder, strongest
+from alexnet_course.features import evidence_layer, feature_maps, grad_cam, patch_finder, strongest
 from alexnet_course.models import MODELS
 
 ALEXNET = "alexnet-cifar-3x3"
@@ -122,3 +124,96 @@ class TestStrongest:
     def test_refuses_a_loader_that_shuffles(self, network, noise):
         with pytest.raises(CourseError, match="training=False"):
             strongest(network, "features.1", loader_of(noise, training=True))
+
+
+class TestGradCam:
+    @staticmethod
+    def averaging(kernel: torch.Tensor, rows: torch.Tensor) -> nn.Module:
+        """A convolution, a ReLU, the mean over all positions, and a linear layer, with these weights and no biases."""
+        model = nn.Sequential(
+            nn.Conv2d(kernel.shape[1], len(kernel), kernel.shape[-1], bias=False),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(len(kernel), len(rows), bias=False),
+        )
+        model.load_state_dict({"0.weight": kernel, "4.weight": rows})
+        return model
+
+    def test_is_what_one_computes_by_hand(self):
+        """Two channels, p and 2p, with the weights 3 and -1, each divided by the 4 positions: p/4, or, of 1 and -2,
+        less than nothing."""
+        model = self.averaging(torch.tensor([1.0, 2.0])[:, None, None, None], torch.tensor([[3.0, -1.0], [1.0, -2.0]]))
+        picture = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        assert grad_cam(model, picture, target=0).tolist() == [[0.25, 0.0], [0.0, 0.5]]
+        assert grad_cam(model, picture, target=1).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+        assert torch.equal(grad_cam(model, picture), grad_cam(model, picture, target=0))  # the largest logit
+        assert grad_cam(model, picture).sum() == model(picture[None])[0, 0]
+
+    @pytest.mark.parametrize("corner", [(0, 0), (0, 9), (9, 0), (9, 9)])
+    def test_is_highest_where_the_only_evidence_is(self, corner):
+        top, left = corner
+        picture = torch.zeros(3, 12, 12)
+        picture[:, top : top + 3, left : left + 3] = 1.0
+        found = grad_cam(self.averaging(torch.ones(1, 3, 3, 3), torch.tensor([[1.0], [-1.0]])), picture)
+        assert divmod(int(found.argmax()), 10) == corner
+        assert (found > 0).sum() == 9  # the windows that touch it
+        assert (found >= 0).all()
+
+    @pytest.mark.parametrize(("layer", "split"), [(None, 12), ("features.2", 3)])
+    def test_is_that_of_a_network_cut_in_two(self, network, layer, split):
+        picture = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(2))
+        network.eval()
+        maps = network.features[:split](picture[None]).detach().requires_grad_()
+        rest = nn.Sequential(*network.features[split:], network.avgpool, nn.Flatten(), network.classifier)
+        (gradient,) = torch.autograd.grad(rest(maps.clone())[0, 7], maps)
+        weighted = (gradient.mean((2, 3))[0, :, None, None] * maps[0].detach()).sum(0)
+        expected = weighted.clamp(min=0)
+        assert expected.max() > 0
+        assert torch.allclose(grad_cam(network, picture, 7, layer), expected, atol=1e-9)
+        assert (layer or evidence_layer(network, (3, 64, 64))) == f"features.{split - 1}"
+
+    def test_goes_through_frozen_weights_and_leaves_nothing_behind(self, network):
+        picture = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(3))
+        network.train()
+        expected = grad_cam(network, picture, 1)
+        with torch.no_grad():
+            assert torch.equal(grad_cam(network.requires_grad_(False), picture, 1), expected)
+        network.requires_grad_(True)
+        assert expected.max() > 0
+        assert network.training
+        assert all(weight.grad is None for weight in network.parameters())
+        assert not any(layer._forward_hooks for layer in network.modules())
+
+    @pytest.mark.parametrize(
+        ("name", "options", "side", "expected"),
+        [
+            ("alexnet-cifar-3x3", {}, 32, "features.11"),
+            ("alexnet-owt", {}, 224, "features.11"),
+            ("alexnet-2012", {}, 227, "features.13"),
+            ("alexnet-cifar-3x3", {"batch_norm": True}, 64, "features.16"),
+            ("alexnet-d2l", {}, 224, "net.11"),
+            ("vgg-style-bn", {}, 32, "features.29"),  # 4×4; the stage behind it makes 2×2
+        ],
+    )
+    def test_the_map_is_that_of_the_last_convolution_that_says_where(self, name, options, side, expected):
+        with torch.device("meta"):
+            assert evidence_layer(build_model(name, **options), (3, side, side)) == expected
+
+    @pytest.mark.parametrize(
+        ("model", "layer", "sentence"),
+        [
+            (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), None, "Sequential has no convolution, so there is no map"),
+            (
+                nn.Sequential(nn.Conv2d(3, 2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
+                None,
+                "The convolutions of Sequential make one position of a picture of 3×4×4, so there is no map",
+            ),
+            (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "2", "'2' puts out (2,), and no map"),
+            (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "3", "no layer '3'; nearest"),
+        ],
+    )
+    def test_refuses_what_has_no_map(self, model, layer, sentence):
+        with pytest.raises(CourseError, match=re.escape(sentence)):
+            grad_cam(model, torch.zeros(3, 4, 4), 0, layer)
+        assert not any(module._forward_hooks for module in model.modules())

@@ -29,6 +29,7 @@ QUICK = (
 )
 RUN = {
     "alexnet-course models": "",
+    "alexnet-course export vgg-style-bn.small --format onnx": " --format safetensors",  # which needs no other package
     "alexnet-course summary alexnet-cifar-3x3": "",
     "alexnet-course train alexnet-cifar-3x3 --budget evening": QUICK,
     "alexnet-course train alexnet-cifar-3x3 --data folder:PATH --epochs 5": QUICK,
@@ -39,8 +40,13 @@ ELSEWHERE = {
     "cd alexnet-course": "belongs to it",
     "make test": "is what runs this, by .ci/run",
     "make book": "by .ci/run",
+    "alexnet-course train alexnet-owt --data folder:PATH --set start=imagenet --set normalisation=imagenet "
+    "--set body_lr=0.1": "test_start.py, with weights that stand for torchvision's",
+    "alexnet-course predict vgg-style-bn.small cat.jpg holiday --explain": "test_cli.py, with pictures that are there",
     "source .venv/bin/activate": "test_setup.py makes .venv",
     "python -m benchmarks.campaign --data cifar10=folder:PATH --minutes 30": "test_campaign.py, with small recipes",
+    "alexnet-course data folder:PATH": "data/test_folder_kinds.py, with every kind of folder",
+    "alexnet-course train alexnet-owt.photos --data folder:PATH": "training/test_photographs.py, with a narrow network",
 }
 SHORTER = {"epochs=3": "epochs=1, train_size=64, validation_size=32"}  # in the Python examples
 

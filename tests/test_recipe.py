@@ -12,7 +12,7 @@ from alexnet_course.data.doodles import TRAIN_SIZE
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, build_model
 from alexnet_course.recipe import Recipe
-from alexnet_course.recipes import FOLDER, list_recipes, load_recipe
+from alexnet_course.recipes import FOLDER, for_photographs, list_recipes, load_recipe
 from alexnet_course.shapes import zeros_like_input
 from alexnet_course.training.division import image_count
 from alexnet_course.watching import fit
@@ -116,6 +116,18 @@ def test_toml(tmp_path):
             "lr_steps = 99 is out of range; it must be at least 1 and at most 10;",
         ),
         ({"lr_steps": [2]}, "lr_steps = [2] has no effect with schedule = 'one-cycle'"),
+        (
+            {"start": "imagenet", "model": "cnn4"},
+            "start = 'imagenet' has weights for alexnet-owt alone, and model is 'cnn4'; set model = 'alexnet-owt' or",
+        ),
+        ({"start": "image-net"}, "start = 'image-net' is not a choice; nearest: imagenet"),
+        ({"body_lr": 0.1}, "body_lr = 0.1 has no effect with start = 'new', where all weights are new; set start ="),
+        ({"body_lr": 2.0}, "body_lr = 2.0 is out of range; it must be at least 0 and at most 1"),
+        ({"resize": "squash"}, "resize = 'squash' is not a choice; nearest: "),
+        (
+            {"load_size": 31},
+            "load_size = 31 is smaller than the 32 pixels that the network sees, so pictures would",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_sentence(values, message):
@@ -294,6 +306,16 @@ def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_pictures(nam
     if budget == "long":  # what the file says of it
         stated = re.findall(r"(\d+,\d{3},\d{3})\W+parameters", (FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
         assert stated in ([], [f"{count:,}"])
+
+
+@pytest.mark.parametrize("recipe", for_photographs(), ids=lambda recipe: recipe.name)
+def test_the_recipes_for_photographs_name_no_data_set_and_cut_what_the_network_sees_out_of_256_pixels(recipe):
+    assert load_recipe(recipe.name) == recipe
+    assert recipe.name == f"{recipe.model}.photos"
+    assert recipe.name not in list_recipes()
+    assert recipe.dataset == Recipe().dataset
+    assert (recipe.load_size, recipe.random_crop, recipe.crop) == (256, True, 0)
+    assert recipe.picture_size in (224, 227)
 
 
 def settings(name: str) -> dict[str, object]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from alexnet_course.errors import CourseError
+
+if TYPE_CHECKING:
+    from alexnet_course.recipe import Recipe
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -35,12 +41,32 @@ def add_networks(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--networks", action="append", default=[], metavar="FILE", help=text)
 
 
-def moved_pictures(spec: str | None) -> dict[str, Any]:
-    """The arguments for a run whose pictures are now those of the data set ``spec``; none where they were not moved."""
-    from alexnet_course.data import load_dataset
+def add_trained(sub: argparse.ArgumentParser) -> None:
+    """What ``load_trained`` takes."""
+    sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
 
-    return {f"{split}_set": load_dataset(spec, split) for split in ("train", "test")} if spec else {}
+
+def moved_pictures(recipe: Recipe, spec: str | None) -> dict[str, Any]:
+    """The arguments for a run of ``recipe`` whose pictures are now those of the data set ``spec``; none where they were
+    not moved."""
+    return {f"{split}_set": recipe.pictures(split, spec) for split in ("train", "test")} if spec else {}
 
 
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:
     return f"{accuracy:.2%} (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
+
+
+def free_folder(folder: Path, option: str = "--out") -> Path:
+    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that nothing is overwritten; made at once, so that
+    of two that start together each gets its own."""
+    candidate, number = folder, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
+        except OSError as error:
+            raise CourseError(f"{str(candidate)!r} cannot be made ({error.strerror}); give a folder that you may write "
+                              f"to with {option}.") from None  # fmt: skip

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, with_interval
+from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained, with_interval
 from alexnet_course.errors import CourseError
 
 
 def add(commands: Commands) -> None:
     example = "evaluate runs/cnn4-seed0 --data folder:data/cifar10"
     sub = add_command(commands, "evaluate", evaluate_command, "evaluate the network of a finished run", example)
-    sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
+    add_trained(sub)
     sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    from alexnet_course.data import load_dataset
-    from alexnet_course.pretrained import list_pretrained, load_pretrained
+    from alexnet_course.pretrained import load_trained
     from alexnet_course.results.verify import other_accuracy
     from alexnet_course.shapes import memory_format
-    from alexnet_course.training import choose_device, evaluate, load_run
+    from alexnet_course.training import choose_device, evaluate
     from alexnet_course.training.device import resolve_precision
 
-    model, record = load_pretrained(options.run) if options.run in list_pretrained() else load_run(options.run)
+    model, record = load_trained(options.run)
     recipe, trained_on = record.recipe, record.dataset
-    dataset = load_dataset(options.data or recipe.dataset, "test")
+    dataset = recipe.pictures("test", options.data)
     if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
                           f"{', '.join(trained_on.classes)}; give data with the same classes.")  # fmt: skip
@@ -38,6 +37,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         mean=trained_on.mean,
         std=trained_on.std,
         input_size=recipe.picture_size,
+        cut=recipe.random_crop,
         precision=resolve_precision(recipe.precision, device),
     )
     print(f"{dataset.name}: accuracy {with_interval(result.accuracy, result.interval)}, loss {result.loss:.4f}, "

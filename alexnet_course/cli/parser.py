@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
-from alexnet_course.cli import bench, data, evaluate, models, reproduce, results, train
+from alexnet_course.cli import bench, data, evaluate, export, models, predict, reproduce, results, train
 from alexnet_course.cli.common import is_main_process
 from alexnet_course.terminal import say
 
-COMMANDS = (models, data, train, evaluate, results, reproduce, bench)  # in the order of the help
+COMMANDS = (models, data, train, evaluate, predict, export, results, reproduce, bench)  # in the order of the help
 
 
 class Parser(argparse.ArgumentParser):

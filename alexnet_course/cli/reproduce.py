@@ -24,7 +24,7 @@ def reproduce_command(options: argparse.Namespace) -> None:
     from alexnet_course.watching import watch
 
     record = find_record(options.record)
-    moved = moved_pictures(options.data)
+    moved = moved_pictures(record.recipe, options.data)
     run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
     watch(run)
     assert run.record is not None  # at its end, it has one

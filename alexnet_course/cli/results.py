@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from alexnet_course.records import RECORD, record_files, sift_records
 from alexnet_course.terminal import say
 
 if TYPE_CHECKING:
+    from alexnet_course.data import Dataset
     from alexnet_course.records.record import Record
 
 
@@ -37,14 +39,14 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def verify_records(options: argparse.Namespace) -> None:
-    from alexnet_course.data import load_dataset, splits_of
     from alexnet_course.pretrained import verify_pretrained
     from alexnet_course.results.verify import record_paths, verify
 
-    count = len(record_paths(options.records))
+    paths = record_paths(options.records)
+    count = len(paths)
     if not count:
         raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
-    given = {split: load_dataset(options.data, split) for split in splits_of(options.data)} if options.data else {}
+    given = pictures_of(options.data, paths) if options.data else {}
     problems = verify(options.records, given.get("test"), given.get("train"))
     if options.records == RECORDS:
         problems += verify_pretrained(given.get("test"))
@@ -53,6 +55,26 @@ def verify_records(options: argparse.Namespace) -> None:
     if problems:
         raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
     print(f"{count} records fit: form, recipe, network, pictures, predictions and every figure")
+
+
+def pictures_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
+    """The parts of a data set. Pictures of a folder that are of different sizes come as one of the records had them."""
+    from alexnet_course.data import load_dataset, splits_of
+    from alexnet_course.records.record import read_record
+
+    given: dict[str, Dataset] = {}
+    tried = set()
+    for path in paths if spec.startswith("folder:") else []:
+        with suppress(CourseError):  # of a record that is none, which verify says
+            record = read_record(path)
+            recipe = record.recipe
+            way = recipe.load_size or recipe.picture_size, recipe.resize
+            if way not in tried:
+                tried.add(way)
+                given = {split: recipe.pictures(split, spec) for split in splits_of(spec)}
+            if given["test"].fingerprint == record.dataset.test_fingerprint:
+                return given
+    return {split: load_dataset(spec, split) for split in splits_of(spec)}
 
 
 def print_table(options: argparse.Namespace) -> None:

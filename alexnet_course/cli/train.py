@@ -13,6 +13,7 @@ from alexnet_course.cli.common import (
     Commands,
     add_command,
     add_networks,
+    free_folder,
     is_main_process,
     moved_pictures,
     with_interval,
@@ -127,7 +128,7 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
     images: dict[str, Any] = {}
     changed = changes(recipe, recipe.dataset)
     if changed == ["dataset"]:  # perhaps the published images, in another place
-        images = join_group().main_first(lambda: moved_pictures(recipe.dataset))
+        images = join_group().main_first(lambda: moved_pictures(recipe, recipe.dataset))
         changed = changes(recipe, name_of_both(images["train_set"].name, images["test_set"].name))
     if not changed:
         return recipe, images
@@ -139,9 +140,11 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
 
 
 def resume_command(options: argparse.Namespace) -> None:
+    from alexnet_course.recipe import Recipe
     from alexnet_course.training import resume
+    from alexnet_course.training.folder import read_plan
 
-    moved = moved_pictures(options.data)
+    moved = moved_pictures(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
     run = resume(options.run, device=options.device, **checkpoints(options), **moved)
     finish(run, options)
 
@@ -181,22 +184,6 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             values[key] = text.strip()
     return values
-
-
-def free_folder(folder: Path) -> Path:
-    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that no run overwrites another; made at once, so that
-    of two that start together each gets its own."""
-    candidate, number = folder, 1
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-            return candidate
-        except FileExistsError:
-            number += 1
-            candidate = folder.with_name(f"{folder.name}-{number}")
-        except OSError as error:
-            raise CourseError(f"{str(candidate)!r} cannot be made ({error.strerror}); give a folder that you may write "
-                              "to with --out.") from None  # fmt: skip
 
 
 @contextmanager

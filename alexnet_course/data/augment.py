@@ -25,10 +25,11 @@ from alexnet_course.errors import CourseError, nearest
 class Augmentation:
     """What is done to training pictures. The default does nothing.
 
-    ``crop``: pixels of zero padding on each side before a crop back to size; ``flip``: mirror left to right with
-    probability 1/2; ``cutout``: side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the
-    paper's colour shift (section 4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``;
-    ``others``: further ones of ``AUGMENTATIONS`` by name, each with its strength.
+    ``crop``: pixels of zero padding on each side before a crop back to size; ``cut``: side in pixels of a square that
+    is cut out of the padded picture instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
+    side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the paper's colour shift (section
+    4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``: further ones of
+    ``AUGMENTATIONS`` by name, each with its strength.
     """
 
     crop: int = 0
@@ -36,6 +37,7 @@ class Augmentation:
     cutout: int = 0
     colour_pca: float = 0.0
     autoaugment: str = ""
+    cut: int = 0
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -60,16 +62,21 @@ class AugmentationSpec:
     seeded: bool = False
 
 
-def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None) -> Tensor:
+def crop_and_flip(
+    images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None, size: int = 0
+) -> Tensor:
     """Shift every picture by up to ``padding`` pixels (zeros move in) and mirror half of them, in one gather.
 
-    ``images`` is N×C×H×W of any type; the result has the same shape and type. Paper section 4.1 (translations and
-    horizontal reflections), in the form that is usual on CIFAR-10.
+    ``images`` is N×C×H×W of any type; the result has the same shape and type or, with ``size``, that height and width,
+    cut out of the padded picture anywhere. Paper section 4.1 (translations and horizontal reflections): without
+    padding, 224 of 256 pixels; with it and without ``size``, in the form that is usual on CIFAR-10.
     """
-    count, channels, height, width = images.shape
+    count, channels = images.shape[:2]
+    height, width = (size or side for side in images.shape[2:])
     device = images.device
-    top = torch.randint(2 * padding + 1, (count, 1), device=device, generator=generator)
-    left = torch.randint(2 * padding + 1, (count, 1), device=device, generator=generator)
+    above, beside = (side + 2 * padding - (size or side) for side in images.shape[2:])
+    top = torch.randint(above + 1, (count, 1), device=device, generator=generator)
+    left = torch.randint(beside + 1, (count, 1), device=device, generator=generator)
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
     if flip:
@@ -111,7 +118,8 @@ def principal_colours(images: Tensor, indices: Tensor | None = None) -> tuple[Te
     count = len(chosen) * images.shape[2] * images.shape[3]
     total = torch.zeros(3, dtype=torch.float64)
     products = torch.zeros(3, 3, dtype=torch.float64)
-    for part in chosen.to(images.device).split(5000):  # never a float copy of the whole data set
+    step = max(1, 5000 * 32**2 // (images.shape[2] * images.shape[3]))  # never a float copy of the whole data set
+    for part in chosen.to(images.device).split(step):
         pixels = images[part].movedim(1, -1).reshape(-1, 3).to(torch.float64).cpu() / 255
         total += pixels.sum(0)
         products += pixels.T @ pixels
@@ -238,9 +246,9 @@ def _autoaugment_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Ch
 
 
 def _crop_and_flip_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
-    if not (wanted.crop or wanted.flip):
+    if not (wanted.crop or wanted.flip or wanted.cut):
         return None
-    return lambda batch, generator, seed: crop_and_flip(batch, wanted.crop, wanted.flip, generator)
+    return lambda batch, generator, seed: crop_and_flip(batch, wanted.crop, wanted.flip, generator, wanted.cut)
 
 
 def _colour_pca_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:

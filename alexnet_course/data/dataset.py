@@ -1,17 +1,26 @@
 """``Dataset``: labelled pictures in memory, as bytes, with a fingerprint that says which pictures they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet_course.data.memory import fits
 from alexnet_course.errors import CourseError
 from alexnet_course.names import same_form, wrong_with_name
 
-_CHUNK = 4096  # pictures a step where a whole-set temporary would cost several times the set
+# How a folder came by its parts where it is not as the recipe says: it has its own validation pictures; those are its
+# test pictures, since it has no others; its test pictures were chosen by their names.
+Division: TypeAlias = Literal["", "own validation", "validation as test", "by name"]
+
+DIGEST = 16  # bytes, of a picture and of a set
+
+_CHUNK = 1 << 16  # pixels a step where a whole-set temporary would cost several times the set
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,7 +28,9 @@ class Dataset:
     """Labelled pictures of one size, held as bytes so that CIFAR-10's 60,000 pictures cost 184 MB and no more.
 
     ``images`` is uint8 of shape N×C×H×W with values 0..255, ``labels`` int64 of shape N with indices into ``classes``.
-    Raises ``CourseError`` where the parts do not fit together.
+    ``streamed``: ``images`` is a memory map, too large for the memory, so that batches are read from it one by one.
+    ``held_out`` are the indices of the pictures that are for validation, where the set itself says so; ``division``
+    says how a folder came by its parts. Raises ``CourseError`` where the parts do not fit together.
 
     >>> from alexnet_course import load_dataset
     >>> pets = load_dataset("doodles", "test").of_classes(["cat", "dog"])
@@ -32,6 +43,9 @@ class Dataset:
     labels: Tensor
     classes: tuple[str, ...]
     name: str
+    streamed: bool = False
+    held_out: Tensor | None = None
+    division: Division = ""
 
     def __post_init__(self) -> None:
         for what, tensor, form in (("pictures", self.images, "N×C×H×W"), ("labels", self.labels, "N")):
@@ -112,16 +126,14 @@ class Dataset:
         return digests
 
     def _compute_digests(self) -> list[bytes]:
-        shape = "×".join(str(n) for n in self.images.shape[1:])
-        # Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
-        start = [blake2b(f"{name}\0{shape}\0".encode(), digest_size=16) for name in self.classes]
-        rows = self.images.cpu().contiguous().flatten(1).numpy()
-        digests = []
-        for row, label in zip(rows, self.labels.tolist(), strict=True):
-            digest = start[label].copy()
-            digest.update(row)
-            digests.append(digest.digest())
-        return digests
+        rows = self.images.cpu().contiguous().numpy()
+        return [digest_of(self.classes[label], row) for row, label in zip(rows, self.labels.tolist(), strict=True)]
+
+    def with_digests(self, digests: Tensor) -> "Dataset":
+        """The same pictures, whose digests (uint8 N×16) are known, so that none has to be read for the fingerprint."""
+        other = copy(self)
+        object.__setattr__(other, "_known", (self.versions, [row.tobytes() for row in digests.numpy()]))
+        return other
 
     @property
     def fingerprint(self) -> str:
@@ -130,7 +142,7 @@ class Dataset:
         Neither the order of the pictures, nor the order of the classes, nor the file format that they came from
         changes it: CIFAR-10 from its archive and from a tree of PNG files have the same fingerprint.
         """
-        return blake2b(b"".join(sorted(self._digests)), digest_size=16).hexdigest()
+        return fingerprint_of(self._digests)
 
     @property
     def ordered(self) -> Tensor:
@@ -142,6 +154,13 @@ class Dataset:
         other = copy(self)
         object.__setattr__(other, "name", name)
         other._check_names()
+        return other
+
+    def divided(self, division: Division, held_out: Tensor | None = None) -> "Dataset":
+        """The same pictures with how they came by their parts, and the indices (int64) of those that are held out."""
+        other = copy(self)
+        object.__setattr__(other, "division", division)
+        object.__setattr__(other, "held_out", held_out)
         return other
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
@@ -169,7 +188,11 @@ class Dataset:
                 f"A subset of {self.name!r} asks for indices {int(index.min())} to {int(index.max())}; expected "
                 f"0 to {len(self) - 1}."
             )
-        return replace(self, images=self.images[index.to(self.images.device)], labels=self.labels[index])
+        held_out = None
+        if self.held_out is not None:
+            held_out = torch.isin(index.cpu(), self.held_out).nonzero()[:, 0]
+        images = self.images[index.to(self.images.device)]
+        return replace(self, images=images, labels=self.labels[index], streamed=False, held_out=held_out)
 
     def of_classes(self, names: Sequence[str]) -> "Dataset":
         """The pictures of the classes ``names`` alone, in storage order; label i stands for ``names[i]``.
@@ -187,9 +210,11 @@ class Dataset:
         return replace(part, labels=new_label[part.labels], classes=tuple(names))
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same pictures on ``device``; not a copy where they are there already."""
+        """The same pictures on ``device``; not a copy where they are there already. What does not fit into the memory
+        of the device, or of the machine, stays where it is, and only the labels are moved."""
         other = copy(self)
-        object.__setattr__(other, "images", self.images.to(device))
+        if not self.streamed and fits(self.images, torch.device(device)):
+            object.__setattr__(other, "images", self.images.to(device))
         object.__setattr__(other, "labels", self.labels.to(device))
         return other
 
@@ -241,15 +266,33 @@ class Dataset:
             raise CourseError(
                 f"{self.name!r} has no pictures, so its channels have no mean; load a split that has some."
             )
+        channels, height, width = self.images.shape[1:]
+        counts = torch.zeros(channels, 256, dtype=torch.int64, device=self.images.device)
+        for part in chosen.to(self.images.device).split(max(1, _CHUNK // (height * width))):
+            pixels = self.images[part]  # read once, where they are not in memory
+            for channel in range(channels):
+                counts[channel] += torch.bincount(pixels[:, channel].flatten(), minlength=256)
+        counts = counts.cpu()
         values = torch.arange(256, dtype=torch.float64) / 255
         means, deviations = [], []
-        for channel in range(self.images.shape[1]):
-            plane = self.images[:, channel]
-            counts = torch.zeros(256, dtype=torch.int64)
-            for part in chosen.to(plane.device).split(_CHUNK):
-                counts += torch.bincount(plane[part].flatten(), minlength=256).cpu()
-            weights = counts.double() / counts.sum()
+        for weights in counts.double() / counts.sum(1, keepdim=True):
             mean = (weights * values).sum()
             means.append(mean.item())
             deviations.append((weights * (values - mean) ** 2).sum().sqrt().item())
         return tuple(means), tuple(deviations)
+
+
+def digest_of(class_name: str, pixels: np.ndarray) -> bytes:
+    """16 bytes that name a picture (uint8 C×H×W, contiguous) of a class.
+
+    Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
+    """
+    shape = "×".join(str(n) for n in pixels.shape)
+    digest = blake2b(f"{class_name}\0{shape}\0".encode(), digest_size=DIGEST)
+    digest.update(pixels.data)
+    return digest.digest()
+
+
+def fingerprint_of(digests: Iterable[bytes] | np.ndarray) -> str:
+    """The fingerprint of a set of pictures, from theirs: N of 16 bytes each, or uint8 N×16."""
+    return blake2b(b"".join(sorted(bytes(digest) for digest in digests)), digest_size=DIGEST).hexdigest()

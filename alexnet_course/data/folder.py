@@ -1,127 +1,129 @@
-"""``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and cached."""
+"""``folder:PATH``: a tree of picture files, decoded once and cached."""
 
+import math
 import os
+import shutil
 import stat
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
 from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
+from alexnet_course.data.decode import OtherSize, decode_all, read_picture, unreadable
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
-from alexnet_course.data.memory import free_memory
+from alexnet_course.data.memory import is_large
+from alexnet_course.data.tree import Listing, list_tree, say_once
 from alexnet_course.errors import CourseError
-from alexnet_course.names import same_form
-
-SPLITS = ("train", "test")
-LEFT_BEHIND = ("Thumbs.db", "desktop.ini")
-
-_PROGRESS_FROM = 2000  # files; fewer are decoded before a bar would be read
-_TASK = 256  # files a task of the thread pool: 60,000 tasks of one file would cost more than they share out
+from alexnet_course.files import discard
 
 
-def load_folder(path: Path, split: str, root: Path) -> Dataset:
-    """The pictures of ``path/split``, 3×H×W all of one size, classes in alphabetical order.
+def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str = "crop") -> Dataset:
+    """The pictures of a part of ``path``, 3×H×W all of one size, classes in alphabetical order.
 
-    ``path`` has ``train`` and ``test``, each with one folder a class and the same classes in both. The decoded pictures
-    are kept under ``root`` and read from there for as long as no file changes. A picture is turned as its camera noted
-    that it was held, and what is transparent becomes white. The
-    data set is called ``folder:`` and the last component of ``path``, or, if its fingerprint is a published data set's,
-    by that name. Raises ``CourseError`` for a tree that is not so.
+    ``path`` has ``train`` and ``test``, each with one folder a class and the same classes in both. ``val`` (or
+    ``valid``, ``validation``) beside them is part of the training pictures and ``held_out`` of them; in the place of
+    ``test`` it is the test set. Where ``path`` has the class folders themselves, a fifth of each class becomes the test
+    set. What was decided is warned of once, and stands in ``division``.
+
+    Pictures of one size stay as they are. Where there are several, all become squares of side ``size``: see
+    ``read_picture`` for ``resize``, and for what becomes of grey, of transparent and of turned pictures. The decoded
+    pictures are kept under ``root`` and read from there for as long as no file changes; those that would take more than
+    half of the free memory are left there and read while they are used (``streamed``).
+
+    The data set is called ``folder:`` and the last component of ``path``, or, if its fingerprint is a published data
+    set's, by that name. Raises ``CourseError`` for any other tree, and for a file that is no picture.
     """
-    listing = {part: _list(path, part) for part in SPLITS}
-    names = {part: set(map(same_form, listing[part].classes)) for part in SPLITS}
-    differing = sorted(names["train"] ^ names["test"])
-    if differing:
-        where = "train" if differing[0] in names["train"] else "test"
-        raise CourseError(
-            f"{str(path)!r} has different classes in train and test: {differing[0]!r} is only in {where}; give both "
-            "the same class folders."
+    tree = list_tree(path)
+    held_out = None
+    listing: Listing = getattr(tree, split)
+    if tree.validation is not None and split == "train":
+        count = len(listing.samples)
+        listing = Listing(listing.classes, listing.samples + tree.validation.samples)
+        held_out = torch.arange(count, len(listing.samples))
+    dataset, unkept = _Folder(path, split, listing, root).load(size, resize)
+    if unkept is not None:
+        cache.keep(dataset, *unkept)
+    name = KNOWN_FINGERPRINTS.get(dataset.fingerprint, dataset.name)
+    return dataset.renamed(name).divided(tree.division, held_out)
+
+
+Place: TypeAlias = tuple[Path, str]  # a file of the cache, and its key
+
+
+class _Folder:
+    """The pictures of one part of a folder, and where they are kept."""
+
+    def __init__(self, path: Path, split: str, listing: Listing, root: Path) -> None:
+        self.what = str(path / split)
+        self.name = f"folder:{path.resolve().name}"
+        self.listing = listing
+        self.state = _state(listing.files, path)
+        self.stem = blake2b(os.fsencode(path.resolve() / split), digest_size=16).hexdigest()
+        self.root = root / "folders"
+
+    def load(self, size: int, resize: str) -> tuple[Dataset, Place | None]:
+        """From what is kept or, where that is of other files, from the files; and where to keep it, if it is not."""
+        as_they_are = self.root / f"{self.stem}.safetensors", self.state
+        resized = self.root / f"{self.stem}-{size}-{resize}.safetensors", f"{self.state} {size} {resize}"
+        for kept in (as_they_are, resized):
+            dataset = cache.read(*kept)
+            if dataset is not None and dataset.labels.tolist() == self.listing.labels:
+                return dataset, None
+        for file in self.root.glob(f"{self.stem}*"):
+            if not (cache.key_of(file) or self.state).startswith(self.state):  # of files as they were
+                with suppress(OSError):
+                    discard(file)
+        try:
+            return self._decode(as_they_are, read_picture(self.listing.files[0]).shape, None, resize)
+        except OtherSize:
+            say_once(f"the pictures in {self.what!r} are of different sizes, so all are made {size}×{size} "
+                     f"(resize = {resize!r})")  # fmt: skip
+            return self._decode(resized, (3, size, size), size, resize)
+
+    def _decode(
+        self, place: Place, shape: tuple[int, ...], size: int | None, resize: str
+    ) -> tuple[Dataset, Place | None]:
+        path, key = place
+        files, labels, classes = self.listing.files, self.listing.labels, self.listing.classes
+
+        def fill(put: cache.Put) -> None:
+            decode_all(files, self.what, put, shape, size, resize)
+
+        if not is_large(len(files) * math.prod(shape)):
+            images = np.empty((len(files), *shape), dtype=np.uint8)
+            fill(images.__setitem__)
+            return Dataset(torch.from_numpy(images), torch.tensor(labels), classes, self.name), place
+        self._check_space(len(files) * math.prod(shape), path)
+        try:
+            cache.write(path, key, self.name, classes, labels, shape, fill)
+            streamed = cache.read(path, key)
+        except OSError as error:
+            raise self._no_space(f"could not be written ({error.strerror or error})", path) from error
+        if streamed is None:
+            raise self._no_space("could not be read again", path)
+        return streamed, None
+
+    def _check_space(self, needed: int, path: Path) -> None:
+        """Before the work, which may take an hour."""
+        there = next(folder for folder in path.parents if folder.is_dir())
+        free = shutil.disk_usage(there).free
+        say_once(f"the {len(self.listing.samples):,} pictures in {self.what!r} take {needed / 2**30:,.1f} GiB decoded, "
+                 f"more than half of the free memory, so they are kept in {str(path.parent)!r} and read while they are "
+                 "used")  # fmt: skip
+        if needed > free:
+            raise self._no_space(f"need {needed / 2**30:,.1f} GiB, and only {free / 2**30:,.1f} GiB are free", path)
+
+    def _no_space(self, what: str, path: Path) -> CourseError:
+        return CourseError(
+            f"The {len(self.listing.samples):,} pictures in {self.what!r}, which do not fit into memory, {what} in "
+            f"{str(path.parent)!r}; free some space there, name another folder in ALEXNET_COURSE_CACHE, or give fewer "
+            "or smaller ones."
         )
-    files = [file for file, _ in listing[split].samples]
-    classes = listing[split].classes
-    tree = path.resolve() / split
-    kept = root / "folders" / f"{blake2b(os.fsencode(tree), digest_size=16).hexdigest()}.safetensors"
-    key = _state(files, path / split)
-    dataset = cache.read(kept, key)
-    if dataset is None:
-        labels = torch.tensor([label for _, label in listing[split].samples], dtype=torch.int64)
-        dataset = Dataset(_decode(files, str(path / split)), labels, classes, f"folder:{path.resolve().name}")
-        cache.keep(dataset, kept, key)
-    return dataset.renamed(KNOWN_FINGERPRINTS.get(dataset.fingerprint, dataset.name))
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a split holds: its classes in alphabetical order, and each file with the number of its class."""
-
-    classes: tuple[str, ...]
-    samples: tuple[tuple[str, int], ...]
-
-
-def _list(path: Path, split: str) -> Listing:
-    """The pictures of ``path/split`` in a fixed order."""
-    tree = path / split
-    if not path.is_dir():
-        raise CourseError(
-            f"There is no folder {str(path)!r}; expected one with train and test in it, so check the path after "
-            "'folder:'."
-        )
-    if not tree.is_dir():
-        raise CourseError(
-            f"{str(path)!r} has no folder {split!r}; expected train and test, each with one folder a class, so add it."
-        )
-    try:
-        found = (entry.name for entry in os.scandir(tree) if entry.is_dir() and entry.name[0] != ".")
-        classes = tuple(sorted(found, key=same_form))  # or one split of two might come from a Mac, and count otherwise
-    except OSError as error:
-        raise _closed(error) from None
-    if not classes:
-        raise CourseError(
-            f"{str(tree)!r} has no class folders; expected one a class with its pictures in it, so sort them that way."
-        )
-    if len(classes) == 1:
-        raise CourseError(
-            f"{str(tree)!r} has one class folder alone, {classes[0]!r}; expected one for each of two classes or more, "
-            "so give the folder in which train and test hold the classes themselves."
-        )
-    samples: list[tuple[str, int]] = []
-    for number, name in enumerate(classes):
-        files = _pictures(tree / name)
-        if not files:
-            raise CourseError(
-                f"The class folder {str(tree / name)!r} is empty; put pictures in it, or remove the class from train "
-                "and test."
-            )
-        samples += [(file, number) for file in files]
-    return Listing(classes, tuple(samples))
-
-
-def _pictures(folder: Path) -> list[str]:
-    """The files below ``folder``, but for what file managers and notebooks leave there: ``.DS_Store``, ``Thumbs.db``,
-    ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its pictures are not none."""
-
-    def stop(error: OSError) -> None:
-        raise _closed(error)
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != "."]
-        found += [os.path.join(parent, name) for name in files if name[0] != "." and name not in LEFT_BEHIND]
-    return sorted(found, key=lambda file: (os.path.dirname(file), os.path.basename(file)))
-
-
-def _closed(error: OSError) -> CourseError:
-    return CourseError(
-        f"The folder {str(error.filename)!r} cannot be opened ({error.strerror}); give yourself the right to read it, "
-        "or move it out of the tree."
-    )
 
 
 def _state(files: list[str], tree: Path) -> str:
@@ -134,69 +136,9 @@ def _state(files: list[str], tree: Path) -> str:
         try:
             status = os.stat(file)
         except OSError as error:  # a link that leads nowhere
-            raise _unreadable(file, f" ({error.strerror})") from error
+            raise unreadable(file, f" ({error.strerror})") from error
         if not stat.S_ISREG(status.st_mode):  # a pipe, on which one would wait, or a device without an end
-            raise _unreadable(file, " (not a file)")
+            raise unreadable(file, " (not a file)")
         name = file[len(str(tree)) :].encode("utf-8", "surrogateescape")  # which may be no text in UTF-8
         digest.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
     return digest.hexdigest()
-
-
-def _decode(files: list[str], what: str) -> torch.Tensor:
-    """The pictures in ``files`` as uint8 N×3×H×W. H×W is the size of the first; another size is an error."""
-    first = _read(files[0])
-    needed, free = len(files) * first.size, free_memory()
-    if free is not None and needed > free:  # or the system would end the process, in the middle
-        raise CourseError(
-            f"The {len(files):,} images of {what!r} need {needed / 2**30:,.1f} GiB of memory, and only "
-            f"{free / 2**30:,.1f} GiB are free; give fewer or smaller ones, or use a machine with more."
-        )
-    images = np.empty((len(files), *first.shape), dtype=np.uint8)
-
-    def decode(start: int) -> int:
-        part = files[start : start + _TASK]
-        for number, file in enumerate(part, start):
-            pixels = _read(file)
-            if pixels.shape != first.shape:
-                raise CourseError(
-                    f"{file!r} is {pixels.shape[2]}×{pixels.shape[1]} pixels but {files[0]!r} is "
-                    f"{first.shape[2]}×{first.shape[1]}; scale all pictures to one size."
-                )
-            images[number] = pixels
-        return len(part)
-
-    bar = tqdm(total=len(files), desc=f"decoding {what}", unit="picture", disable=len(files) < _PROGRESS_FROM)
-    with bar, ThreadPoolExecutor() as pool:  # decoding releases Python's lock
-        try:
-            for count in pool.map(decode, range(0, len(files), _TASK)):
-                bar.update(count)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return torch.from_numpy(images)
-
-
-def _read(file: str) -> np.ndarray:
-    """One picture as uint8 3×H×W."""
-    try:
-        with Image.open(file) as picture:
-            mode = picture.mode
-            upright = ImageOps.exif_transpose(picture)  # as cameras note how they were held
-            if upright.has_transparency_data:
-                upright = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-            pixels = np.asarray(upright.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise whatever they come across
-        raise _unreadable(file, "" if isinstance(error, UnidentifiedImageError) else f" ({error})") from error
-    if mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"):
-        raise CourseError(
-            f"{file!r} is a grayscale picture (mode {mode}); expected colour, so convert all pictures to RGB."
-        )
-    return pixels.transpose(2, 0, 1)
-
-
-def _unreadable(file: str, reason: str) -> CourseError:
-    return CourseError(
-        f"{file!r} cannot be read as a picture{reason}; expected a PNG, JPEG or other image file, so replace it or "
-        "move it out of the tree."
-    )

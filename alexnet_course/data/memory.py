@@ -1,7 +1,13 @@
-"""How much memory is free, where the system says so."""
+"""How much memory is free, where the system says so, and what fits into it."""
+
+from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 MEMINFO = Path("/proc/meminfo")
 # Of the container, by the two versions of Linux's control groups.
@@ -18,3 +24,23 @@ def free_memory() -> int | None:
         with suppress(OSError, ValueError):  # the word max: there is none
             found.append(int(limit.read_text(encoding="ascii")))
     return min(found, default=None)
+
+
+SHARE = 0.5  # of the free memory that pictures may have: the network, its optimiser and its batches need some
+
+
+def is_large(count: int) -> bool:
+    """Whether so many bytes of pictures should not be in memory all at once."""
+    free = free_memory()
+    return free is not None and count > SHARE * free
+
+
+def fits(images: torch.Tensor, device: torch.device) -> bool:
+    """Whether ``images`` may be copied to ``device``: to a GPU where they leave half of its free memory, and to where
+    they are."""
+    import torch
+
+    if device.type != "cuda" or images.device.type == "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= SHARE * free

@@ -13,7 +13,9 @@ import torch
 from alexnet_course.data import cache, doodles
 from alexnet_course.data.cifar import CIFAR10_1, TORCHVISION, load_cifar, load_cifar10_1
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.data.folder import SPLITS, load_folder
+from alexnet_course.data.decode import RESIZES
+from alexnet_course.data.folder import load_folder
+from alexnet_course.data.tree import SPLITS
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import expanded
 
@@ -61,20 +63,33 @@ SOURCES = {
 }
 
 
-def load_dataset(spec: str, split: str | None = None, root: str | Path | None = None) -> Dataset:
+def load_dataset(
+    spec: str,
+    split: str | None = None,
+    root: str | Path | None = None,
+    *,
+    size: int = 224,
+    resize: str = "crop",
+) -> Dataset:
     """The pictures that ``spec`` names, as uint8 N×C×H×W with their labels.
 
     ``spec`` is one of
 
-    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): torchvision's download, with its checksums;
+    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): from the first of several servers that gives what
+      torchvision takes, by its checksums, or pictures of the same fingerprint;
     - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test pictures, checksum verified;
-    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, decoded once and then cached;
+    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, with ``val`` beside them or in the place of ``test``,
+      or ``PATH/CLASS/PICTURE``, of which a fifth becomes the test set; decoded once and then cached;
     - ``doodles`` (3×32×32): drawn by this package the first time, then cached; needs no network.
 
     ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
-    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Raises ``CourseError``
-    for an unknown spec or split, for a tree or download that is not as expected, and without a network. ``doodles``
-    are made once a process, and every call returns the same tensors until one of them is written into.
+    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Pictures of a folder
+    that are of different sizes are brought to ``size × size`` pixels: ``resize`` is ``"crop"`` (the short side is
+    resized to it, and the middle cut out) or ``"pad"`` (the long side is, and the rest is black).
+
+    Raises ``CourseError`` for an unknown spec or split, for a tree or download that is not as expected, and without a
+    network. ``doodles`` are made once a process, and every call returns the same tensors until one of them is written
+    into.
 
     >>> from alexnet_course import load_dataset
     >>> doodles = load_dataset("doodles", "test")
@@ -87,12 +102,16 @@ def load_dataset(spec: str, split: str | None = None, root: str | Path | None = 
         raise CourseError(f"Unknown split {split!r}; expected {nearest(str(split), SPLITS)}.")
     if split is not None and split not in splits_of(spec):
         raise CourseError(f"{spec!r} has no {split} split; ask for its test split, or train on 'cifar10'.")
+    if resize not in RESIZES:
+        raise CourseError(f"resize = {resize!r} is not a choice; nearest: {nearest(resize, RESIZES)}.")
+    if not 1 <= size <= 4096:
+        raise CourseError(f"size = {size} is out of range; it must be at least 1 and at most 4096 pixels.")
     kept = expanded(root) if root is not None else cache.cache_dir()
     if spec.startswith("folder:"):
         path = spec.removeprefix("folder:")
         if not path:
             raise CourseError("The spec 'folder:' names no path; expected, for example, 'folder:data/cifar10'.")
-        return load_folder(expanded(path), split or "train", kept)
+        return load_folder(expanded(path), split or "train", kept, size, resize)
     if spec in SOURCES:
         source = SOURCES[spec]
         return source.load(split or source.splits[0], kept)

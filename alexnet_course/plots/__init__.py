@@ -13,7 +13,7 @@ from alexnet_course.plots.comparisons import (
     two_accuracies,
 )
 from alexnet_course.plots.machine import byte_count, number_flow, queue_timeline
-from alexnet_course.plots.pictures import crop_boxes, picture_row, picture_table
+from alexnet_course.plots.pictures import crop_boxes, evidence_map, picture_row, picture_table
 from alexnet_course.plots.results import (
     Step,
     accuracy_against,
@@ -59,6 +59,7 @@ __all__ = [
     "curves",
     "diary",
     "error_by_year",
+    "evidence_map",
     "kernel_positions",
     "layer_columns",
     "layer_maps",

@@ -66,6 +66,34 @@ def crop_boxes(picture: ArrayLike, size: int) -> Figure:
     return fig
 
 
+def evidence_map(image: ArrayLike, evidence: ArrayLike, titles: tuple[str, str] = ("", "")) -> Figure:
+    """Show an image and, beside it in grey, where the evidence for a class lies: the brighter, the more.
+
+    Args:
+        image: C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
+        evidence: h×w, not negative, as of `alexnet_course.features.grad_cam`; it is stretched over the image.
+        titles: of the image, and of what is beside it.
+    """
+    array, heat = np.asarray(image), np.asarray(evidence, dtype=float)
+    if array.ndim != 3 or array.shape[0] not in (1, 3) or heat.ndim != 2:
+        raise CourseError(f"evidence_map got an image of shape {array.shape} and evidence of shape {heat.shape}; give "
+                          "C×H×W with C = 1 or 3, and h×w.")  # fmt: skip
+    shown = np.clip(array / 255 if array.dtype == np.uint8 else array, 0.0, 1.0).transpose(1, 2, 0)
+    height, width = shown.shape[:2]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, WIDTH / 2 * height / width + 0.3))
+    left.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1)
+    right.imshow(shown.mean(axis=2), cmap="gray", vmin=0, vmax=1)
+    # Against the largest of this map: how much evidence there is, the probability says.
+    right.imshow(
+        heat / max(heat.max(), np.finfo(float).tiny), cmap="inferno", vmin=0, vmax=1, alpha=0.6,
+        interpolation="bilinear", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )  # fmt: skip
+    for axes, title in zip((left, right), titles, strict=True):
+        axes.set_title(plain(title), fontsize=10, fontweight="normal")
+        axes.axis("off")
+    return fig
+
+
 def picture_table(
     rows: Mapping[str, ArrayLike], boxes: Mapping[str, Sequence[tuple[int, int, int, int]]] | None = None
 ) -> Figure:

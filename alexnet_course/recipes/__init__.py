@@ -1,6 +1,7 @@
 """Recipes: one TOML file each, ``<network>.published.toml`` for the write-up's, ``<network>.modern.toml`` for ours.
 
-The ablations are together in ``ablations.toml``: bases, and variants of them with one thing changed.
+The ablations are together in ``ablations.toml``: bases, and variants of them with one thing changed; those for folders
+of photographs, which name no data set, in ``photos.toml``.
 """
 
 from __future__ import annotations
@@ -17,21 +18,24 @@ from alexnet_course.recipe import Recipe, check_budget
 
 FOLDER = Path(__file__).parent
 ABLATIONS = FOLDER / "ablations.toml"
+PHOTOS = FOLDER / "photos.toml"
 
 
 def list_recipes(budget: str = "long") -> list[str]:
-    """The names of the recipes that come with the package and have this budget, but for the ablations.
+    """The names of the recipes that come with the package and have this budget, but for the ablations and those for
+    photographs of your own (``alexnet-2012.photos``, ``alexnet-owt.photos``).
 
     >>> from alexnet_course import list_recipes
     >>> "alexnet-cifar-3x3.modern" in list_recipes()
     True
     """
-    paths = [path for path in FOLDER.glob("*.toml") if path != ABLATIONS]
+    paths = [path for path in FOLDER.glob("*.toml") if path not in (ABLATIONS, PHOTOS)]
     return sorted(path.stem for path in paths if budget == "long" or budget in tomllib.loads(path.read_text("utf-8")))
 
 
 def load_recipe(name: str, budget: str = "long") -> Recipe:
-    """A recipe by its name, by that of an ablation, by the path of a TOML file, or by the name of a network.
+    """A recipe by its name, by that of an ablation or of one for photographs, by the path of a TOML file, or by the
+    name of a network.
 
     With ``budget="evening"`` it is shortened, as its file says, to a number of epochs that all networks share. A
     network's default recipe is ``<network>.modern`` where the package has one, and ``Recipe(model=name)`` otherwise.
@@ -50,7 +54,7 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
             return Recipe.from_toml(FOLDER / f"{candidate}.toml", budget)
     if name in MODELS:
         return Recipe(model=name, budget=budget)
-    more = {recipe.name: recipe for recipe in ablations()}
+    more = {recipe.name: recipe for recipe in [*ablations(), *for_photographs()]}
     if name in more:
         return more[name]
     raise CourseError(f"{name!r} is neither a recipe nor a network nor a TOML file; "
@@ -85,6 +89,12 @@ def ablations() -> list[Recipe]:
             values = merged(base, changes)
             recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": "ablation"}))
     return recipes
+
+
+def for_photographs() -> list[Recipe]:
+    """The recipes of ``photos.toml``; the data set is for who trains to name."""
+    tables = tomllib.loads(PHOTOS.read_text(encoding="utf-8"))
+    return [Recipe.from_dict({"name": name, **values}) for name, values in tables.items()]
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

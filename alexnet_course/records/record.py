@@ -86,6 +86,9 @@ class DatasetInfo(Part):
     mean: Annotated[tuple[Fraction, ...], Field(min_length=1)]
     """Of each channel, on the 0..1 scale."""
     std: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    division: Literal["own validation", "validation as test", "by name"] | None = None
+    """How a folder came by its parts where it has not train and test alone: it has validation images of its own; those
+    are its test images; a fifth of each class became the test images, chosen by their names."""
 
 
 class Environment(Part):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data import Dataset
 from alexnet_course.data.sources import specs
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.records import FOLDER, RECORD
@@ -90,7 +90,7 @@ def repetition(
     pictures = {"train": train_set, "test": test_set}
     spec = dataset.name if dataset.name in specs() else record.recipe.dataset
     for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
-        found = pictures[split] or load_dataset(spec, split)
+        found = pictures[split] or record.recipe.pictures(split, spec)
         if found.fingerprint != recorded:
             raise CourseError(f"The {split} pictures of {found.name} have the fingerprint {found.fingerprint}, but the "
                               f"record was made on {recorded} ({dataset.name}); give those "

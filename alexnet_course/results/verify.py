@@ -219,7 +219,10 @@ def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
                 yield f"{key} is {found[key]:,}, but the recipe asks for {size:,.0f}."
         return
     try:
-        held_out = image_count("validation_size", recipe.validation_size, available)
+        if dataset.division == "own validation":
+            held_out = dataset.validation_images if images is None else len(divide(recipe, images)[1])
+        else:
+            held_out = image_count("validation_size", recipe.validation_size, available)
         used = available - held_out
         if recipe.train_size != 1:
             used = image_count("train_size", recipe.train_size, used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from alexnet_course.data import Dataset
@@ -10,9 +11,15 @@ from alexnet_course.recipe import NORMALISATIONS, Recipe
 
 
 def divide(recipe: Recipe, train_set: Dataset) -> tuple[Tensor, Tensor]:
-    """Indices of the images to train on, and of those to hold out; int64, ascending."""
-    size = image_count("validation_size", recipe.validation_size, len(train_set))
-    fitting, validation = train_set.split_indices(size, recipe.seed)
+    """Indices of the images to train on, and of those to hold out; int64, ascending. A data set that says itself which
+    to hold out is not divided otherwise."""
+    if train_set.held_out is not None:
+        validation = train_set.held_out
+        every = torch.arange(len(train_set))
+        fitting = every[~torch.isin(every, validation)]
+    else:
+        size = image_count("validation_size", recipe.validation_size, len(train_set))
+        fitting, validation = train_set.split_indices(size, recipe.seed)
     if recipe.train_size != 1:
         wanted = image_count("train_size", recipe.train_size, len(fitting))
         _, fitting = train_set.split_indices(wanted, recipe.seed, among=fitting)

@@ -45,13 +45,15 @@ def evaluate(
     mean: Sequence[float],
     std: Sequence[float],
     input_size: int | None = None,
+    cut: bool = False,
     batch_size: int = 500,
     precision: str = "fp32",
 ) -> Evaluation:
     """Evaluate ``model``, on the device where it is, on every picture of ``dataset`` once, in ``eval()`` mode.
 
     ``mean`` and ``std`` are the normalisation constants of the pictures that the model was *trained* on
-    (``run.mean``, ``run.std``). Correct predictions are counted, so a short last batch does not skew the result. The
+    (``run.mean``, ``run.std``). Pictures are resized to ``input_size`` or, with ``cut``, larger ones cut to it at their
+    centre. Correct predictions are counted, so a short last batch does not skew the result. The
     model is left in the mode it was in.
 
     >>> from alexnet_course import evaluate, load_dataset, load_pretrained
@@ -62,7 +64,7 @@ def evaluate(
     (100, 10)
     """
     device = next(model.parameters()).device
-    loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, device=device)
+    loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, cut=cut, device=device)
     with fp32_in_full(device):
         return evaluate_batches(model, loader, dataset.classes, precision)
 

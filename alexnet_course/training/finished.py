@@ -88,6 +88,7 @@ def _record(
     weights: str | None = None,
 ) -> Record:
     recipe, train_set = trainer.recipe, trainer.train_set
+    division = train_set.division or test_set.division
     train_seconds = sum(trainer.train_loader.images_per_epoch / entry.images_per_second for entry in history)
     # As they would come from a file, so that whatever is wrong in them is one sentence.
     values: dict[str, Any] = {
@@ -104,6 +105,7 @@ def _record(
             "test_images": len(test_set),
             "mean": trainer.mean,
             "std": trainer.std,
+            **({"division": division} if division else {}),
         },
         "seed": recipe.seed,
         "history": history,
@@ -169,21 +171,22 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
         if not (folder / name).is_file():
             raise CourseError(f"{str(folder)!r} has no {name}; give the folder of a finished run.")
     record = read_record(folder / RECORD, repr(str(folder / RECORD)))
-    recipe, dataset = record.recipe, record.dataset
-    model = build_model(
-        recipe.model,
-        num_classes=recipe.outputs or len(dataset.classes),
-        in_channels=len(dataset.mean),
-        **recipe.model_options,
-    )
+    model = build_recorded(record)
     weights = load_weights(folder / WEIGHTS, record, repr(str(folder / WEIGHTS)))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {recipe.model!r} ({reason}); "
+        raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {record.recipe.model!r} ({reason}); "
                           "train again.") from None  # fmt: skip
     return model, record
+
+
+def build_recorded(record: Record) -> nn.Module:
+    """The network of the run, with new weights."""
+    recipe, dataset = record.recipe, record.dataset
+    outputs = recipe.outputs or len(dataset.classes)
+    return build_model(recipe.model, num_classes=outputs, in_channels=len(dataset.mean), **recipe.model_options)
 
 
 def load_weights(path: Path, record: Record, origin: str) -> dict[str, Tensor]:

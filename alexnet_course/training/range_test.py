@@ -45,12 +45,14 @@ def lr_range_test(
     on = choose_device(device)
     trainer = Trainer(recipe, train_set, on, resolve_precision(recipe.precision, on))
     trainer.model.train()
+    groups = trainer.optimiser.param_groups
+    shares = [group["lr"] / groups[0]["lr"] for group in groups]  # less than 1 for what body_lr slows down
     points: list[tuple[float, float]] = []
     least = math.inf
     for step, (images, labels) in zip(range(steps), _without_end(trainer.train_loader), strict=False):
         rate = lowest * (highest / lowest) ** (step / (steps - 1))
-        for group in trainer.optimiser.param_groups:
-            group["lr"] = rate
+        for group, share in zip(groups, shares, strict=True):
+            group["lr"] = rate * share
         with trainer.computing():
             loss = _loss(trainer, images, labels)
             value = loss.item()

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from torch import Tensor, nn
 
-from alexnet_course.data import Dataset, load_dataset
+from alexnet_course.data import Dataset
 from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
@@ -107,8 +107,8 @@ class Run(Iterator[EpochResult]):
         try:
             self.train_set, self.test_set = self.group.main_first(
                 lambda: (
-                    train_set if train_set is not None else load_dataset(recipe.dataset, "train"),
-                    test_set if test_set is not None else load_dataset(recipe.dataset, "test"),
+                    train_set if train_set is not None else recipe.pictures("train"),
+                    test_set if test_set is not None else recipe.pictures("test"),
                 )
             )
             if not len(self.test_set):
@@ -130,8 +130,17 @@ class Run(Iterator[EpochResult]):
                 "compiled_pools": compiled_pools,
             }
             self.precision = self.group.on_main(self._choose_precision)
+            resumes = self.group.on_main(self._has_saved)
             self.trainer = self.group.together(
-                lambda: Trainer(recipe, self.train_set, self.device, self.precision, **self.options, group=self.group)
+                lambda: Trainer(
+                    recipe,
+                    self.train_set,
+                    self.device,
+                    self.precision,
+                    **self.options,
+                    group=self.group,
+                    resumes=resumes,
+                )
             )
             average = [WeightAverage(self.trainer, recipe.ema)] if recipe.ema else []
             self._stateful: list[Hook] = [*average, *hooks]
@@ -156,6 +165,9 @@ class Run(Iterator[EpochResult]):
 
     def _take_folder(self, out: str | Path | None) -> None:
         self.folder = RunFolder(Path(out)) if out is not None else None
+
+    def _has_saved(self) -> bool:
+        return self.folder is not None and (self.folder.saved or self.folder.finished)
 
     def _environment(self) -> dict[str, Any]:
         return environment(self.device, self.precision, self.options, self.group.size)
@@ -280,6 +292,8 @@ class Run(Iterator[EpochResult]):
             self.environments = [record.environment.model_dump(exclude_unset=True)]
         elif state is not None:
             self.load_state_dict(state)
+        elif self.trainer.without_start is not None:  # after all: no checkpoint was whole
+            raise self.trainer.without_start
 
     def _look_into_folder(self) -> tuple[Record | None, dict[str, Tensor], dict[str, Any] | None]:
         """The record and the weights of a finished run, or the state in which one was interrupted; neither where one

@@ -35,6 +35,7 @@ from alexnet_course.training.kernels import FasterFunctions, keep_freed_memory, 
 from alexnet_course.training.parallel import ALONE, Group, running_statistics
 from alexnet_course.training.progress import EpochResult, Stopwatch
 from alexnet_course.training.speedups import HalfWeights
+from alexnet_course.training.start import carried, start_from_imagenet
 from alexnet_course.training.step_graph import StepGraph
 from alexnet_course.training.surroundings import Surroundings
 
@@ -45,8 +46,9 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 an
 class Trainer:
     """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
 
-    ``precision`` is bf16, fp16 or fp32; the other options are those of ``train``. ``state_dict`` is all that the rest
-    of the run depends on, but for the random generators of each process, which are in ``surroundings``. Raises
+    ``precision`` is bf16, fp16 or fp32; ``resumes`` says that ``load_state_dict`` will follow; the other options are
+    those of ``train``. ``state_dict`` is all that the rest of the run depends on, but for the random generators of each
+    process, which are in ``surroundings``. Raises
     ``CourseError`` for a recipe that does not fit the network or the training set.
 
     The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
@@ -67,6 +69,7 @@ class Trainer:
         epoch_at_once: bool = False,
         compiled_pools: bool = False,
         group: Group = ALONE,
+        resumes: bool = False,
     ) -> None:
         self.recipe = recipe
         self.group = group
@@ -83,6 +86,8 @@ class Trainer:
         self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
         self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
         self._at_once = DTYPES[precision] if epoch_at_once else None
+        self.resumes = resumes
+        self.without_start: CourseError | None = None  # why the weights to start from are missing: it resumes
         with self.computing():
             self._prepare(compile)
             self._choose_functions(compile, half_weights, compiled_pools)
@@ -104,6 +109,7 @@ class Trainer:
                               f"at least {classes}.")  # fmt: skip
         self.model = self.build(init=recipe.init)
         check_weights(self.model, recipe.model)
+        body = self._start() if recipe.start == "imagenet" else set()
         self.model.to(device).to(memory_format=memory_format(device))
         self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
         self._make_loaders(fitting, validation)
@@ -115,7 +121,7 @@ class Trainer:
 
         if not group.is_main:
             self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
-        self.optimiser = make_optimiser(self.model, recipe, device)
+        self.optimiser = make_optimiser(self.model, recipe, device, body)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
         # fp16 underflows without it; in the other formats it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -144,6 +150,17 @@ class Trainer:
         self.faster = FasterFunctions(self.device, self.precision, compiled_pools)
         plain = pool_first(self.model) if isinstance(self.model, Network) else self.model
         self.network = HalfWeights(plain, DTYPES[self.precision]) if half_weights else plain
+
+    def _start(self) -> set[str]:
+        """Let the network begin with what others have learned; the names of the weights that it gets from there. A run
+        that resumes, and has better ones, need not have the file any more."""
+        try:
+            return self.group.main_first(lambda: start_from_imagenet(self.model, fetch=not self.resumes))
+        except CourseError as error:
+            if not self.resumes:
+                raise
+            self.without_start = error
+            return carried(self.model)
 
     def build(self, **options: Any) -> nn.Module:
         """The network of the recipe for these images, with new weights."""
@@ -182,7 +199,13 @@ class Trainer:
 
     @property
     def _constants(self) -> dict[str, Any]:
-        return {"mean": self.mean, "std": self.std, "size": self.recipe.picture_size, "device": self.device}
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "size": self.recipe.picture_size,
+            "cut": self.recipe.random_crop,
+            "device": self.device,
+        }
 
     # --- How far it is -----------------------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """Small picture trees and small CIFAR archives in the true format, made from the same random pixels."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from time import monotonic
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +20,8 @@ from alexnet_course.errors import CourseError
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which a download waited before it was tried again; in tests they take no time."""
     waited: list[float] = []
-    monkeypatch.setattr("alexnet_course.data.cifar.time", SimpleNamespace(sleep=waited.append, monotonic=monotonic))
+    clock = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic, time=time.time)
+    monkeypatch.setattr("alexnet_course.data.download.time", clock)
     return waited
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from trees import Pictures, write_tree
 
-from alexnet_course.data import Dataset, folder, load_dataset, memory
+from alexnet_course.data import Dataset, folder, load_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_bar_shows_only_where_decoding_takes_a_while(
 ) -> None:
     load(tree, "test")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(folder, "_PROGRESS_FROM", 30)
+    monkeypatch.setattr("alexnet_course.data.decode._PROGRESS_FROM", 30)
     load(tree)
     output = capsys.readouterr()
     assert "40/40" in output.err
@@ -99,7 +99,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(folder, "_decode", decode)
+    monkeypatch.setattr(folder, "decode_all", decode)
 
 
 def test_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,11 +202,10 @@ def test_without_a_home_folder_the_cache_has_to_be_named(
 
 
 def test_interrupted_writing_leaves_nothing(tree: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(path: Path, _: bytes) -> None:
-        path.write_text("half")
+    def interrupted(_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    monkeypatch.setattr("alexnet_course.data.cache.fingerprint_of", interrupted)  # once all pixels are written
     with pytest.raises(KeyboardInterrupt):
         load(tree)
     assert cached(kept) == []
@@ -326,92 +325,6 @@ def test_a_cache_that_is_a_pipe_is_not_waited_for(tree: Path, kept: Path) -> Non
     with pytest.warns(UserWarning, match="could not be kept in .* not a file"):
         assert load(tree).fingerprint == before
     assert file.is_fifo()
-
-
-@pytest.mark.parametrize(
-    ("meminfo", "limit", "free"),
-    [
-        ("MemFree: 1 kB\nMemAvailable: 20 kB\nSwapFree: 4 kB\n", "max\n", 24 * 1024),
-        ("MemAvailable: 20 kB\nSwapFree: 0 kB\n", "10000\n", 10_000),  # a container's
-        ("MemFree: 20 kB\n", "max\n", None),  # of a Linux that is too old to say
-        (None, "120000\n", 120_000),
-        (None, None, None),
-    ],
-)
-def test_more_pictures_than_memory_are_refused_before_they_are_decoded(
-    tree: Path,
-    tmp_path: Path,
-    meminfo: str | None,
-    limit: str | None,
-    free: int | None,
-    refused: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The forty pictures need 122,880 bytes."""
-    for name, content in (("MEMINFO", meminfo), ("LIMITS", limit)):
-        path = tmp_path / name
-        if content is not None:
-            path.write_text(content)
-        monkeypatch.setattr(memory, name, path if name == "MEMINFO" else (path,))
-    assert memory.free_memory() == free
-    if free is None:
-        assert len(load(tree)) == 40
-        return
-    monkeypatch.setattr(folder, "ThreadPoolExecutor", None)  # which decodes
-    monkeypatch.setattr(folder, "_read", lambda _: np.empty((3, 3200, 3200), np.uint8))
-    sentence = refused(load, tree)
-    assert f"The 40 images of {str(tree / 'train')!r} need 1.1 GiB of memory, and only 0.0 GiB are free" in sentence
-
-
-def test_mixed_sizes(tree: Path, refused: Callable[..., str]) -> None:
-    file = tree / "train/truck/005.png"
-    Image.new("RGB", (40, 24)).save(file)
-    sentence = refused(load, tree)
-    assert f"{str(file)!r} is 40×24" in sentence
-    assert "is 32×32" in sentence
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
-def test_grayscale(tree: Path, mode: str, refused: Callable[..., str]) -> None:
-    file = tree / "train/truck/005.png"
-    Image.new(mode, (32, 32)).save(file)
-    sentence = refused(load, tree)
-    assert str(file) in sentence
-    assert "grayscale" in sentence
-
-
-def test_palette_and_transparent_pictures_are_colour(tree: Path) -> None:
-    Image.new("RGB", (32, 32), (200, 30, 90)).quantize(4).save(tree / "train/cat/000.png")
-    Image.new("RGBA", (32, 32), (200, 30, 90, 255)).save(tree / "train/cat/001.png")
-    assert load(tree).images[:2].unique().tolist() == [30, 90, 200]
-
-
-def test_what_is_transparent_becomes_white(tree: Path) -> None:
-    for number, mode in enumerate(["RGBA", "PA"]):
-        half = Image.new("RGBA", (32, 32), (200, 30, 90, 0))
-        half.paste((200, 30, 90, 255), (0, 0, 32, 16))
-        (half if mode == "RGBA" else half.quantize(4)).save(tree / f"train/cat/00{number}.png")
-    palette = Image.new("P", (32, 32), 1)
-    palette.putpalette([200, 30, 90, 1, 2, 3])
-    palette.save(tree / "train/cat/002.png", transparency=1)
-    images = load(tree).images
-    for image in images[:2]:
-        assert image[:, 0, 0].tolist() == [200, 30, 90]
-        assert image[:, 31, 31].tolist() == [255, 255, 255]
-    assert images[2].unique().tolist() == [255]
-
-
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (31, 31)), (6, (0, 31)), (8, (31, 0))])
-def test_a_picture_is_turned_as_the_camera_was_held(tree: Path, orientation: int, corner: tuple[int, int]) -> None:
-    """The bright corner is top left in the file; ``corner`` is its row and column as the picture is to be seen."""
-    picture = Image.new("RGB", (32, 32))
-    picture.paste((255, 255, 255), (0, 0, 8, 8))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture.save(tree / "train/cat/000.png", exif=exif)
-    image = load(tree).images[0]
-    assert image[0, corner[0], corner[1]] == 255
-    assert (image == 255).float().mean() == 1 / 16
 
 
 @pytest.mark.parametrize("closed", ["train", "train/cat", "train/cat/inner", "test/truck"])

@@ -1,21 +1,9 @@
-import contextlib
 import hashlib
-import http.client
 import io
 import pickle
-import resource
-import socket
-import ssl
-import struct
 import tarfile
-import time
-import urllib.error
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +52,8 @@ def publish(server: Server, files: dict[str, bytes], spec: str, monkeypatch: pyt
         return [[name, hashlib.md5(files[name]).hexdigest()] for name, _ in published]
 
     monkeypatch.setattr(source, "url", address + source.filename)
+    monkeypatch.setattr(cifar, "ARCHIVES", {spec: ()})
+    monkeypatch.setattr(cifar, "TREES", {spec: ()})
     monkeypatch.setattr(source, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     monkeypatch.setattr(source, "train_list", checksums(source.train_list))
     monkeypatch.setattr(source, "test_list", checksums(source.test_list))
@@ -125,7 +115,8 @@ def test_archive_that_is_not_the_published_one(
     if checksum == "of the harmed":  # so that the damage shows only in unpacking
         monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     sentence = refused(load_dataset, "cifar10", root=tmp_path / "kept")
-    assert "'cifar10' is not the published file" in sentence
+    assert "'cifar10' could not be downloaded" in sentence
+    assert "what came is not the published file" in sentence
     assert torchvision.datasets.CIFAR10.url in sentence
     archive.write_bytes(whole)
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
@@ -142,218 +133,6 @@ def test_labels_and_pictures_of_different_lengths(
     assert "40 pictures but 39 labels" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
 
 
-# --- Without a network, without space --------------------------------------------------------------------------------
-
-
-def unreachable(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", server[1] + "no-such-file.tar.gz")
-    monkeypatch.setattr(cifar, "CIFAR10_1_URL", server[1] + "no-such-folder/")
-
-
-def refusing(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", address)
-    monkeypatch.setattr(cifar, "CIFAR10_1_URL", address)
-
-
-def nameless(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    def no_name_server(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(socket, "getaddrinfo", no_name_server)
-
-
-@pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
-@pytest.mark.parametrize("trouble", [unreachable, refusing, nameless])
-def test_no_network(
-    spec: str,
-    trouble: Callable[..., None],
-    server: Server,
-    pauses: list[float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Callable[..., str],
-) -> None:
-    trouble(monkeypatch, server)
-    sentence = refused(load_dataset, spec, root=tmp_path / "kept")
-    assert f"{spec!r} could not be downloaded" in sentence
-    assert pauses == ([] if trouble is unreachable else list(cifar.PAUSES))  # a file that is missing stays so
-    assert f" in {'one try' if trouble is unreachable else '3 tries'} (" in sentence
-    assert "folder:PATH" in sentence
-    assert "doodles" in sentence
-    assert socket.getdefaulttimeout() is None
-    assert http.client.HTTPConnection.response_class is http.client.HTTPResponse
-
-
-@pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
-def test_full_disk(
-    spec: str,
-    server: Server,
-    pauses: list[float],
-    pictures: Pictures,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Callable[..., str],
-) -> None:
-    publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
-    publish_cifar10_1(server, pictures, monkeypatch)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        sentence = refused(load_dataset, spec, root=tmp_path / "kept")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"{spec!r} could not be kept in {str(tmp_path / 'kept')!r}" in sentence
-    assert pauses == []
-
-
-# --- A network that fails for a while --------------------------------------------------------------------------------
-
-
-class Flaky(SimpleHTTPRequestHandler):
-    """Serves a folder, but answers as ``trouble`` says as long as ``times`` lasts."""
-
-    trouble = ""
-    times = 0
-
-    def do_GET(self) -> None:
-        redirected = self.headers.get("Method") == "HEAD"  # torchvision looks for that before it downloads
-        Flaky.times -= not redirected
-        if Flaky.times < 0 or redirected:
-            super().do_GET()
-        elif Flaky.trouble.isdigit():
-            self.send_error(int(Flaky.trouble))
-        elif Flaky.trouble == "a part":
-            content = Path(self.translate_path(self.path)).read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2])
-        elif Flaky.trouble == "a reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
-        elif Flaky.trouble == "a trickle":
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            with contextlib.suppress(OSError):  # once the reader has gone
-                for _ in range(200):
-                    self.wfile.write(b"x")
-                    time.sleep(0.02)
-        else:
-            time.sleep(1.0)  # longer than the test lets the reader wait
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def flaky(server: Server, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], None]]:
-    """Serves both data sets from a server that fails in a way for a number of times."""
-
-    def start(trouble: str, times: int) -> None:
-        monkeypatch.setattr(Flaky, "trouble", trouble)
-        monkeypatch.setattr(Flaky, "times", times)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Flaky, directory=str(server[0]))) as httpd:
-        httpd.handle_error = lambda *_: None
-        Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-        address = f"http://127.0.0.1:{httpd.server_port}/"
-        publish((server[0], address), pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
-        publish_cifar10_1((server[0], address), pictures, monkeypatch)
-        yield start
-        httpd.shutdown()
-
-
-each_spec = pytest.mark.parametrize("spec", ["cifar10", "cifar10.1"])
-
-
-@each_spec
-@pytest.mark.parametrize("trouble", ["500", "503", "429", "a part", "a reset", "a trickle", "no answer"])
-def test_trouble_that_passes_is_waited_for(
-    spec: str,
-    trouble: str,
-    flaky: Callable[[str, int], None],
-    pauses: list[float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cifar, "_TIMEOUT", 0.2)
-    flaky(trouble, len(cifar.PAUSES))
-    assert len(load_dataset(spec, root=tmp_path / "kept")) > 0
-    assert pauses == list(cifar.PAUSES)
-
-
-@each_spec
-@pytest.mark.parametrize(
-    ("trouble", "tries", "says"),
-    [
-        ("503", "3 tries", "Service Unavailable"),
-        ("a part", "3 tries", "only a part of it"),
-        ("a trickle", "3 tries", "bytes a second came); connect to"),
-        ("404", "one try", "Not Found"),
-        ("403", "one try", "Forbidden"),
-    ],
-)
-def test_trouble_that_stays_is_told_with_the_number_of_tries(
-    spec: str,
-    trouble: str,
-    tries: str,
-    says: str,
-    flaky: Callable[[str, int], None],
-    pauses: list[float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Callable[..., str],
-) -> None:
-    monkeypatch.setattr(cifar, "_TIMEOUT", 0.2 if trouble == "a trickle" else cifar._TIMEOUT)
-    flaky(trouble, 1000)
-    sentence = refused(load_dataset, spec, root=tmp_path / "kept")
-    assert tries in sentence
-    assert says in sentence
-    assert len(pauses) == (0 if tries == "one try" else 2)
-    assert 1000 - Flaky.times == len(pauses) + 1
-    assert torchvision.datasets.CIFAR10.url in sentence or cifar.CIFAR10_1_URL in sentence
-
-
-@pytest.mark.parametrize(("rate", "fails_at"), [(1200, None), (900, 31), (1, 31)])
-def test_how_fast_an_answer_comes_is_asked_again_and_again(
-    rate: int, fails_at: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not of all that came so far: a line that was fast and trickles now is given up as well."""
-    clock = [0.0]
-    monkeypatch.setattr(cifar, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    steady = cifar._Steady(SimpleNamespace(readinto1=len, close=lambda: None))  # as much as there is room for
-    assert steady.readinto(bytearray(100_000)) > 0
-    clock[0] = 31.0
-    assert steady.readinto(bytearray(100_000)) > 0  # the fast beginning
-    failed = None
-    for second in range(1, 100):
-        clock[0] += 1
-        try:
-            assert steady.readinto(bytearray(rate)) == rate
-        except TimeoutError:
-            failed = second
-            break
-    assert failed == fails_at
-
-
-def test_a_certificate_that_is_not_trusted_stays_so(
-    pauses: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    def urlopen(*_: object, **__: object) -> None:
-        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
-
-    monkeypatch.setattr("torch.hub.urlopen", urlopen)
-    assert "in one try (certificate verify failed)" in refused(load_dataset, "cifar10.1", root=tmp_path / "kept")
-    assert pauses == []
-
-
 # --- CIFAR-10.1 ------------------------------------------------------------------------------------------------------
 
 
@@ -367,7 +146,7 @@ def publish_cifar10_1(server: Server, pictures: Pictures, monkeypatch: pytest.Mo
 
 
 def accept_what_is_served(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar, "CIFAR10_1_URL", server[1])
+    monkeypatch.setattr(cifar, "CIFAR10_1_URLS", (server[1],))
     checksums = {name: hashlib.sha256((server[0] / name).read_bytes()).hexdigest() for name in cifar.CIFAR10_1_FILES}
     monkeypatch.setattr(cifar, "CIFAR10_1_FILES", checksums)
 

@@ -72,3 +72,25 @@ def test_the_frames_are_seen_on_every_ground():
     figure = plots.picture_table({"a": np.zeros((1, 1, 8, 8))}, {"a": [(1, 1, 3, 3)]})
     colours = [to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
     assert colours == ["#ffffff", plots.ORANGE.lower()]
+
+
+class TestEvidenceMap:
+    def test_shows_the_image_and_the_evidence_stretched_over_it(self):
+        image = torch.arange(3 * 8 * 12).reshape(3, 8, 12).to(torch.uint8)
+        figure = plots.evidence_map(image, [[0.0, 1.0], [4.0, 2.0]], ("$a", "b"))
+        left, right = figure.axes
+        assert (left.get_title(), right.get_title()) == (r"\$a", "b")
+        assert torch.equal(torch.tensor(left.images[0].get_array() * 255).round(), image.permute(1, 2, 0))
+        grey, heat = right.images
+        assert np.allclose(grey.get_array() * 255, image.float().mean(0))
+        assert heat.get_array().tolist() == [[0.0, 0.25], [1.0, 0.5]]
+        assert heat.get_extent() == [-0.5, 11.5, 7.5, -0.5]  # that of the image, with its first row on top
+
+    def test_takes_grey_images_and_no_evidence(self):
+        _, right = plots.evidence_map(np.full((1, 4, 4), 0.5), np.zeros((2, 2))).axes
+        assert right.images[1].get_array().tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+    @pytest.mark.parametrize(("image", "evidence"), [((2, 4, 4), (2, 2)), ((4, 4), (2, 2)), ((3, 4, 4), (1, 2, 2))])
+    def test_refuses_what_is_neither(self, image, evidence):
+        with pytest.raises(CourseError, match="give C×H×W with C = 1 or 3, and h×w"):
+            plots.evidence_map(np.zeros(image), np.zeros(evidence))

@@ -141,7 +141,7 @@ def test_constants_are_those_of_the_other_records_where_no_images_are_at_hand(wr
 def test_the_command_looks_at_the_images_that_it_is_given(write, data, monkeypatch, capsys):
     folder = write("base", 30)
     edit(folder / f"{NAME}.json", brighter)
-    monkeypatch.setattr("alexnet_course.data.load_dataset", lambda spec, split: data[f"{split}_set"])
+    monkeypatch.setattr("alexnet_course.data.load_dataset", lambda spec, split, **_: data[f"{split}_set"])
     assert main(["results", "verify", "--records", str(folder)]) == 0  # nothing to hold it against
     assert main(["results", "verify", "--records", str(folder), "--data", "folder:two-colours"]) == 2
     assert "dataset/mean is (" in capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_a_record_that_names_no_weights_fits_any(finished, tmp_path):
 
 def test_evaluate_notices_a_network_that_is_not_as_its_record_says(finished, data, tmp_path, monkeypatch, capsys):
     run = shutil.copytree(finished, tmp_path / "run")
-    monkeypatch.setattr("alexnet_course.data.load_dataset", lambda spec, split: data[f"{split}_set"])
+    monkeypatch.setattr("alexnet_course.data.load_dataset", lambda spec, split, **_: data[f"{split}_set"])
     edit(run / "record.json", lambda r: r["dataset"].update(mean=[0.0, 0.0, 1.0], std=[1.0, 1.0, 1.0]))
     edit(run / "record.json", lambda r: r.update(test_accuracy_interval=[0.9, 1.0], test_accuracy=1.0))
     assert main(["evaluate", str(run), "--device", "cpu"]) == 2

@@ -17,7 +17,7 @@ import torch
 from short_runs import recipe
 
 from alexnet_course.cli import main
-from alexnet_course.cli.train import free_folder
+from alexnet_course.cli.common import free_folder
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe

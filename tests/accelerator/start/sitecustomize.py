@@ -25,7 +25,14 @@ atexit.register(emulation.__exit__, None, None, None)
 spec = spec_from_file_location("tiny", TESTS / "colab" / "tiny" / "sitecustomize.py")
 tiny = module_from_spec(spec)
 spec.loader.exec_module(tiny)
-for name in ("alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "alexnet-lrn", "vgg-style"):
+for name in (
+    "alexnet-cifar-3x3",
+    "alexnet-cifar-5x5",
+    "alexnet-cifar-5x5-lrn",
+    "alexnet-lrn",
+    "alexnet-owt",
+    "vgg-style",
+):
     tiny.NARROW[name] = {"hidden": 64}  # here every weight is copied in every step
 
 if {"bench", "--multiprocessing-fork"} & set(sys.orig_argv):  # the bench and its contenders

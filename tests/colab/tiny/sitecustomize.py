@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 
 from alexnet_course import training
-from alexnet_course.data import Dataset, sources
+from alexnet_course.data import Dataset, download, sources
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.doodles import CLASSES
 from alexnet_course.data.folder import KNOWN_FINGERPRINTS
@@ -97,6 +97,7 @@ for path in predictions.LABELS.glob("*.npy"):  # what another process of the cha
         KNOWN_FINGERPRINTS[path.stem] = "cifar100" if hundred else "cifar10"
 sources.load_cifar = lambda spec, split, root: made_up(spec, split)
 sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
+download.PAUSES = ()  # before it is tried again
 run_module.Run = TinyRun
 training.lr_range_test = tiny_range_test
 # A run is of fewer images, and so of fewer steps, than its recipe says, which verify would notice.

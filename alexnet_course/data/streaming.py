@@ -1,0 +1,38 @@
+"""Batches of pictures that are not in the memory of the device, read while the batch before is computed with."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Ahead:
+    """Reads rows of ``images`` (uint8 N×C×H×W, a memory map, or what a GPU has no room for), a batch ahead.
+
+    A thread does, and copies row by row, which leaves Python to the training and touches each page of the file once.
+    With ``pinned``, into memory from which a GPU copies without being waited for.
+    """
+
+    def __init__(self, images: Tensor, pinned: bool) -> None:
+        self._rows = images.numpy()
+        self._pinned = pinned
+        self._thread = ThreadPoolExecutor(1, "pictures")
+        self._coming: tuple[Tensor, Future[Tensor]] | None = None
+
+    def read(self, chosen: Tensor, then: Tensor) -> Tensor:
+        """The rows at ``chosen``; those at ``then``, unless it is empty, are read from now on. int64, on the CPU."""
+        coming, self._coming = self._coming, None
+        rows = coming[1].result() if coming is not None and torch.equal(coming[0], chosen) else self._copy(chosen)
+        if len(then):
+            self._coming = then, self._thread.submit(self._copy, then)
+        return rows
+
+    def _copy(self, chosen: Tensor) -> Tensor:
+        shape = (len(chosen), *self._rows.shape[1:])
+        rows = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
+        for to, index in zip(rows.numpy(), chosen.tolist(), strict=True):
+            np.copyto(to, self._rows[index])
+        return rows

@@ -1,0 +1,278 @@
+"""A trained network in a file for other programs: ONNX, TorchScript or safetensors, checked against the network."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import check_target, expanded, refuse_existing, shown, whole_file
+from alexnet_course.pretrained import load_trained
+from alexnet_course.records.record import Record
+from alexnet_course.shapes import watching
+from alexnet_course.training.finished import build_recorded
+from alexnet_course.version import __version__
+
+TOLERANCE = 1e-4  # of a logit, or of the largest where that is above 1
+ABOUT = "about.json"  # in a TorchScript file, the part with what the other two have as pairs
+OPSET = 17  # of ONNX: the newest that the exporter of every PyTorch from 2.6 on knows
+
+Answers = Callable[[Tensor], Tensor]  # of images on the 0..1 scale: their logits
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written."""
+
+    path: Path
+    difference: float | None
+    """The largest difference between its logits and those of the network; None where nothing here can run it."""
+
+
+def export_network(
+    network: str | Path | tuple[nn.Module, Record], format: str, path: str | Path | None = None
+) -> Export:
+    """Write a trained network to a file, and compare what comes out of the file with what the network says.
+
+    ``network`` is what ``load_pretrained`` knows by name, the folder of a finished run, or a network with its record;
+    ``format`` is one of
+
+    - ``onnx`` and ``torchscript``: the network with its normalisation, so that nobody can get that wrong: N×C×H×W
+      images on the 0..1 scale in, N × classes logits out, for any N. ONNX's input is called ``images``, its output
+      ``logits``;
+    - ``safetensors``: the weights alone, for ``build_model``; whoever uses them has to normalise.
+
+    Each has in its metadata what its use needs: the record's name, the network and its options, the classes in the
+    order of the logits, side, mean and standard deviation of the images. ``path`` is by default the name of the run in
+    the working directory. Images of noise, fewer and more than it was written with, must give the network's own logits
+    to 1e-4; else, and where it cannot be written as a whole, there is no file.
+
+    Raises ``CourseError`` for an unknown format, for a file that exists already, for a network that the format cannot
+    hold, and where ONNX's package is missing. Without onnxruntime an ONNX file is not compared.
+
+    >>> from alexnet_course import export_network
+    >>> export = export_network("vgg-style-bn.small", "torchscript")
+    >>> export.path.name, export.difference < 1e-4
+    ('vgg-style-bn.small-cpu-seed0.pt', True)
+    """
+    if format not in FORMATS:
+        raise CourseError(f"format = {format!r} is not one that is written; nearest: {nearest(format, FORMATS)}.")
+    suffix, write, read = FORMATS[format]
+    model, record = network if isinstance(network, tuple) else load_trained(network)
+    target = expanded(path) if path is not None else Path(f"{record.recipe.run_name}{suffix}")
+    refuse_existing(target)
+    check_target(target)
+    whole = Whole(copy.deepcopy(model).cpu().float(), record)
+    with whole_file(target) as part:
+        try:
+            with warnings.catch_warnings():  # that torch.jit is old, and that shapes are fixed, as they should be
+                warnings.simplefilter("ignore")
+                write(part, whole, record)
+                answers = read(part, record)
+                difference = None if answers is None else _compare(whole, answers, record)
+        except (CourseError, OSError):
+            raise
+        except Exception as error:  # whatever the exporters come across in someone's own network
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CourseError(f"{record.recipe.model} cannot be written as {format} ({reason:.200}); take another "
+                              "format.") from error  # fmt: skip
+        if difference is not None and not difference <= TOLERANCE:  # or not a number
+            raise CourseError(f"What was written as {format} gives logits that are off by {difference:.2g}, more than "
+                              f"{TOLERANCE:g}, so {shown(target)} was not kept; take another format.")  # fmt: skip
+    return Export(target, difference)
+
+
+class Whole(nn.Module):
+    """A trained network behind its normalisation: images on the 0..1 scale in, the logits of its classes out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, record: Record) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = len(record.dataset.classes)  # there may be more outputs, as S3 had
+        self.register_buffer("mean", torch.tensor(record.dataset.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(record.dataset.std)[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits[:, : self.classes]
+
+
+def about(record: Record, normalises: bool = True) -> dict[str, str]:
+    """What stands in a file's metadata; whatever is no text is written as JSON."""
+    recipe, dataset = record.recipe, record.dataset
+    channels, side = len(dataset.mean), recipe.picture_size
+    normal = "which the file normalises" if normalises else "less mean, divided by std"
+    values = {
+        "name": recipe.run_name,
+        "model": recipe.model,
+        "model_options": recipe.as_dict()["model_options"],
+        "outputs": recipe.outputs or len(dataset.classes),
+        "classes": dataset.classes,
+        "size": side,
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "input": f"N×{channels}×{side}×{side} images on the 0..1 scale, {normal}",
+        "output": "a logit for each class",
+        "dataset": dataset.name,
+        "test_accuracy": record.test_accuracy,
+        "written_by": f"alexnet-course {__version__}",
+    }
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+def _images(count: int, record: Record) -> Tensor:
+    """Noise on the 0..1 scale, always the same."""
+    side = record.recipe.picture_size
+    return torch.rand(count, len(record.dataset.mean), side, side, generator=torch.Generator().manual_seed(count))
+
+
+def _compare(whole: Whole, answers: Answers, record: Record) -> float:
+    """The largest difference of a logit, as a share of the largest one where that is above 1."""
+    largest = 0.0
+    for count in (1, 3):  # neither is the number that it was written with
+        images = _images(count, record)
+        with torch.no_grad():
+            expected = whole(images)
+        found = answers(images)
+        if found.shape != expected.shape:
+            raise CourseError(f"What was written gives {tuple(found.shape)} for {count} images, where the network "
+                              f"gives {tuple(expected.shape)}; take another format.")  # fmt: skip
+        scale = max(1.0, expected.abs().max().item())
+        largest = max(largest, (found - expected).abs().max().item() / scale)
+    return largest
+
+
+# --- The formats -----------------------------------------------------------------------------------------------------
+
+
+def _write_safetensors(part: Path, whole: Whole, record: Record) -> None:
+    from safetensors.torch import save
+
+    # Copies, because safetensors takes no two names for the same memory.
+    weights = {key: tensor.clone().contiguous() for key, tensor in whole.network.state_dict().items()}
+    part.write_bytes(save(weights, about(record, normalises=False)))
+
+
+def _read_safetensors(part: Path, record: Record) -> Answers:
+    from safetensors.torch import load_file
+
+    network = build_recorded(record)
+    network.load_state_dict(load_file(part))
+    return _without_gradients(Whole(network, record))
+
+
+def _write_torchscript(part: Path, whole: Whole, record: Record) -> None:
+    traced = torch.jit.trace(whole, _images(2, record), check_trace=False)
+    torch.jit.save(traced, str(part), _extra_files={ABOUT: json.dumps(about(record), indent=1)})
+
+
+def _read_torchscript(part: Path, record: Record) -> Answers:
+    return _without_gradients(torch.jit.load(str(part), map_location="cpu"))
+
+
+def _write_onnx(part: Path, whole: Whole, record: Record) -> None:
+    """By PyTorch's older exporter, which follows one forward pass. It needs no package besides onnx, and is the only
+    one that every PyTorch from 2.6 on has in working order."""
+    onnx = _package("onnx")
+    images = _images(2, record)
+    torch.onnx.export(
+        _with_plain_poolings(whole, images),
+        (images,),
+        str(part),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_axes={"images": {0: "N"}, "logits": {0: "N"}},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    model = onnx.load(str(part))
+    onnx.helper.set_model_props(model, about(record))
+    onnx.checker.check_model(model)
+    part.write_bytes(model.SerializeToString())
+
+
+def _read_onnx(part: Path, record: Record) -> Answers | None:
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+# By name: how a file ends, what writes it, and what reads it again.
+FORMATS: dict[str, tuple[str, Callable[[Path, Whole, Record], None], Callable[[Path, Record], Answers | None]]] = {
+    "onnx": (".onnx", _write_onnx, _read_onnx),
+    "torchscript": (".pt", _write_torchscript, _read_torchscript),
+    "safetensors": (".safetensors", _write_safetensors, _read_safetensors),
+}
+
+
+def _without_gradients(module: Any) -> Answers:
+    @torch.no_grad()
+    def answers(images: Tensor) -> Tensor:
+        logits: Tensor = module(images)
+        return logits
+
+    return answers
+
+
+def _package(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise CourseError(f"The format onnx needs the package {name!r}; install it: pip install "
+                          "'alexnet-course[onnx]'.") from None  # fmt: skip
+
+
+class FixedPooling(nn.Module):
+    """An adaptive pooling of maps of one size, h×w, in operations that ONNX has.
+
+    ONNX's own poolings have windows of one size, which adaptive ones have only where the sides divide. Window i of
+    ``output`` begins at ⌊i h / output⌋ and ends before ⌈(i + 1) h / output⌉, as in PyTorch.
+    """
+
+    def __init__(self, layer: nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.reduce: Any = torch.mean if isinstance(layer, nn.AdaptiveAvgPool2d) else torch.amax
+        wanted = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * 2
+        sides = ((side, side if parts is None else parts) for side, parts in zip(size, wanted, strict=True))
+        self.windows = [
+            [(i * side // parts, -(-(i + 1) * side // parts)) for i in range(parts)] for side, parts in sides
+        ]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rows, columns = self.windows
+        maps = torch.stack([self.reduce(maps[:, :, start:end], 2) for start, end in rows], 2)
+        return torch.stack([self.reduce(maps[:, :, :, start:end], 3) for start, end in columns], 3)
+
+
+def _with_plain_poolings(whole: Whole, images: Tensor) -> Whole:
+    """A copy in which adaptive poolings are fixed to the size of map that they get from ``images``."""
+    plain = copy.deepcopy(whole)
+    kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    adaptive = {name: layer for name, layer in plain.named_modules() if isinstance(layer, kinds)}
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def keep(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        sizes[name] = tuple(inputs[0].shape[-2:])
+
+    with watching(adaptive, keep), torch.no_grad():
+        plain(images)
+    for name, size in sizes.items():
+        plain.set_submodule(name, FixedPooling(adaptive[name], size))
+    return plain

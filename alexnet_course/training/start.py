@@ -1,0 +1,100 @@
+"""What a run starts from where it is not new weights: those of torchvision's AlexNet, which has learned on ImageNet.
+
+They are of "One weird trick" (Krizhevsky 2014), as torchvision trained it: ``alexnet-owt`` here.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_course.data.cache import cache_dir
+from alexnet_course.data.download import Mirror, NotPublished, checksum, download
+from alexnet_course.errors import CourseError
+from alexnet_course.files import expanded
+from alexnet_course.models import build_model
+from alexnet_course.models.registry import without_values
+from alexnet_course.recipe import IMAGENET_MODEL
+from alexnet_course.training.transfer import carry_features
+
+IMAGENET_CLASSES = 1000
+HIDDEN = ("classifier.1", "classifier.4")
+
+
+def start_from_imagenet(model: nn.Module, fetch: bool = True) -> set[str]:
+    """Copy ImageNet's weights into ``model``, an ``alexnet-owt``: all features and, where they are of the published
+    size, both hidden layers. The last layer, whose classes are other ones, stays as it is. Returns ``carried(model)``.
+
+    Raises ``CourseError`` where the features do not fit, and where there is no file of these weights or, with
+    ``fetch``, it cannot be downloaded either.
+    """
+    source = _published()
+    names = carried(model)
+    source.load_state_dict(imagenet_weights(fetch), assign=True)
+    carry_features(source, model)
+    theirs = source.state_dict()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in names:
+                weight.copy_(theirs[name])
+    return names
+
+
+def carried(model: nn.Module) -> set[str]:
+    """The names of the weights that ``start_from_imagenet`` copies, which is known without them: the body of the
+    network, behind which all else is its head."""
+    published = _published().state_dict()
+    return {
+        name
+        for name, weight in model.named_parameters()
+        if name.startswith(("features.", *HIDDEN)) and name in published and published[name].shape == weight.shape
+    }
+
+
+def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
+    """torchvision's weights by name, from its file: in the folder where PyTorch keeps it (``torch.hub.get_dir()``), or
+    in that of the course's downloads, into which it is downloaded where it is missing, with ``fetch``.
+
+    The name of the file ends with the beginning of its SHA-256, which is checked each time. Raises ``CourseError``
+    where there is no such file.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    url = AlexNet_Weights.IMAGENET1K_V1.url
+    name = PurePosixPath(urlsplit(url).path).name
+    digits = PurePosixPath(name).stem.rpartition("-")[2]
+    own = cache_dir() / name
+    remedy = f"put torchvision's file {name} into {str(own.parent)!r}"
+
+    def take(file: Path, path: Path = own) -> Path:
+        found = checksum(file, "sha256")
+        if not found.startswith(digits):
+            raise NotPublished(f"its SHA-256 begins with {found[: len(digits)]} and not with {digits}")
+        return file.replace(path)
+
+    places = (expanded(torch.hub.get_dir()) / "checkpoints" / name, own)
+    path = next((place for place in places if place.is_file()), None)
+    try:
+        if path is not None:
+            take(path, path)
+        elif fetch:
+            path = download(name, [Mirror(url, own, take)], remedy)
+        else:
+            raise CourseError(f"There is no {name}, the weights that start = 'imagenet' needs; {remedy}.")
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except NotPublished as error:
+        raise CourseError(f"{str(path)!r} is not torchvision's file: {error}; remove it, and it is downloaded "
+                          "again.") from None  # fmt: skip
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CourseError(f"{str(path)!r} cannot be read ({reason:.200}); remove it, or {remedy}.") from None
+    return weights
+
+
+def _published() -> nn.Module:
+    """The network of these weights: their shapes, without values."""
+    return without_values(lambda: build_model(IMAGENET_MODEL, num_classes=IMAGENET_CLASSES))
