@@ -125,7 +125,10 @@ EVERYTHING = Augmentation(crop=2, flip=True, cutout=4, colour_pca=0.1, autoaugme
 
 
 @pytest.mark.parametrize("augmentation", [None, EVERYTHING])
-@pytest.mark.parametrize("options", [{}, {"size": 24}, {"size": 24, "cut": True}, {"size": 40, "cut": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"size": 24}, {"size": 24, "cut": True}, {"size": 40, "cut": True}, {"at_once": torch.bfloat16}],
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_batches_are_the_same_to_the_bit(
     augmentation: Augmentation | None,
