@@ -52,7 +52,7 @@ SOURCES := _config.yml $(wildcard book/* book/*/* book/*/*/* colab/*) $(wildcard
 
 PDF := _build/alexnet-course.pdf
 
-.PHONY: help setup book pdf serve test test-fast execute formulas notebooks results lint lock clean
+.PHONY: help setup book pdf serve test test-fast execute formulas notebooks readdress results lint lock clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromi
 
 notebooks: $(STAMP)  ## write the chapters as plain notebooks, for Colab and the like
 	@$(BIN)/python book/notebooks.py
+
+readdress: $(STAMP)  ## give a copy of the course its address: make readdress URL=https://github.com/OWNER/NAME
+	@$(BIN)/python book/readdress.py $(URL)
 
 results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
 	@$(BIN)/python -m benchmarks.costs

@@ -7,6 +7,11 @@ by side until the time is up: repeated runs compared to the bit, training proces
 the profile ``full``, and processes of the campaign, which make the records of full length, the most valuable first.
 Each part writes into the folder OUT as it goes, and ``summary.json`` there says what became of it; a part that fails
 costs only itself. Records are in OUT/records. What is interrupted goes on with the next call if OUT/runs is kept.
+
+    python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --part times
+
+runs the chapters alone in the profile ``full``, and writes how long each takes, and its peak memory, to book/gpu.json,
+which their pages read.
 """
 
 from __future__ import annotations
@@ -202,25 +207,46 @@ def compare_repeats(out: Path, options: argparse.Namespace) -> None:
             print(f"{name}: {'the same' if result[name] else 'OTHER weights'}", flush=True)
 
 
-def run_chapters(out: Path, options: argparse.Namespace) -> None:
-    """Every chapter from its first cell to its last, on the pictures of ``--data``; the seconds of each."""
+def run_chapter(path: Path, options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """The seconds that a chapter takes on the pictures of ``--data``; device, PyTorch and peak memory of its kernel."""
     import nbclient
     import nbformat
 
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_DOWNLOAD.format(specs(options))))
+    notebook.cells.append(nbformat.v4.new_code_cell(SAY_WHERE))
+    began = time.monotonic()
+    nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": BOOK}}).execute()
+    return time.monotonic() - began, json.loads(notebook.cells[-1].outputs[-1].text)
+
+
+def chapters(options: argparse.Namespace) -> list[Path]:
+    return [path for path in sorted(BOOK.glob("*.ipynb")) if not options.chapters or path.stem in options.chapters]
+
+
+def run_chapters(out: Path, options: argparse.Namespace) -> None:
+    """Every chapter from its first cell to its last; the seconds of each, beside whatever else is running."""
     result: dict[str, float | str] = {}
-    for path in sorted(BOOK.glob("*.ipynb")):
-        if options.chapters and path.stem not in options.chapters:
-            continue
-        notebook = nbformat.read(path, as_version=4)
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_DOWNLOAD.format(specs(options))))
-        began = time.monotonic()
+    for path in chapters(options):
         try:
-            nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": BOOK}}).execute()
-            result[path.stem] = time.monotonic() - began
+            result[path.stem], _ = run_chapter(path, options)
         except Exception as error:  # whatever a chapter can run into; the others are run all the same
             result[path.stem] = str(error)[-2000:]
         (out / "chapters.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"{path.stem}: {result[path.stem]}", flush=True)
+
+
+def time_chapters(out: Path, options: argparse.Namespace) -> None:
+    """What every chapter takes of a machine that does nothing else."""
+    from alexnet_course.files import write_text
+
+    os.environ["ALEXNET_COURSE_PROFILE"] = "full"
+    found: dict[str, dict[str, float]] = {}
+    for path in chapters(options):
+        seconds, where = run_chapter(path, options)
+        found[path.stem] = {"seconds": round(seconds, 1), "peak_bytes": where.pop("peak_bytes")}
+        write_text(BOOK / "gpu.json", json.dumps({**where, "chapters": found}, indent=1) + "\n")
+        print(f"{path.stem}: {seconds:.0f} s", flush=True)
 
 
 # There is no network to download data sets from, so they are taken from where they are.
@@ -230,10 +256,22 @@ for name, spec in {}.items():
     SOURCES[name] = Source(lambda split, root, spec=spec: load_dataset(spec, split))
 """
 
+SAY_WHERE = """
+import json
+import torch
+from alexnet_course.training.device import choose_device, device_name
+print(json.dumps({
+    "device": device_name(choose_device()),
+    "torch": torch.__version__,
+    "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+}))
+"""
+
 OWN: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "speed": measure_speed,
     "repeat": compare_repeats,
     "chapters": run_chapters,
+    "times": time_chapters,
 }
 
 

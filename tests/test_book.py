@@ -246,7 +246,9 @@ class TestRepositoryAddress:
     )
     def test_in_the_text(self, path):
         owner_and_name = REPOSITORY.removeprefix("https://github.com/")
-        found = re.findall(r"github(?:\.com)?/([\w.-]+/alexnet-course)\b", path.read_text(encoding="utf-8"))
+        # Of its files or of a release, whatever it is called; to other projects no page links in this way.
+        links = r"(?:git clone https://github\.com|github(?:\.com)?(?=/[\w.-]+/[\w.-]+/(?:archive|blob)/))/([\w.-]+/[\w.-]+)"
+        found = re.findall(links, path.read_text(encoding="utf-8"))
         assert found
         assert set(found) == {owner_and_name}
 

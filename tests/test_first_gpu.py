@@ -6,8 +6,10 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+import full_profile
 import nbformat
 import pytest
+import torch
 from torch import nn
 
 from alexnet_course import register_model
@@ -123,3 +125,11 @@ def test_chapters_take_their_pictures_from_where_they_are(tmp_path, monkeypatch)
     assert "SystemError" in result["bad"]
     assert main([str(tmp_path), "--data", "cifar10=doodles", "--part", "chapters", "--chapters", "good"]) == 0
     assert set(json.loads((tmp_path / "chapters.json").read_text())) == {"good"}
+
+    monkeypatch.setenv("ALEXNET_COURSE_PROFILE", "quick")  # and what it was comes back
+    assert main([str(tmp_path), "--data", "cifar10=doodles", "--part", "times", "--chapters", "good"]) == 0
+    said = full_profile.cost(tmp_path, "good")
+    assert said.startswith(
+        "All cells together, with CIFAR-10: less than a minute and up to 0 GB of its memory, measured "
+    )
+    assert said.endswith(f"with PyTorch {torch.__version__}.")

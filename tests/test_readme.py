@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from address import address
 
 from alexnet_course import cli
 from alexnet_course.cli.parser import make_parser
@@ -36,8 +37,8 @@ RUN = {
     "python -m benchmarks.campaign --list": "",
 }
 ELSEWHERE = {
-    "git clone https://github.com/alexnet-course/alexnet-course": "needs the network; test_book.py knows the address",
-    "cd alexnet-course": "belongs to it",
+    f"git clone {address().repository}": "needs the network; test_book.py knows the address",
+    f"cd {address().owner_and_name[1]}": "belongs to it",
     "make test": "is what runs this, by .ci/run",
     "make book": "by .ci/run",
     "alexnet-course train alexnet-owt --data folder:PATH --set start=imagenet --set normalisation=imagenet "

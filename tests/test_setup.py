@@ -1,5 +1,6 @@
 """The set-up: the three lists of dependencies agree, and the Makefile copes with the machines that it may meet."""
 
+import json
 import os
 import re
 import shutil
@@ -111,6 +112,32 @@ class TestDeclarations:
         assert f"({major}, {minor})" in (ROOT / "Makefile").read_text(encoding="utf-8")
         assert PROJECT["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
         assert PROJECT["tool"]["mypy"]["python_version"] == f"{major}.{minor}"
+
+
+class TestDevcontainer:
+    """What GitHub Codespaces and editors make a machine of."""
+
+    CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+
+    def test_has_a_python_that_is_tested(self):
+        version = re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:(3\.\d+)", self.CONTAINER["image"])[1]
+        assert f"Programming Language :: Python :: {version}" in PROJECT["project"]["classifiers"]
+
+    def test_sets_the_course_up_and_uses_it(self, machine):
+        add, make, _ = machine
+        add("python3", GOOD_PYTHON)
+        program, target = self.CONTAINER["postCreateCommand"].split()
+        assert program == "make"
+        assert "venv" in make("-n", target).stdout
+        assert self.CONTAINER["customizations"]["vscode"]["settings"] == {
+            "python.defaultInterpreterPath": ".venv/bin/python"
+        }
+
+    def test_shows_the_book_and_has_a_browser(self):
+        (port,) = self.CONTAINER["forwardPorts"]
+        assert f"http.server --bind 127.0.0.1 --directory $(BOOK) {port}" in (ROOT / "Makefile").read_text("utf-8")
+        browser = self.CONTAINER["onCreateCommand"].split()[-1]
+        assert f'"{browser}"' in (ROOT / "book" / "pdf.py").read_text("utf-8")  # among those that it looks for
 
 
 @pytest.fixture

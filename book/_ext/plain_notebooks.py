@@ -33,15 +33,12 @@ GLUED = "application/papermill.record/"  # what glue stores in an output
 COMPARED = "nbval-ignore-output"
 HIDES_CODE = {"hide-input", "remove-input"}
 HIDES_ALL = {"hide-cell", "remove-cell"}
-# Where a cell is folded, in the words of Colab, JupyterLab and Kaggle.
-CODE_FOLDED = {
+# What folds the code of a cell on Colab, in JupyterLab and on Kaggle. On Colab
+# nothing folds an output; so where the book hides that, too, it is left out.
+FOLDED = {
     "cellView": "form",
     "jupyter": {"source_hidden": True},
     "_kg_hide-input": True,
-}
-ALL_FOLDED = CODE_FOLDED | {
-    "jupyter": {"source_hidden": True, "outputs_hidden": True},
-    "_kg_hide-output": True,
 }
 
 
@@ -66,13 +63,10 @@ def wrapped(mark: str, text: str) -> str:
     return f"{before}{mark}{core}{mark}{after}"
 
 
-def fence(text: str, mark: str = "`", shortest: int = 1) -> str:
-    """Backticks that do not occur in ``text``."""
-    runs = [len(run) for run in re.findall(f"{mark}+", text)]
-    length = shortest
-    while any(run == length or run >= length > 2 for run in runs):
-        length += 1
-    return mark * length
+def fence(text: str, shortest: int = 1) -> str:
+    """Backticks, more than there are side by side in ``text``."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(shortest, longest + 1)
 
 
 def indented(text: str, first: str) -> str:
@@ -316,7 +310,9 @@ def code_cell(
         usual = "The code" if node is not None else "Numbers for the text"
         title = shown.get("code_prompt_show", usual)
         cell.source = f"#@title {title}\n{cell.source}"
-        cell.metadata |= ALL_FOLDED if tags & HIDES_ALL else CODE_FOLDED
+        cell.metadata |= FOLDED
+    if tags & HIDES_ALL:
+        cell.outputs, cell.execution_count = [], None
     if node is None or (figure := node.next_node(nodes.figure)) is None:
         return [cell]
     width = shown.get("image", {}).get("width", "").removesuffix("px")

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from full_profile import MEASURED, RUNS, cost
 from pydantic import (
     AfterValidator,
     Field,
@@ -339,7 +340,8 @@ class BeforeYouStart(SphinxDirective):
     """``{before-you-start}``: what a page needs, gives and takes.
 
     The option ``needs`` is inline Markdown, the body a list of what the
-    reader will be able to do. The time is that of ``timings.csv``.
+    reader will be able to do. The time is that of ``timings.csv``, and what a
+    GPU takes is said by ``full_profile.py``.
     """
 
     has_content = True
@@ -366,6 +368,10 @@ class BeforeYouStart(SphinxDirective):
             "What you will be able to do": goals,
             "Time": paragraph(time),
         }
+        for name in (RUNS, MEASURED):
+            self.env.note_dependency(str(Path(self.env.srcdir, name)))
+        if full := cost(Path(self.env.srcdir), self.env.docname):
+            rows["Time in full, on a GPU"] = paragraph(nodes.Text(full))
         items = [
             nodes.definition_list_item("", nodes.term("", head), body)
             for head, body in rows.items()

@@ -8,8 +8,11 @@ chapter's kernel, so it is at work there and in every ``alexnet-course …`` tha
 - A run has a few epochs of a few small batches. Its recipe keeps everything but the epochs and, of the one network
   that a chapter trains dozens of times, the width.
 - A run that asks for the CPU is left alone: it is as small in the full profile as in the quick one.
+- What each of the other runs would cost in earnest is noted, a line a run, in the file that the variable
+  ALEXNET_COURSE_TINY_WORK names.
 """
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -18,7 +21,7 @@ from unittest import mock
 
 import torch
 
-from alexnet_course import training
+from alexnet_course import build_model, layer_table, training
 from alexnet_course.data import Dataset, download, sources
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.doodles import CLASSES
@@ -30,6 +33,7 @@ from alexnet_course.results import verify
 from alexnet_course.training import run as run_module
 from alexnet_course.training import trainer
 
+WORK = "ALEXNET_COURSE_TINY_WORK"
 COUNTS = {"train": 50_000, "test": 200}
 EPOCHS = 5
 BATCHES, BATCH_SIZE = 4, 16
@@ -61,23 +65,55 @@ class TinyRun(run_module.Run):
     """What ``train`` makes in place of a ``Run``."""
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", **options: Any) -> None:
+        self.work: dict[str, Any] | None = None
         if device == "cpu":
             super().__init__(recipe, device=device, **options)
             return
         narrow = dict(recipe.model_options) | NARROW.get(recipe.model, {})
-        recipe = recipe.replace(epochs=min(recipe.epochs, EPOCHS), model_options=narrow)
+        tiny = recipe.replace(epochs=min(recipe.epochs, EPOCHS), model_options=narrow)
+        split.clear()
         with mock.patch.object(trainer, "BatchLoader", few_batches):  # a smaller train_size would be seen by chapters
-            super().__init__(recipe, device=device, **options)
+            super().__init__(tiny, device=device, **options)
+        self.work = {"epochs": recipe.epochs, **split, **network_of(recipe, self.train_set)}
+
+    def __next__(self) -> Any:
+        if self.work is not None:  # some are only made, to be looked at
+            note(self.work)
+            self.work = None
+        return super().__next__()
+
+
+split: dict[str, int] = {}
+"""How many pictures the run that was made last would train on, and validate with."""
 
 
 def few_batches(dataset: Dataset, batch_size: int, *, indices: torch.Tensor, **options: Any) -> BatchLoader:
     """Of the training or validation pictures, some that are spread over all of them."""
+    split["training" if options.get("training") else "validation"] = len(indices)
     some = torch.linspace(0, len(indices) - 1, min(len(indices), BATCHES * BATCH_SIZE)).long()
     return BatchLoader(dataset, min(batch_size, BATCH_SIZE), indices=indices[some], **options)
 
 
-def tiny_range_test(recipe: Recipe, *, steps: int, **options: Any) -> list[tuple[float, float]]:
-    return real_range_test(recipe, steps=min(steps, RANGE_TEST_STEPS), **options)
+def tiny_range_test(recipe: Recipe, *, train_set: Dataset, steps: int, **options: Any) -> list[tuple[float, float]]:
+    pictures = {"training": steps * recipe.batch_size, "validation": 0}
+    note({"epochs": 1, **pictures, **network_of(recipe, train_set)})
+    return real_range_test(recipe, train_set=train_set, steps=min(steps, RANGE_TEST_STEPS), **options)
+
+
+def network_of(recipe: Recipe, pictures: Dataset) -> dict[str, Any]:
+    """What a step of the recipe's own network costs."""
+    channels, outputs = pictures.images.shape[1], recipe.outputs or len(pictures.classes)
+    with torch.device("meta"):
+        network = build_model(recipe.model, num_classes=outputs, in_channels=channels, **recipe.model_options)
+    table = layer_table(network, (channels, recipe.picture_size, recipe.picture_size))
+    sums = {key: sum(getattr(layer, key) for layer in table) for key in ("parameters", "mult_adds", "activation_bytes")}
+    return {"network": recipe.model, "batch_size": recipe.batch_size, "image_bytes": pictures.images.nbytes, **sums}
+
+
+def note(work: dict[str, Any]) -> None:
+    if file := os.environ.get(WORK):
+        with open(file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(work) + "\n")
 
 
 def unplug() -> None:
@@ -87,6 +123,7 @@ def unplug() -> None:
         raise CourseError("There is no network in this test.")
 
     sources.load_cifar = sources.load_cifar10_1 = no_network
+    os.environ.pop(WORK, None)  # what comes now was noted before
 
 
 published = {path.name for path in predictions.LABELS.glob("*.npy")}
