@@ -30,7 +30,6 @@ for name in (
     "alexnet-cifar-5x5",
     "alexnet-cifar-5x5-lrn",
     "alexnet-lrn",
-    "alexnet-owt",
     "vgg-style",
 ):
     tiny.NARROW[name] = {"hidden": 64}  # here every weight is copied in every step

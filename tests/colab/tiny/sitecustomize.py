@@ -5,8 +5,9 @@ chapter's kernel, so it is at work there and in every ``alexnet-course …`` tha
 
 - ``cifar10`` and ``cifar100`` have their 50,000 training pictures, so that sizes, splits and subsets are checked as in
   earnest; of test pictures, all of which every run looks at, there are only some.
-- A run has a few epochs of a few small batches. Its recipe keeps everything but the epochs and, of the one network
-  that a chapter trains dozens of times, the width.
+- A run has a few epochs of a few small batches. Its recipe keeps everything but the epochs and, of the networks that a
+  chapter trains dozens of times or on large images, the width.
+- A start from ImageNet is one from new weights, until there is no network any more.
 - A run that asks for the CPU is left alone: it is as small in the full profile as in the quick one.
 - What each of the other runs would cost in earnest is noted, a line a run, in the file that the variable
   ALEXNET_COURSE_TINY_WORK names.
@@ -38,7 +39,7 @@ COUNTS = {"train": 50_000, "test": 200}
 EPOCHS = 5
 BATCHES, BATCH_SIZE = 4, 16
 RANGE_TEST_STEPS = 20
-NARROW = {"vgg-style-bn": {"width": 0.125, "hidden": 64}}
+NARROW = {name: {"width": 0.125, "hidden": 64} for name in ("vgg-style-bn", "alexnet-owt")}
 
 real_range_test = training.lr_range_test
 
@@ -119,10 +120,10 @@ def note(work: dict[str, Any]) -> None:
 def unplug() -> None:
     """From now on, what has not been downloaded before cannot be had."""
 
-    def no_network(*_: object) -> Dataset:
+    def no_network(*_: object, **__: object) -> Dataset:
         raise CourseError("There is no network in this test.")
 
-    sources.load_cifar = sources.load_cifar10_1 = no_network
+    sources.load_cifar = sources.load_cifar10_1 = trainer.start_from_imagenet = no_network
     os.environ.pop(WORK, None)  # what comes now was noted before
 
 
@@ -137,5 +138,6 @@ sources.load_cifar10_1 = lambda root: made_up("cifar10.1", "test")
 download.PAUSES = ()  # before it is tried again
 run_module.Run = TinyRun
 training.lr_range_test = tiny_range_test
+trainer.start_from_imagenet = lambda model, fetch: set()
 # A run is of fewer images, and so of fewer steps, than its recipe says, which verify would notice.
 verify._other_split = verify._other_rates = lambda *_: iter(())
