@@ -71,7 +71,7 @@ class BatchLoader:
         changes = Augmentation() if augmentation is None else replace(augmentation, cut=self.cut)
         self.changes = Changes(changes, self.images, self.indices)
         self._order = self.indices  # of the epoch under way
-        self._order_here = self._order, self._order.cpu()  # the same for whoever reads
+        self._order_here: tuple[Tensor, Tensor] | None = None  # the same, and on the CPU, for whoever reads
         self._step = 0  # batches of it that are done
         self._seeds: list[int] = []  # one a batch, where a change wants one
         self._resumed = False
@@ -112,7 +112,7 @@ class BatchLoader:
     def _pixels(self, chosen: Tensor, step: int) -> Tensor:
         if self._ahead is None:
             return self.images[chosen]
-        if self._order_here[0] is not self._order:
+        if self._order_here is None or self._order_here[0] is not self._order:
             self._order_here = self._order, self._order.cpu()  # once an epoch, because a GPU has to be waited for
         order = self._order_here[1]
         then = self._chosen(order, step + 1) if step + 1 < len(self) else order[:0]
