@@ -20,7 +20,6 @@ from alexnet_course.data.streaming import Ahead
 from alexnet_course.errors import CourseError
 from alexnet_course.shapes import memory_format
 
-
 AT_ONCE = 2**30  # bytes of images that are made at once; CIFAR's training images in half precision are a quarter
 
 
@@ -36,8 +35,8 @@ class BatchLoader:
     without, every picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it
     too.
 
-    With ``at_once`` the batches of a whole epoch, or as many as take up ``AT_ONCE`` bytes, are made together and kept in
-    that format. A GPU then has a hundred times less to launch for them.
+    With ``at_once`` the batches of a whole epoch, or as many as take up ``AT_ONCE`` bytes, are made together and kept
+    in that format. A GPU then has a hundred times less to launch for them.
 
     ``state`` is the position inside an epoch. A loader with the same pictures and settings goes on from it, after
     ``resume``, with the batch that comes next.
@@ -81,7 +80,7 @@ class BatchLoader:
         self._made: tuple[int, Tensor] | None = None  # at_once: the number of the first batch, and the images of all
         self._before: Tensor | None = None  # the state of the generator before it drew for these
         self._order = self.indices  # of the epoch under way
-        self._order_here = self._order, self._order.cpu()  # the same for whoever reads
+        self._order_here: tuple[Tensor, Tensor] | None = None  # the same, and on the CPU, for whoever reads
         self._step = 0  # batches of it that are done
         self._seeds: list[int] = []  # one a batch, where a change wants one
         self._resumed = False
@@ -144,7 +143,7 @@ class BatchLoader:
     def _pixels(self, first: int, count: int) -> Tensor:
         if self._ahead is None:
             return self.images[self._chosen(self._order, first, count)]
-        if self._order_here[0] is not self._order:
+        if self._order_here is None or self._order_here[0] is not self._order:
             self._order_here = self._order, self._order.cpu()  # once an epoch, because a GPU has to be waited for
         order, then = self._order_here[1], first + count
         following = self._chosen(order, then, min(count, len(self) - then)) if then < len(self) else order[:0]

@@ -98,7 +98,7 @@ class _Folder:
             images = np.empty((len(files), *shape), dtype=np.uint8)
             fill(images.__setitem__)
             return Dataset(torch.from_numpy(images), torch.tensor(labels), classes, self.name), place
-        self._check_space(len(files) * math.prod(shape), path)
+        self._to_the_disk(len(files) * math.prod(shape), path)
         try:
             cache.write(path, key, self.name, classes, labels, shape, fill)
             streamed = cache.read(path, key)
@@ -108,8 +108,8 @@ class _Folder:
             raise self._no_space("could not be read again", path)
         return streamed, None
 
-    def _check_space(self, needed: int, path: Path) -> None:
-        """Before the work, which may take an hour."""
+    def _to_the_disk(self, needed: int, path: Path) -> None:
+        """Say that they stay on the disk, and check that they can, before the work, which may take an hour."""
         there = next(folder for folder in path.parents if folder.is_dir())
         free = shutil.disk_usage(there).free
         say_once(f"the {len(self.listing.samples):,} pictures in {self.what!r} take {needed / 2**30:,.1f} GiB decoded, "

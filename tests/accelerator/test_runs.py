@@ -2,12 +2,14 @@
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from emulation import H100, P100, T4, emulated
 from torch import nn
 
+from alexnet_course.data import memory
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import Hook, Run, choose_device, evaluate, resume, train
@@ -70,6 +72,23 @@ def test_a_second_card_is_not_there(h100):
     with pytest.raises(CourseError, match=r"'cuda:1' does not exist; this machine has 1 GPU"):
         choose_device("cuda:1")
     assert resolve_precision("auto", choose_device("cuda:0")) == "bf16"
+
+
+@pytest.mark.parametrize("why", ["larger than the memory", "larger than the card's"])
+def test_images_that_do_not_fit_are_trained_on_as_if_they_did(why, images, h100, monkeypatch):
+    recipe = RECIPE.replace(epochs=1, colour_pca=0.1)
+    resident = train(recipe, **images)
+    list(resident)
+    if why == "larger than the memory":
+        images = {name: replace(part, streamed=True) for name, part in images.items()}
+    else:
+        monkeypatch.setattr(memory, "SHARE", 0.0)
+    streamed = train(recipe, **images)
+    assert streamed.trainer.train_loader.images.device.type == "cpu"
+    assert streamed.trainer.train_loader.labels.device.type == "cuda"
+    list(streamed)
+    assert same(resident, streamed)
+    assert resident.record.predictions == streamed.record.predictions
 
 
 @pytest.mark.slow

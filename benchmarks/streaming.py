@@ -1,0 +1,130 @@
+"""How fast photographs that stay on the disk are trained on, against the same ones in memory.
+
+    python -m benchmarks.streaming --pictures 4000 --turns 7
+
+Makes pictures of 256×256 pixels, keeps them as a folder's are kept, and lets ``alexnet-owt.photos`` train on both by
+turns, for as many steps. Before each turn the file is dropped from the system's page cache, so that what is streamed
+comes off the disk, as it does where it is larger than the memory. The rate of a turn is compared with that of the turn
+beside it, since other work comes and goes.
+"""
+
+import argparse
+import ctypes
+import mmap
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from alexnet_course.bench import endless, spread
+from alexnet_course.data import Dataset, cache
+from alexnet_course.recipes import load_recipe
+from alexnet_course.training.device import choose_device, resolve_precision
+from alexnet_course.training.trainer import Trainer
+
+SIDE = 256
+CLASSES = ("left", "right")
+
+
+def make(count: int, path: Path) -> Dataset:
+    """Noise of two classes, written to ``path`` as a folder's pictures are; a memory map."""
+    random = np.random.default_rng(0)
+
+    def fill(put: cache.Put) -> None:
+        for number in range(count):
+            put(number, random.integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8))
+
+    cache.write(path, "noise", "noise", CLASSES, [number % 2 for number in range(count)], (3, SIDE, SIDE), fill)
+    kept = cache.read(path, "noise")
+    assert kept is not None
+    return kept
+
+
+def drop_from_page_cache(path: Path, mapped: Tensor) -> None:
+    """Forget the file at ``path``, and the pages of its memory map, where the system can do that."""
+    if sys.platform != "linux":
+        return
+    begin = mapped.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+    end = mapped.data_ptr() + mapped.nbytes
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def training(pictures: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
+    """So many steps of training; gives pictures a second."""
+    chosen = choose_device(device)
+    recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
+    trainer = Trainer(recipe, pictures, chosen, resolve_precision(recipe.precision, chosen))
+    batches = endless(trainer.train_loader)
+
+    def turn() -> float:
+        with trainer.computing():
+            trainer.begin_epoch()
+            trainer.start_epoch()
+            began = time.perf_counter()
+            for _ in range(steps):
+                trainer.step(*next(batches))
+            trainer.end_training()  # waits for the device
+        return steps * batch_size / (time.perf_counter() - began)
+
+    return turn
+
+
+def loading(pictures: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
+    """Some more batches alone, cut, mirrored and normalised, which nobody trains on."""
+    steps *= 8
+    chosen = choose_device(device)
+    recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
+    batches = endless(Trainer(recipe, pictures, chosen, resolve_precision(recipe.precision, chosen)).train_loader)
+
+    def turn() -> float:
+        began = time.perf_counter()
+        for _ in range(steps):
+            images, _ = next(batches)
+        images.sum().item()
+        return steps * batch_size / (time.perf_counter() - began)
+
+    return turn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=4000, metavar="N")
+    parser.add_argument("--turns", type=int, default=7, metavar="N", help="of each")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="of a turn")
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N")
+    parser.add_argument("--device", default="auto", metavar="D")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pictures.safetensors")
+        kept = make(options.pictures, path)
+        in_memory, streamed = replace(kept, images=kept.images.clone()), replace(kept, streamed=True)
+        for what, task in (("training", training), ("batches alone", loading)):
+            turns = [task(data, options.device, options.batch_size, options.steps) for data in (in_memory, streamed)]
+            rates: tuple[list[float], list[float]] = ([], [])
+            work: tuple[list[float], list[float]] = ([], [])  # seconds of the processor, whoever else has it
+            for number in range(options.turns + 1):
+                drop_from_page_cache(path, streamed.images)
+                order = (0, 1) if number % 2 else (1, 0)
+                for which in order:
+                    began = time.process_time()
+                    rate = turns[which]()
+                    if number:  # in the first, memory and threads settle
+                        rates[which].append(rate)
+                        work[which].append(time.process_time() - began)
+            shares, more = ([100 * other / one for one, other in zip(*both, strict=True)] for both in (rates, work))
+            resident, from_disk = (spread(one, "{:,.0f}") for one in rates)
+            print(f"{what}: in memory {resident} pictures a second, streamed {from_disk}; {spread(shares, '{:.0f}')} % "
+                  f"of the rate, in {spread(more, '{:.0f}')} % of the processor's time", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
