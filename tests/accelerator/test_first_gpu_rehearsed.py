@@ -9,7 +9,7 @@ import pytest
 from chapters import BOOK, tiny_environment
 from machine import load_per_core
 
-from benchmarks.first_gpu import LARGE_BATCHES, NETWORKS, REPEATED, speeds_to_measure
+from benchmarks.first_gpu import NETWORKS, REPEATED, speeds_to_measure
 
 START = Path(__file__).resolve().parent / "start"
 ROOT = BOOK.parent
@@ -47,7 +47,9 @@ def test_the_first_minutes_on_a_gpu(tmp_path: Path) -> None:
         assert {entry["network"] for entry in speed} == set(NETWORKS)
         assert {entry["environment"]["precision"] for entry in speed} == {"bf16"}
         assert [entry["warnings"] for entry in speed] == [[]] * len(ways)
-        assert sum(entry["environment"].get("graph", False) for entry in speed) == len(NETWORKS) + len(LARGE_BATCHES)
+        for entry in speed:
+            on = {key: value for key, value in entry["environment"].items() if value is True}
+            assert on == entry["options"]
     repeated = json.loads((out / "repeat.json").read_text())
     assert len(repeated) == 2 * len(REPEATED)
     assert all(repeated.values())
