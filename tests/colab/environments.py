@@ -72,7 +72,7 @@ def publish(scratch: Path) -> Path:
     checkout = ["--git-dir", repository / ".git", "--work-tree", ROOT]
     for command in (
         ["init", "--quiet", repository],
-        [*checkout, "add", "--all", "--", ".", ":!.venv", ":!data"],  # which may be links to somewhere else
+        [*checkout, "add", "--all"],
         [*checkout, "-c", "user.name=course", "-c", "user.email=course@localhost", "-c", "commit.gpgsign=false",
          "commit", "--quiet", "--message", "the release"],
         [*checkout, "archive", "--prefix", "the-course/", "--output", archive, "HEAD"],
