@@ -105,8 +105,7 @@ serve: $(CHECKED)  ## show the book at http://localhost:8000
 test test-fast execute: export ALEXNET_COURSE_PROFILE := quick
 
 test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
-	  --ignore tests/browser --ignore tests/colab
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ignore tests/browser --ignore tests/colab
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
 	  --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
 	@echo "Running the chapters with other versions, as on Colab (the first time, PyTorch is a large download)"
@@ -116,8 +115,7 @@ test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and t
 	@$(BIN)/python -m pytest -rs tests/browser
 
 test-fast: $(STAMP)  ## run the unit tests that take no time, a core each, and nothing else
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow' \
-	  --ignore tests/browser --ignore tests/colab
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -m 'not slow' --ignore tests/browser --ignore tests/colab
 
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
