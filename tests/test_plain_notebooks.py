@@ -125,6 +125,12 @@ class TestNotebook:
             assert ours.metadata.get("tags", []) == ([COMPARED] if COMPARED in tags else [])
 
     @each_chapter
+    def test_was_run_from_its_beginning_to_its_end(self, name):
+        counts = [cell.execution_count for cell in code(read(COLAB, name))]
+        assert None not in counts
+        assert counts == sorted(set(counts))
+
+    @each_chapter
     def test_begins_with_its_page(self, name):
         first, second, *_ = read(COLAB, name).cells
         title = re.match(r"# (.+)", second.source)[1]

@@ -312,7 +312,8 @@ def code_cell(
         cell.source = f"#@title {title}\n{cell.source}"
         cell.metadata |= FOLDED
     if tags & HIDES_ALL:
-        cell.outputs, cell.execution_count = [], None
+        # It was run, as its number says; a solution's answer is kept back.
+        cell.outputs = []
     if node is None or (figure := node.next_node(nodes.figure)) is None:
         return [cell]
     width = shown.get("image", {}).get("width", "").removesuffix("px")
