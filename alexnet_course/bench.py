@@ -1,6 +1,6 @@
 """How fast the trainer is, against the loop that one would otherwise write: ratios, measured side by side in one run.
 
-All contenders train the same network on the same pictures, with the same augmentation and the same optimiser, each in a
+All contenders train the same network on the same images, with the same augmentation and the same optimiser, each in a
 process of its own. They take turns of a few seconds, so that whatever else the machine does hits all of them; each turn
 gives one ratio, and the median of the turns is quoted with the smallest and the largest.
 """
@@ -64,11 +64,11 @@ def bench(
     ways: bool = False,
     progress: Callable[[str], object] = lambda text: None,
 ) -> dict[str, Any]:
-    """Measure the trainer on network ``model`` and the pictures ``dataset`` names; gives all figures, ready for JSON.
+    """Measure the trainer on network ``model`` and the images ``dataset`` names; gives all figures, ready for JSON.
 
     ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``compile`` measures
     ``torch.compile`` as well, and ``ways`` each of ``WAYS``; on a GPU they are always measured. ``rates`` are in
-    pictures a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
+    images a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
     """
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
@@ -118,7 +118,7 @@ def bench(
     with Contender(our_loop, recipe, device, True) as contender:
         profile = contender.profile()
     network = build_model(model, num_classes=len(train_set.classes), in_channels=train_set.images.shape[1])
-    side = recipe.picture_size
+    side = recipe.image_size
     return {
         "schema": SCHEMA,
         "environment": {**environment(chosen, precision, {}), "cores": os.cpu_count()},
@@ -167,12 +167,12 @@ def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: i
     The augmentation is ours, not S0's AutoAugment, which would only make it slower.
     """
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        PicturesOneByOne(recipe), batch_size, shuffle=True, drop_last=True, num_workers=workers,
+        ImagesOneByOne(recipe), batch_size, shuffle=True, drop_last=True, num_workers=workers,
         persistent_workers=workers > 0, pin_memory=device.type == "cuda",
     )  # fmt: skip
     batches = endless(loader)
-    pictures = recipe.pictures("train")
-    model = build_model(recipe.model, num_classes=len(pictures.classes), in_channels=pictures.images.shape[1])
+    dataset = recipe.images("train")
+    model = build_model(recipe.model, num_classes=len(dataset.classes), in_channels=dataset.images.shape[1])
     model.to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
 
@@ -189,17 +189,17 @@ def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: i
     return step
 
 
-class PicturesOneByOne(torchvision.datasets.CIFAR10):
-    """A data set as torchvision serves CIFAR-10: one PIL picture after the other, through PIL transforms."""
+class ImagesOneByOne(torchvision.datasets.CIFAR10):
+    """A data set as torchvision serves CIFAR-10: one PIL image after the other, through PIL transforms."""
 
     def __init__(self, recipe: Recipe) -> None:
-        dataset = recipe.pictures("train")
+        dataset = recipe.images("train")
         mean, std = dataset.channel_statistics()
         side = dataset.images.shape[2]
         change = [
             transforms.RandomCrop(side, padding=recipe.crop),
             transforms.RandomHorizontalFlip(),
-            *([transforms.Resize(recipe.picture_size)] if side != recipe.picture_size else []),
+            *([transforms.Resize(recipe.image_size)] if side != recipe.image_size else []),
             transforms.ToTensor(),
             transforms.Normalize(mean, std),
         ]
@@ -213,7 +213,7 @@ def our_loop(
 ) -> Step:
     """The trainer's own step on the trainer's own batches, with ``options`` of the trainer; without ``faster``, with
     PyTorch's own functions in it."""
-    train_set = recipe.pictures("train")
+    train_set = recipe.images("train")
     precision = resolve_precision(recipe.precision, device)
     trainer = Trainer(recipe, train_set, device, precision, **options)
     if not faster:
@@ -231,11 +231,11 @@ def our_loop(
     return steps().__next__
 
 
-def our_epochs(recipe: Recipe, device: torch.device, pictures: int) -> Step:
-    """Whole epochs of the trainer on the first ``pictures`` of the training set, validation included."""
-    train_set, test_set = (recipe.pictures(split) for split in ("train", "test"))
+def our_epochs(recipe: Recipe, device: torch.device, images: int) -> Step:
+    """Whole epochs of the trainer on the first ``images`` of the training set, validation included."""
+    train_set, test_set = (recipe.images(split) for split in ("train", "test"))
     recipe = recipe.replace(epochs=10_000)
-    run = Run(recipe, train_set=train_set.subset(range(pictures)), test_set=test_set, device=str(device))
+    run = Run(recipe, train_set=train_set.subset(range(images)), test_set=test_set, device=str(device))
 
     def step() -> float:
         next(run)

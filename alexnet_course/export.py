@@ -112,7 +112,7 @@ class Whole(nn.Module):
 def about(record: Record, normalises: bool = True) -> dict[str, str]:
     """What stands in a file's metadata; whatever is no text is written as JSON."""
     recipe, dataset = record.recipe, record.dataset
-    channels, side = len(dataset.mean), recipe.picture_size
+    channels, side = len(dataset.mean), recipe.image_size
     normal = "which the file normalises" if normalises else "less mean, divided by std"
     values = {
         "name": recipe.run_name,
@@ -134,7 +134,7 @@ def about(record: Record, normalises: bool = True) -> dict[str, str]:
 
 def _images(count: int, record: Record) -> Tensor:
     """Noise on the 0..1 scale, always the same."""
-    side = record.recipe.picture_size
+    side = record.recipe.image_size
     return torch.rand(count, len(record.dataset.mean), side, side, generator=torch.Generator().manual_seed(count))
 
 

@@ -1,5 +1,5 @@
-"""A look inside a trained network: what its layers make of a picture, which pictures excite a unit most, and where in a
-picture the evidence for a class lies."""
+"""A look inside a trained network: what its layers make of an image, which images excite a unit most, and where in a
+image the evidence for a class lies."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ ENOUGH = 4  # positions along each side of a map that still says where
 
 @dataclass(frozen=True)
 class Response:
-    """How strongly one unit answers to one picture."""
+    """How strongly one unit answers to one image."""
 
-    picture: int
-    """Index of the picture in the loader's data set."""
+    image: int
+    """Index of the image in the loader's data set."""
     value: float
-    """The largest activation of the unit's channel anywhere in the picture."""
+    """The largest activation of the unit's channel anywhere in the image."""
     box: Box
     """The patch that the unit sees there: top, left, height and width in pixels of what the network gets, cut off at
-    the picture's edge. The whole picture where units have no window of their own (``Layer.receptive_field``)."""
+    the image's edge. The whole image where units have no window of their own (``Layer.receptive_field``)."""
 
 
-def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """What the named ``layers`` of ``model`` put out for one ``picture``: (C, H, W), or (features,) once flattened.
+def feature_maps(model: nn.Module, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """What the named ``layers`` of ``model`` put out for one ``image``: (C, H, W), or (features,) once flattened.
 
-    ``picture`` is normalised, C×H×W, on the model's device (``BatchLoader`` makes such pictures); ``layers`` are dotted
+    ``image`` is normalised, C×H×W, on the model's device (``BatchLoader`` makes such images); ``layers`` are dotted
     paths as in ``layer_table``. The maps are those of evaluation mode, on the CPU, as float32. Raises ``CourseError``
     for an unknown layer.
     """
@@ -44,20 +44,20 @@ def feature_maps(model: nn.Module, picture: Tensor, layers: Sequence[str]) -> di
         kept[name] = output[0].float().cpu().clone()  # the ReLU that follows may overwrite what a convolution puts out
 
     with watching(_named(model, layers), keep), evaluating(model), torch.no_grad():
-        model(picture[None])
+        model(image[None])
     return kept
 
 
 def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
-    """For each unit of ``layer``, the ``count`` pictures of ``loader`` that excite it most, the strongest first.
+    """For each unit of ``layer``, the ``count`` images of ``loader`` that excite it most, the strongest first.
 
     A unit here is a channel of a convolution or pooling, at the position where it answers most, or one output of a
-    linear layer; the result has one list for each of them. In evaluation mode, every picture once. Raises
+    linear layer; the result has one list for each of them. In evaluation mode, every image once. Raises
     ``CourseError`` for an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their
     deconvolution.
     """
     if loader.training:
-        raise CourseError("The loader shuffles its pictures, so nobody could tell which was which; give one made with "
+        raise CourseError("The loader shuffles its images, so nobody could tell which was which; give one made with "
                           "training=False.")  # fmt: skip
     tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their positions
 
@@ -69,7 +69,7 @@ def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5)
     with watching(_named(model, [layer]), keep), evaluating(model), torch.no_grad():
         for images, _ in loader:
             model(images)
-    values, positions = (torch.cat(part) for part in zip(*tops, strict=True))  # pictures × units
+    values, positions = (torch.cat(part) for part in zip(*tops, strict=True))  # images × units
     best = values.topk(min(count, len(values)), dim=0)
     patches = patch_finder(model, layer, tuple(images.shape[1:]))
     order = loader.indices.tolist()
@@ -112,10 +112,10 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
     return patch
 
 
-def grad_cam(model: nn.Module, picture: Tensor, target: int | None = None, layer: str | None = None) -> Tensor:
-    """Where in ``picture`` the evidence for the class ``target`` lies: h×w numbers, none below 0, on the CPU.
+def grad_cam(model: nn.Module, image: Tensor, target: int | None = None, layer: str | None = None) -> Tensor:
+    """Where in ``image`` the evidence for the class ``target`` lies: h×w numbers, none below 0, on the CPU.
 
-    ``picture`` is normalised, C×H×W, on the model's device; ``target`` is the index of a logit, by default of the
+    ``image`` is normalised, C×H×W, on the model's device; ``target`` is the index of a logit, by default of the
     largest; ``layer`` is a dotted path as in ``layer_table``, by default that of ``evidence_layer``. The map has the
     positions of that layer's output. The gradient of the logit with respect to a channel, averaged over its positions,
     is the weight of the channel; the weighted sum of all channels, where it is positive, is the evidence. Behind an
@@ -123,23 +123,23 @@ def grad_cam(model: nn.Module, picture: Tensor, target: int | None = None, layer
     negative.
 
     Of the ways to explain a network's answer, this one needs no training and no layer of a special kind, one pass back
-    instead of hundreds of passes forward (as when parts of the picture are covered in turn), and it depends on what the
+    instead of hundreds of passes forward (as when parts of the image are covered in turn), and it depends on what the
     network has learned: where weights are made random, its maps change, while those of some others hardly do (Adebayo
     et al. 2018). captum and pytorch-grad-cam have it too; here it is short enough to be read.
 
     Raises ``CourseError`` for an unknown layer, for one without a map, and for a network whose layers do not suffice.
     Source: Selvaraju et al. 2017.
     """
-    channels, height, width = picture.shape
+    channels, height, width = image.shape
     layer = layer or evidence_layer(model, (channels, height, width))
     kept: list[Tensor] = []
 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         kept.append(output)
 
-    # The gradient begins at the picture, so that there is one through frozen weights as well.
+    # The gradient begins at the image, so that there is one through frozen weights as well.
     with watching(_named(model, [layer]), keep), evaluating(model), torch.enable_grad():
-        logits = model(picture[None].detach().requires_grad_())[0]
+        logits = model(image[None].detach().requires_grad_())[0]
         score = logits.max() if target is None else logits[target]
         maps = kept[-1]
         if maps.dim() != 4:
@@ -152,7 +152,7 @@ def grad_cam(model: nn.Module, picture: Tensor, target: int | None = None, layer
 def evidence_layer(model: nn.Module, input_size: tuple[int, int, int]) -> str:
     """The layer whose map says most of what is where: the last convolution, with the norm and the ReLU behind it.
 
-    ``input_size`` is (C, H, W). Where the last map is smaller than 4×4, as late in a network for small pictures, the
+    ``input_size`` is (C, H, W). Where the last map is smaller than 4×4, as late in a network for small images, the
     last one that is not is taken, or else the largest. Raises ``CourseError`` where the network has no convolution, or
     none with a map of more than one position.
     """
@@ -171,7 +171,7 @@ def evidence_layer(model: nn.Module, input_size: tuple[int, int, int]) -> str:
     large_enough = [row for row in found if min(row.output_shape[1:]) >= ENOUGH]
     best = large_enough[-1] if large_enough else max(found, key=lambda row: min(row.output_shape[1:]))
     if max(best.output_shape[1:]) == 1:
-        raise CourseError(f"The convolutions of {type(model).__name__} make one position of a picture of "
+        raise CourseError(f"The convolutions of {type(model).__name__} make one position of an image of "
                           f"{'×'.join(map(str, input_size))}, so there is no map of where they saw what; explain a "
                           "network with larger maps.")  # fmt: skip
     return best.name

@@ -1,4 +1,4 @@
-"""What a trained network says of pictures that nobody has labelled."""
+"""What a trained network says of images that nobody has labelled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
-from alexnet_course.data.decode import read_picture
-from alexnet_course.data.tree import picture_files
+from alexnet_course.data.decode import read_image
+from alexnet_course.data.tree import image_files
 from alexnet_course.errors import CourseError
 from alexnet_course.features import grad_cam
 from alexnet_course.files import expanded
@@ -29,9 +29,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one picture."""
+    """What a network says of one image."""
 
-    picture: Path
+    path: Path
     """The file."""
     probabilities: dict[str, float]
     """Of every class, the most probable first; they add up to 1."""
@@ -48,23 +48,23 @@ class Prediction:
 
 def predict(
     network: str | Path | tuple[nn.Module, Record],
-    pictures: str | Path | Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     *,
     device: str = "auto",
     explain: bool = False,
 ) -> list[Prediction]:
-    """What a trained network says of ``pictures``, in the order in which they are given.
+    """What a trained network says of ``images``, in the order in which they are given.
 
     ``network`` is what ``load_pretrained`` knows by name, the folder of a finished run, or a network with its record;
     the last stays on the device where it is, the others go to ``device``.
 
-    A picture is a file, or a folder with all that it holds at any depth, but for what file managers leave there. It is
-    prepared as it would be in a folder of training pictures of different sizes: turned upright, transparent parts made
+    An image is a file, or a folder with all that it holds at any depth, but for what file managers leave there. It is
+    prepared as it would be in a folder of training images of different sizes: turned upright, transparent parts made
     white, brought to the size of the recipe as its ``resize`` says, and normalised with the constants of the training
     images. A network for grey images gets the brightness. With ``explain``, each answer comes with its evidence.
 
-    Raises ``CourseError`` for a run or a picture that is not there, for a file that is named and is no picture, and for
-    a network whose images have neither one channel nor three. What is no picture in a folder is left out, with a
+    Raises ``CourseError`` for a run or an image that is not there, for a file that is named and is no image, and for
+    a network whose images have neither one channel nor three. What is no image in a folder is left out, with a
     warning.
 
     >>> from alexnet_course import predict
@@ -82,61 +82,61 @@ def predict(
         model.to(chosen)
     recipe, trained_on = record.recipe, record.dataset
     names = trained_on.classes
-    given = [pictures] if isinstance(pictures, str | Path) else pictures
+    given = [images] if isinstance(images, str | Path) else images
     found = _read(_files(given), len(trained_on.mean), recipe)
     answers: list[Prediction] = []
     with evaluating(model), fp32_in_full(chosen):
         while batch := list(islice(found, BATCH)):
-            pixels = torch.stack([picture for _, picture in batch])
-            dataset = Dataset(pixels, torch.zeros(len(batch), dtype=torch.int64), names, "pictures")
+            pixels = torch.stack([each for _, each in batch])
+            dataset = Dataset(pixels, torch.zeros(len(batch), dtype=torch.int64), names, "images")
             loader = BatchLoader(  # as it makes the images of a data set
                 dataset,
                 BATCH,
                 mean=trained_on.mean,
                 std=trained_on.std,
-                size=recipe.picture_size,
+                size=recipe.image_size,
                 cut=recipe.random_crop,
                 device=chosen,
             )
-            images = loader.prepare(pixels)
+            prepared = loader.prepare(pixels)
             with torch.no_grad():  # there may be more outputs than classes, as S3 had
-                shares = model(images)[:, : len(names)].float().softmax(1).cpu()
-            seen = (images * loader.std + loader.mean).cpu()
+                shares = model(prepared)[:, : len(names)].float().softmax(1).cpu()
+            seen = (prepared * loader.std + loader.mean).cpu()
             for number, (file, _) in enumerate(batch):
                 row = shares[number]
                 order = row.argsort(descending=True, stable=True).tolist()
-                evidence = grad_cam(model, images[number], order[0]) if explain else None
+                evidence = grad_cam(model, prepared[number], order[0]) if explain else None
                 answers.append(Prediction(file, {names[i]: row[i].item() for i in order}, seen[number], evidence))
     if not answers:
-        raise CourseError(f"There is no picture in {', '.join(map(repr, map(str, given)))}; give files, or folders "
-                          "with pictures in them.")  # fmt: skip
+        raise CourseError(f"There is no image in {', '.join(map(repr, map(str, given)))}; give files, or folders "
+                          "with images in them.")  # fmt: skip
     return answers
 
 
-def _files(pictures: Iterable[str | Path]) -> list[tuple[Path, bool]]:
+def _files(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
     """Every file, and whether it was named itself; ``CourseError`` before any is read where one is not there."""
     files: list[tuple[Path, bool]] = []
-    for path in map(expanded, pictures):
+    for path in map(expanded, images):
         if path.is_dir():
-            files += [(Path(file), False) for file in picture_files(path)]
+            files += [(Path(file), False) for file in image_files(path)]
         elif path.exists():
             files.append((path, True))
         else:
-            raise CourseError(f"There is no picture {str(path)!r}; give the path of a file, or of a folder with "
-                              "pictures in it.")  # fmt: skip
+            raise CourseError(f"There is no image {str(path)!r}; give the path of a file, or of a folder with "
+                              "images in it.")  # fmt: skip
     return files
 
 
 def _read(files: Iterable[tuple[Path, bool]], channels: int, recipe: Recipe) -> Iterator[tuple[Path, Tensor]]:
-    """Each picture as uint8 ``channels``×H×W, all of the size that a folder of such pictures would be brought to."""
+    """Each image as uint8 ``channels``×H×W, all of the size that a folder of such images would be brought to."""
     from torchvision.transforms.v2.functional import rgb_to_grayscale
 
     if channels not in (1, 3):
-        raise CourseError(f"The network takes images of {channels} channels, and pictures have 3, or 1 where they are "
+        raise CourseError(f"The network takes images of {channels} channels, and images have 3, or 1 where they are "
                           "grey; give a network for one of these.")  # fmt: skip
     for path, named in files:
         try:
-            pixels = read_picture(str(path), recipe.load_size or recipe.picture_size, recipe.resize)
+            pixels = read_image(str(path), recipe.load_size or recipe.image_size, recipe.resize)
         except CourseError as error:
             if named:
                 raise

@@ -39,7 +39,7 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
     """A trained network, in ``eval()`` mode on the CPU, and the record of the run that trained it.
 
     The record has what its use needs: ``record.dataset`` names the classes, in the order of the logits, and the mean
-    and standard deviation that pictures must be normalised with. Works offline. Raises ``CourseError`` for a name that
+    and standard deviation that images must be normalised with. Works offline. Raises ``CourseError`` for a name that
     there is not, and for weights, or a record of them, that are not those that were put into the package.
 
     >>> from alexnet_course import load_pretrained
@@ -96,7 +96,7 @@ def verify_pretrained(images: Dataset | None = None, folder: str | Path = FOLDER
             continue
         dataset = record.dataset
         if images is not None and images.fingerprint == dataset.test_fingerprint:
-            size = record.recipe.picture_size
+            size = record.recipe.image_size
             found = evaluate(model, images, mean=dataset.mean, std=dataset.std, input_size=size, precision="fp32")
             problems += filter(None, [other_accuracy(record, images, found.accuracy)])
     return problems
@@ -138,17 +138,17 @@ def model_card(record: Record, size: int) -> str:
         "",
         f"`{recipe.model}` ({options}), {record.parameters:,} parameters, {size:,} bytes in fp16.",
         "",
-        f"**Data.** {in_markdown(dataset.name)}, {dataset.training_images:,} pictures to train on and "
-        f"{dataset.validation_images:,} held out; fingerprint `{dataset.fingerprint}`. Pictures of "
-        f"{len(dataset.mean)}×{recipe.picture_size}×{recipe.picture_size}, scaled to 0..1, then normalised with the "
+        f"**Data.** {in_markdown(dataset.name)}, {dataset.training_images:,} images to train on and "
+        f"{dataset.validation_images:,} held out; fingerprint `{dataset.fingerprint}`. Images of "
+        f"{len(dataset.mean)}×{recipe.image_size}×{recipe.image_size}, scaled to 0..1, then normalised with the "
         f"mean {_numbers(dataset.mean)} and the standard deviation {_numbers(dataset.std)}.",
         "",
         f"**Recipe.** `{recipe.name}`, budget `{recipe.budget}`, seed {recipe.seed}: {recipe.epochs} epochs of "
         f"{recipe.optimiser} at {recipe.lr:g}, batches of {recipe.batch_size}, on {environment.device} with torch "
         f"{environment.torch}.",
         "",
-        f"**Accuracy** of the run's own weights on the {dataset.test_images:,} test pictures: "
-        f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out pictures "
+        f"**Accuracy** of the run's own weights on the {dataset.test_images:,} test images: "
+        f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}); on held-out images "
         f"{record.val_accuracy:.2%}. `alexnet-course evaluate {recipe.name} --data {dataset.name}` measures "
         "that of the weights as they are here, rounded to fp16.",
         "",
@@ -156,9 +156,9 @@ def model_card(record: Record, size: int) -> str:
         "| --- | ---: |",
         *(f"| {in_markdown(name)} | {share:.1%} |" for name, share in record.per_class_accuracy.items()),
         "",
-        f"**Limits.** It knows these {len(dataset.classes)} classes and puts every picture into one of them, with "
+        f"**Limits.** It knows these {len(dataset.classes)} classes and puts every image into one of them, with "
         f"confidence; {in_markdown(worst)} is what it gets wrong most often. It was trained on small, centred "
-        "photographs: on drawings, on larger scenes and on newer pictures expect less. It is there to look at, not to "
+        "photographs: on drawings, on larger scenes and on newer images expect less. It is there to look at, not to "
         "rely on.",
         "",
     ]

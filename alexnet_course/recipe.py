@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alexnet_course.data.augment import Augmentation
 
 # long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
-# size, so that rows compare. ablation: a reduced network on part of the pictures, one thing changed. cpu: records of
+# size, so that rows compare. ablation: a reduced network on part of the images, one thing changed. cpu: records of
 # an earlier plan, a different shortening for every recipe; none is made any more.
 BUDGETS = ("long", "evening", "ablation", "cpu")
 LOADABLE = BUDGETS[:2]
@@ -63,8 +63,8 @@ def _options(value: Any) -> dict[str, Any]:
 class Recipe(Checked):
     """How to train one network on one data set. Unknown keys and values out of range raise ``CourseError``.
 
-    Rates are for the mean loss over a batch. ``validation_size`` is a share of the training pictures where it is below
-    1, a number of pictures otherwise; ``train_size`` is a share of the rest where it is at most 1, a number otherwise.
+    Rates are for the mean loss over a batch. ``validation_size`` is a share of the training images where it is below
+    1, a number of images otherwise; ``train_size`` is a share of the rest where it is at most 1, a number otherwise.
 
     >>> from alexnet_course import Recipe
     >>> recipe = Recipe(model="cnn4", epochs=3)
@@ -88,11 +88,11 @@ class Recipe(Checked):
     dataset: Annotated[str, follows(wrong_with_name)] = "doodles"
     # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
-    # Side in pixels that pictures are resized to; 0: what the network was made for.
+    # Side in pixels that images are resized to; 0: what the network was made for.
     input_size: Annotated[int, Field(ge=0, le=1024)] = 0
-    # Side that pictures of a folder are brought to where they are of different sizes; 0: that of the network's.
+    # Side that images of a folder are brought to where they are of different sizes; 0: that of the network's.
     load_size: Annotated[int, Field(ge=0, le=4096)] = 0
-    # How: the middle of the picture is taken, or all of it, with black at its sides.
+    # How: the middle of the image is taken, or all of it, with black at its sides.
     resize: Annotated[str, one_of(("crop", "pad"))] = "crop"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
@@ -118,7 +118,7 @@ class Recipe(Checked):
     # Decay a step of the moving average of the weights that is evaluated; 0: the weights as they are.
     ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     crop: Annotated[int, Field(ge=0, le=112)] = 4  # pixels of padding before the random crop
-    # Cut pictures that are larger than the network's to size, at random in training and at the centre otherwise,
+    # Cut images that are larger than the network's to size, at random in training and at the centre otherwise,
     # instead of reducing them; the paper's section 4.1 cuts 224 pixels of 256.
     random_crop: bool = False
     flip: bool = True
@@ -131,7 +131,7 @@ class Recipe(Checked):
     augment: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
     # The policy searched for CIFAR-10, or torchvision's default, ImageNet's.
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
-    augmented_test: bool = False  # measure on augmented test pictures as well, as S0 did: not comparable with others
+    augmented_test: bool = False  # measure on augmented test images as well, as S0 did: not comparable with others
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
     # What training starts from: new weights, or torchvision's for alexnet-owt, which have seen ImageNet's 1,000 classes
     # (normalisation = "imagenet" goes with them); its last layer is new.
@@ -168,16 +168,16 @@ class Recipe(Checked):
         if self.body_lr != 1 and self.start == "new":
             raise CourseError(f"body_lr = {self.body_lr} has no effect with start = 'new', where all weights are new; "
                               "set start = 'imagenet' or leave body_lr out.")  # fmt: skip
-        if 0 < self.load_size < self.picture_size:
-            raise CourseError(f"load_size = {self.load_size} is smaller than the {self.picture_size} pixels that the "
-                              "network sees, so pictures would lose what they have; leave load_size out, or give at "
-                              f"least {self.picture_size}.")  # fmt: skip
+        if 0 < self.load_size < self.image_size:
+            raise CourseError(f"load_size = {self.load_size} is smaller than the {self.image_size} pixels that the "
+                              "network sees, so images would lose what they have; leave load_size out, or give at "
+                              f"least {self.image_size}.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
             raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
-                              f"number of pictures; nearest: {round(self.validation_size)}.")  # fmt: skip
+                              f"number of images; nearest: {round(self.validation_size)}.")  # fmt: skip
         if self.train_size > 1 and self.train_size != int(self.train_size):
             raise CourseError(f"train_size = {self.train_size} is neither a share up to 1 nor a whole number of "
-                              f"pictures; nearest: {round(self.train_size)}.")  # fmt: skip
+                              f"images; nearest: {round(self.train_size)}.")  # fmt: skip
         for key in ("init", "in_channels"):
             if key in self.model_options:
                 raise CourseError(f"model_options must not set {key!r}, which the recipe's own init and the data set "
@@ -200,15 +200,15 @@ class Recipe(Checked):
         )
 
     @property
-    def picture_size(self) -> int:
-        """Side in pixels of the pictures that the network sees."""
+    def image_size(self) -> int:
+        """Side in pixels of the images that the network sees."""
         return self.input_size or MODELS[self.model].input_size[1]
 
-    def pictures(self, split: str, spec: str | None = None) -> Dataset:
+    def images(self, split: str, spec: str | None = None) -> Dataset:
         """A part of the recipe's data set, or of ``spec``, in the size that the recipe asks for (``load_dataset``)."""
         from alexnet_course.data import load_dataset  # here, because it imports PyTorch
 
-        size = self.load_size or self.picture_size
+        size = self.load_size or self.image_size
         return load_dataset(spec or self.dataset, split, size=size, resize=self.resize)
 
     @property

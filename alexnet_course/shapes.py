@@ -21,7 +21,7 @@ FP32_BYTES = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of ``layer_table``: one call of a layer without children, for one picture."""
+    """One row of ``layer_table``: one call of a layer without children, for one image."""
 
     name: str
     """Dotted path in the network, such as ``features.0``."""
@@ -37,15 +37,15 @@ class Layer:
     activation_bytes: int
     """Memory of the output in fp32, in bytes."""
     receptive_field: int | None
-    """Side in pixels of the square of input pixels that one unit sees, padding included, so it may exceed the picture.
+    """Side in pixels of the square of input pixels that one unit sees, padding included, so it may exceed the image.
     ``None`` where units no longer look through equal windows on a regular grid: from adaptive pooling to another size
-    onwards, and from flattening onwards, where every unit sees the whole picture."""
+    onwards, and from flattening onwards, where every unit sees the whole image."""
     jump: int | None
     """Distance in input pixels between the windows of neighbouring units. ``None`` where ``receptive_field`` is."""
 
 
 def memory_format(device: torch.device | str) -> torch.memory_format:
-    """The order in memory in which a device gets pictures and kernels: channels-last, which matrix units want.
+    """The order in memory in which a device gets images and kernels: channels-last, which matrix units want.
 
     Not so on Apple's GPUs: in that order PyTorch's gradients of pools and of batch normalisation are wrong there, or
     abort (its issues 175189 and 175190).
@@ -96,7 +96,7 @@ def layer_output_size(layer: nn.Module, size: tuple[int, int]) -> tuple[int, int
 
 
 def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Layer]:
-    """What every layer of ``model`` makes of one picture of ``input_size`` (C, H, W), in the order of execution.
+    """What every layer of ``model`` makes of one image of ``input_size`` (C, H, W), in the order of execution.
 
     One forward pass with zeros, in evaluation mode and without gradients, on the model's own device. The modes of the
     model's layers, its gradients and the random state stay as they were. Receptive fields follow the standard recursion

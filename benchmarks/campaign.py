@@ -4,9 +4,9 @@
 
 Our recipes are run for an evening, as their tables ``[evening]`` say; with ``--budget long`` they are also run for as
 long as they ask for, after everything else. What is recorded is skipped, what was interrupted goes on, and several of
-these commands side by side share the work. A run whose pictures are not there, or that cannot go on, is named and left
+these commands side by side share the work. A run whose images are not there, or that cannot go on, is named and left
 out; the others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is tried on the new
-pictures as well, at its end.
+images as well, at its end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import PREDICTIONS, RECORD, WEIGHTS
 from alexnet_course.records.curves import published_curve
 from alexnet_course.records.predictions import load_predictions, save_predictions
-from alexnet_course.records.record import NewPictures, Record, read_record, write_record
+from alexnet_course.records.record import NewImages, Record, read_record, write_record
 from alexnet_course.results.table import CLASSES, PUBLISHED, costs
 from alexnet_course.training import TrainingStopped, choose_device, train
 from alexnet_course.training.device import device_name
@@ -94,7 +94,7 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
 
 
 def work(recipe: Recipe) -> float:
-    """Multiply-adds of the forward passes over the training pictures, to which the time of a run is proportional.
+    """Multiply-adds of the forward passes over the training images, to which the time of a run is proportional.
 
     Of a recipe that may stop early, as many epochs count as the published run had, where that is known.
     """
@@ -125,10 +125,10 @@ def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
     return work(recipe) / known.get(recipe.model, statistics.median(known.values())) / 3600
 
 
-class Pictures:
+class Images:
     """The data sets of the campaign, each loaded once. ``specs`` says where to read one: its name → a spec.
 
-    ``new`` are newer pictures of CIFAR-10's classes, where their source is given. Raises ``CourseError`` where they
+    ``new`` are newer images of CIFAR-10's classes, where their source is given. Raises ``CourseError`` where they
     cannot be had.
     """
 
@@ -139,7 +139,7 @@ class Pictures:
         self._missing: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> dict[str, Dataset]:
-        """``train_set`` and ``test_set``; ``CourseError`` where they are not there, or are other pictures."""
+        """``train_set`` and ``test_set``; ``CourseError`` where they are not there, or are other images."""
         if name in self._missing:  # a download that failed is not tried for every run again
             raise CourseError(self._missing[name])
         if name not in self._loaded:
@@ -160,7 +160,7 @@ class Pictures:
 
 def campaign(
     recipes: list[Recipe],
-    pictures: Pictures,
+    images: Images,
     *,
     records: Path,
     runs: Path,
@@ -182,14 +182,14 @@ def campaign(
             yield Outcome(name, "left: the time is up")
             continue
         try:
-            record = make(recipe, pictures, runs / name, device, deadline, progress)
+            record = make(recipe, images, runs / name, device, deadline, progress)
             predictions = load_predictions(runs / name / PREDICTIONS)
         except TrainingStopped as error:
             yield Outcome(name, f"stopped: {error}")
             if error.signal is not None:  # by someone, not by the deadline
                 raise
             continue
-        except CourseError as error:  # no pictures, or another process has it, or the folder is incomplete
+        except CourseError as error:  # no images, or another process has it, or the folder is incomplete
             yield Outcome(name, f"left: {error}")
             continue
         except RuntimeError as error:  # a defect; it must not cost the runs that come after
@@ -204,7 +204,7 @@ def campaign(
         yield Outcome(name, f"test {record.test_accuracy:.2%}, validation {record.val_accuracy:.2%}", True)
 
 
-def make(recipe: Recipe, pictures: Pictures, folder: Path, device: str, deadline: float, progress: bool) -> Record:
+def make(recipe: Recipe, images: Images, folder: Path, device: str, deadline: float, progress: bool) -> Record:
     """The record of ``recipe``, made in ``folder`` or found there."""
     if (folder / RECORD).exists() and not (folder / WEIGHTS).exists():
         record = read_record(folder / RECORD)
@@ -214,7 +214,7 @@ def make(recipe: Recipe, pictures: Pictures, folder: Path, device: str, deadline
 
     run = train(
         recipe,
-        **pictures[recipe.dataset],
+        **images[recipe.dataset],
         device=device,
         out=folder,
         checkpoint_seconds=SAVED_EVERY,
@@ -227,16 +227,16 @@ def make(recipe: Recipe, pictures: Pictures, folder: Path, device: str, deadline
                   file=sys.stderr, flush=True)  # fmt: skip
     record = run.record
     assert record is not None  # at its end, it has one
-    if recipe.dataset == "cifar10" and pictures.new is not None and record.new_pictures is None:
-        result = run.evaluate(pictures.new)
-        new = NewPictures(
-            name=pictures.new.name,
-            fingerprint=pictures.new.fingerprint,
+    if recipe.dataset == "cifar10" and images.new is not None and record.new_images is None:
+        result = run.evaluate(images.new)
+        new = NewImages(
+            name=images.new.name,
+            fingerprint=images.new.fingerprint,
             images=result.count,
             accuracy=result.accuracy,
             interval=result.interval,
         )
-        record = record.replace(new_pictures=new)
+        record = record.replace(new_images=new)
         write_record(folder / RECORD, record)  # so that the run's own record is the one that is kept
     return record
 
@@ -264,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = []
         for outcome in campaign(
             recipes,
-            Pictures(specs),
+            Images(specs),
             records=options.records,
             runs=options.runs,
             device=str(device),

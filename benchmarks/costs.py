@@ -19,7 +19,7 @@ from alexnet_course.results.verify import record_paths
 
 
 def wanted() -> Iterator[tuple[Recipe, int, int]]:
-    """Every recipe of the package and of its records, with channels and classes of its pictures.
+    """Every recipe of the package and of its records, with channels and classes of its images.
 
     Each also with the classes of the published network, as the table compares their sizes.
     """
@@ -39,7 +39,7 @@ def entries() -> list[dict[str, Any]]:
     """What ``costs.json`` has to hold."""
     found = {}
     for recipe, channels, classes in wanted():
-        network = (recipe.model, dict(recipe.model_options), channels, recipe.outputs or classes, recipe.picture_size)
+        network = (recipe.model, dict(recipe.model_options), channels, recipe.outputs or classes, recipe.image_size)
         found[json.dumps(network, sort_keys=True)] = network
     return [counted(*found[key]) for key in sorted(found)]
 

@@ -34,7 +34,7 @@ NETWORKS = ("alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "
             "vgg-style-bn", "alexnet-d2l", "alexnet-lrn")  # fmt: skip
 REPEATED = ("cnn4", "alexnet-cifar-5x5-v1", "vgg-style-bn")  # with nothing, LRN and dropout, batch norm and dropout
 LARGE_BATCHES = (1024, 2048)  # of S0's network, whose recipe has 512
-IMAGES, EPOCHS = 45_000, 2  # of random pictures: speed does not depend on what they show
+IMAGES, EPOCHS = 45_000, 2  # of random images: speed does not depend on what they show
 TIMED = 120.0  # seconds that a part which runs alone may take at most
 LAST_SECONDS = 20.0  # in which the campaign's processes save what they are at
 
@@ -160,14 +160,14 @@ def measure_speed(out: Path, options: argparse.Namespace) -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=draw)
     classes = tuple(f"class {number}" for number in range(10))
-    pictures = Dataset(images, torch.arange(IMAGES) % 10, classes, "random")
+    dataset = Dataset(images, torch.arange(IMAGES) % 10, classes, "random")
     measured = []
     for way in speeds_to_measure():
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         recipe = load_recipe(f"{way['network']}.modern").replace(epochs=EPOCHS, lr=1e-5)
         recipe = recipe.replace(batch_size=way["batch_size"] or recipe.batch_size)
-        sets = {"train_set": pictures, "test_set": pictures.subset(range(100))}
+        sets = {"train_set": dataset, "test_set": dataset.subset(range(100))}
         with warnings.catch_warnings(record=True) as said:  # a step that cannot be recorded or compiled is noted so
             warnings.simplefilter("always")
             run = train(recipe, device=options.device, **sets, **way["options"])
@@ -208,7 +208,7 @@ def compare_repeats(out: Path, options: argparse.Namespace) -> None:
 
 
 def run_chapter(path: Path, options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
-    """The seconds that a chapter takes on the pictures of ``--data``; device, PyTorch and peak memory of its kernel."""
+    """The seconds that a chapter takes on the images of ``--data``; device, PyTorch and peak memory of its kernel."""
     import nbclient
     import nbformat
 

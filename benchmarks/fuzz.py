@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill import make_pictures, train_arguments
+from benchmarks.kill import make_images, train_arguments
 
 SECONDS = 20  # that an attempt may take; one that works for longer is stopped, and is no fault
 LATE = -signal.SIGALRM
@@ -249,7 +249,7 @@ def damage(chance: random.Random, path: Path) -> None:
 
 def prepare(folder: Path) -> None:
     """Images, a recipe, a finished run and one that was interrupted, and the cache of what has been decoded."""
-    make_pictures(folder / "images", training=120, test=40)
+    make_images(folder / "images", training=120, test=40)
     recipe = [
         "model = 'lenet5'",
         "dataset = 'doodles'",

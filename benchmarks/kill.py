@@ -3,7 +3,7 @@
     python -m benchmarks.kill --times 40
     python -m benchmarks.kill --times 40 --background   # a thread writes the checkpoints, as on a GPU
 
-Real training processes, on real picture files, are killed with SIGKILL at random moments: while they start, in a step,
+Real training processes, on real image files, are killed with SIGKILL at random moments: while they start, in a step,
 while a checkpoint is written, while they validate, test, and write the record. Exits with 1 if a run does not go on
 exactly where it was saved last, or if its weights or its record differ in anything but times. Needs a POSIX system.
 """
@@ -196,7 +196,7 @@ def saved_state(out: Path) -> str:
     return f"step {int(names[-1].removeprefix('checkpoint-'))}" if names else "the beginning"
 
 
-def make_pictures(root: Path, training: int = 240, test: int = 60) -> None:
+def make_images(root: Path, training: int = 240, test: int = 60) -> None:
     """A tree of PNG files, the same each time: noise with a little more of one colour."""
     values = np.random.default_rng(0)
     for split, count in (("train", training), ("test", test)):
@@ -209,7 +209,7 @@ def make_pictures(root: Path, training: int = 240, test: int = 60) -> None:
             Image.fromarray(pixels).save(file)
 
 
-def train_arguments(pictures: Path, out: Path, model: str, seed: int, device: str = "cpu") -> list[str]:
+def train_arguments(images: Path, out: Path, model: str, seed: int, device: str = "cpu") -> list[str]:
     """The command of a small run that uses much of what there is to save: 3 × 12 steps, with random augmentation, an
     optimiser and a schedule with a state, and checkpoints inside an epoch."""
     recipe = {
@@ -218,7 +218,7 @@ def train_arguments(pictures: Path, out: Path, model: str, seed: int, device: st
     }  # fmt: skip
     settings = [text for key, value in recipe.items() for text in ("--set", f"{key}={value}")]
     return [
-        "train", model, "--data", f"folder:{pictures}", "--out", str(out), "--seed", str(seed), "--device", device,
+        "train", model, "--data", f"folder:{images}", "--out", str(out), "--seed", str(seed), "--device", device,
         "--epochs", "3", "--batch-size", "15", "--lr", "0.002", *SAVING, "--deterministic", *settings,
     ]  # fmt: skip
 
@@ -256,8 +256,8 @@ def kill_again_and_again(
     """Train in ``folder``, once without interruption and then with at least ``times`` kills over as many runs as that
     takes, each carried to its end; at least one kill hits each phase of ``aims``."""
     chance = random.Random(seed)
-    make_pictures(folder / "pictures")
-    alone = Process(train_arguments(folder / "pictures", folder / "alone", model, seed, device), folder, background)
+    make_images(folder / "images")
+    alone = Process(train_arguments(folder / "images", folder / "alone", model, seed, device), folder, background)
     alone.wait()
     began = dict(zip(PHASES, alone.watch.begun.astype(int).tolist(), strict=True))
     lasted = {name: alone.watch.seconds[number] / max(1, began[name]) for number, name in enumerate(PHASES)}
@@ -274,7 +274,7 @@ def kill_again_and_again(
     while next_aim():
         run += 1
         out = folder / f"run-{run}"
-        again = train_arguments(folder / "pictures", out, model, seed, device)
+        again = train_arguments(folder / "images", out, model, seed, device)
         unresolved: list[Kill] = []
         hit: str | None = "start-up"
         while hit is not None:

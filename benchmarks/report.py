@@ -62,7 +62,7 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
                 peaks[str(batch)] = contender.peak_bytes()
     for size in DATA_SIZES:
         if size <= available:
-            progress(f"{size} pictures")
+            progress(f"{size} images")
             with Contender(our_epochs, recipe, device, size) as contender:
                 turns = 3 if size <= 10_000 else 1  # an epoch is a turn, and long ones vary little
                 by_size[str(size)] = [contender.rate(3.0, warm_up=False) for _ in range(turns)]
@@ -76,7 +76,7 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
 
 
 def draw(results: list[dict[str, Any]]) -> Figure:
-    """Pictures a second against batch size and against data-set size, with the spread of the turns."""
+    """Images a second against batch size and against data-set size, with the spread of the turns."""
     plots.use_style()
     import matplotlib.pyplot as plt
 
@@ -89,7 +89,7 @@ def draw(results: list[dict[str, Any]]) -> Figure:
             above = [max(rates) - m for m, rates in zip(middle, result[key].values(), strict=True)]
             panel.errorbar(sizes, middle, (below, above), marker="o", capsize=3, label=machine(result))
     for panel, label, key in zip(
-        axes, ("batch size", "training pictures"), ("by_batch_size", "by_data_size"), strict=True
+        axes, ("batch size", "training images"), ("by_batch_size", "by_data_size"), strict=True
     ):
         panel.set_xscale("log")
         panel.set(xlabel=label)
@@ -97,7 +97,7 @@ def draw(results: list[dict[str, Any]]) -> Figure:
         panel.set_xticks(ticks, [f"{size:,}" for size in ticks], rotation=45, ha="right")
         panel.minorticks_off()
         panel.grid(axis="y")
-    axes[0].set(ylabel="pictures a second", ylim=(0, None))
+    axes[0].set(ylabel="images a second", ylim=(0, None))
     axes[0].legend(loc="lower right")
     return figure
 
@@ -113,13 +113,13 @@ def render(results: list[dict[str, Any]]) -> str:
 # Benchmark report
 
 Made by `python -m benchmarks.report` from the files in [results](results); nothing in it was written by hand. Every
-contender trains `{MODEL}` on the same pictures in a process of its own; they take turns of three seconds. Ratios
+contender trains `{MODEL}` on the same images in a process of its own; they take turns of three seconds. Ratios
 are those of one turn; the median is given with the smallest and the largest. A training step is counted as three
 forward passes with two operations a multiply-add. `alexnet-course bench` makes the first table on your machine.
 
-![Two panels: pictures a second against the batch size, and against the number of training pictures](speed.png)
+![Two panels: images a second against the batch size, and against the number of training images](speed.png)
 
-Left: training alone, on all pictures. Right: whole epochs, validation included, in a recipe's default batches."""
+Left: training alone, on all images. Right: whole epochs, validation included, in a recipe's default batches."""
     parts = [about]
     for result in results:
         parts += ["", *section(result)]
@@ -139,10 +139,10 @@ def section(result: dict[str, Any]) -> list[str]:
     lines = [
         f"## {machine(result)}",
         "",
-        f"PyTorch {about['torch']}, Python {about['python']}, {about['system']}, {about['threads']} threads; pictures "
+        f"PyTorch {about['torch']}, Python {about['python']}, {about['system']}, {about['threads']} threads; images "
         f"of {result['dataset']['name']}; package {about['package']} at commit {about['git_commit']}.",
         "",
-        "| | pictures a second | times S0's loop | times the tuned loop | of the matrix rate |",
+        "| | images a second | times S0's loop | times the tuned loop | of the matrix rate |",
         "|---|---|---|---|---|",
     ]
     for name, text in names.items():

@@ -1,8 +1,8 @@
 """How fast photographs that stay on the disk are trained on, against the same ones in memory.
 
-    python -m benchmarks.streaming --pictures 4000 --turns 7
+    python -m benchmarks.streaming --images 4000 --turns 7
 
-Makes pictures of 256×256 pixels, keeps them as a folder's are kept, and lets ``alexnet-owt.photos`` train on both by
+Makes images of 256×256 pixels, keeps them as a folder's are kept, and lets ``alexnet-owt.photos`` train on both by
 turns, for as many steps. Before each turn the file is dropped from the system's page cache, so that what is streamed
 comes off the disk, as it does where it is larger than the memory. The rate of a turn is compared with that of the turn
 beside it, since other work comes and goes.
@@ -33,7 +33,7 @@ CLASSES = ("left", "right")
 
 
 def make(count: int, path: Path) -> Dataset:
-    """Noise of two classes, written to ``path`` as a folder's pictures are; a memory map."""
+    """Noise of two classes, written to ``path`` as a folder's images are; a memory map."""
     random = np.random.default_rng(0)
 
     def fill(put: cache.Put) -> None:
@@ -58,11 +58,11 @@ def drop_from_page_cache(path: Path, mapped: Tensor) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def training(pictures: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
-    """So many steps of training; gives pictures a second."""
+def training(images: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
+    """So many steps of training; gives images a second."""
     chosen = choose_device(device)
     recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
-    trainer = Trainer(recipe, pictures, chosen, resolve_precision(recipe.precision, chosen))
+    trainer = Trainer(recipe, images, chosen, resolve_precision(recipe.precision, chosen))
     batches = endless(trainer.train_loader)
 
     def turn() -> float:
@@ -78,12 +78,12 @@ def training(pictures: Dataset, device: str, batch_size: int, steps: int) -> Cal
     return turn
 
 
-def loading(pictures: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
+def loading(images: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
     """Some more batches alone, cut, mirrored and normalised, which nobody trains on."""
     steps *= 8
     chosen = choose_device(device)
     recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
-    batches = endless(Trainer(recipe, pictures, chosen, resolve_precision(recipe.precision, chosen)).train_loader)
+    batches = endless(Trainer(recipe, images, chosen, resolve_precision(recipe.precision, chosen)).train_loader)
 
     def turn() -> float:
         began = time.perf_counter()
@@ -97,15 +97,15 @@ def loading(pictures: Dataset, device: str, batch_size: int, steps: int) -> Call
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=4000, metavar="N")
+    parser.add_argument("--images", type=int, default=4000, metavar="N")
     parser.add_argument("--turns", type=int, default=7, metavar="N", help="of each")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of a turn")
     parser.add_argument("--batch-size", type=int, default=128, metavar="N")
     parser.add_argument("--device", default="auto", metavar="D")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pictures.safetensors")
-        kept = make(options.pictures, path)
+        path = Path(folder, "images.safetensors")
+        kept = make(options.images, path)
         in_memory, streamed = replace(kept, images=kept.images.clone()), replace(kept, streamed=True)
         for what, task in (("training", training), ("batches alone", loading)):
             turns = [task(data, options.device, options.batch_size, options.steps) for data in (in_memory, streamed)]
@@ -122,7 +122,7 @@ def main() -> None:
                         work[which].append(time.process_time() - began)
             shares, more = ([100 * other / one for one, other in zip(*both, strict=True)] for both in (rates, work))
             resident, from_disk = (spread(one, "{:,.0f}") for one in rates)
-            print(f"{what}: in memory {resident} pictures a second, streamed {from_disk}; {spread(shares, '{:.0f}')} % "
+            print(f"{what}: in memory {resident} images a second, streamed {from_disk}; {spread(shares, '{:.0f}')} % "
                   f"of the rate, in {spread(more, '{:.0f}')} % of the processor's time", flush=True)  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Run every chapter in place, for ``make execute``.
 
-Makes what the front page shows too, timings and picture. Of a chapter, outputs
+Makes what the front page shows too, timings and image. Of a chapter, outputs
 and execution counts are stored and nothing else that changes from run to run,
 so that a difference in git is a difference in a result.
 """
@@ -22,33 +22,33 @@ from alexnet_course.models import MODELS
 from alexnet_course.training.device import choose_device, device_name
 
 BOOK = Path(__file__).resolve().parent
-PICTURE = BOOK / "alexnet.png"
+IMAGE = BOOK / "alexnet.png"
 TIMINGS = BOOK / "timings.csv"
 CHAPTER, HERE, COLAB = COLUMNS = ("Chapter", "On your computer", "On Colab")
 MACHINE = "measured on"  # the last row
 
 
 def smaller(png: str) -> str:
-    """The picture ``png`` in base64, the same pixels in fewer bytes.
+    """The image ``png`` in base64, the same pixels in fewer bytes.
 
     Matplotlib stores how opaque each pixel is, which all are, and compresses
     in a hurry.
     """
-    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         if (
-            picture.mode == "RGBA"
-            and picture.getchannel("A").getextrema()[0] == 255
+            image.mode == "RGBA"
+            and image.getchannel("A").getextrema()[0] == 255
         ):
-            kept = picture.convert("RGB")
+            kept = image.convert("RGB")
         else:
-            kept = picture.copy()
+            kept = image.copy()
         stored = io.BytesIO()
-        kept.save(stored, "png", optimize=True, dpi=picture.info.get("dpi"))
+        kept.save(stored, "png", optimize=True, dpi=image.info.get("dpi"))
     return base64.b64encode(stored.getvalue()).decode()
 
 
-def store_smaller_pictures(notebook: nbformat.NotebookNode) -> None:
-    """Change the pictures of all outputs of ``notebook`` in place."""
+def store_smaller_images(notebook: nbformat.NotebookNode) -> None:
+    """Change the images of all outputs of ``notebook`` in place."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -71,7 +71,7 @@ def run_notebook(path: Path) -> float:
     )
     executor.preprocess(notebook, {"metadata": {"path": BOOK}})
     seconds = time.perf_counter() - start
-    store_smaller_pictures(notebook)
+    store_smaller_images(notebook)
     notebook.metadata = {
         "kernelspec": {
             "display_name": "Python 3 (ipykernel)",
@@ -117,7 +117,7 @@ def write_timings(rows: dict[str, str]) -> None:
             )
 
 
-def draw_picture() -> None:
+def draw_image() -> None:
     """Draw ``alexnet-cifar-3x3`` with the doodles' first ship as its input."""
     plots.use_style()
     doodles = load_dataset("doodles", "test")
@@ -127,7 +127,7 @@ def draw_picture() -> None:
     )
     shapes = [layer.output_shape for layer in layers if layer.parameters]
     plots.network_drawing(ship.numpy(), shapes).savefig(
-        PICTURE, metadata={"Software": None}
+        IMAGE, metadata={"Software": None}
     )
 
 
@@ -139,4 +139,4 @@ if __name__ == "__main__":
         print(f"{path.name}: {took}", flush=True)
         rows[f"{{doc}}`{path.stem}`"] = took
     write_timings(rows | {MACHINE: machine()})
-    draw_picture()
+    draw_image()

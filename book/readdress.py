@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> str:
         try:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
-            continue  # a picture, say
+            continue  # an image, say
         if change(text) != text:
             changed[path] = change(text)
     for path, text in changed.items():

@@ -1,4 +1,4 @@
-"""A chapter, run cell by cell in a kernel of its own, with made-up pictures and tiny budgets: colab/tiny says how."""
+"""A chapter, run cell by cell in a kernel of its own, with made-up images and tiny budgets: colab/tiny says how."""
 
 from __future__ import annotations
 

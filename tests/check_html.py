@@ -4,7 +4,7 @@ Jupyter Book can exit 0 with pages missing, so the HTML that came out is what is
 ``book/_toc.yml`` is there and has text, every local link leads somewhere, no page shows an error of Sphinx, and nothing
 (script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline. The
 notebooks of ``colab/`` are made of this book, its rockets open them, and their links into the book lead somewhere. What
-the published site needs is there, too: the address in every page and in ``sitemap.xml``, a picture of each page for
+the published site needs is there, too: the address in every page and in ``sitemap.xml``, an image of each page for
 other sites to show, and a button for mistakes that opens the form with the page filled in.
 """
 
@@ -146,9 +146,9 @@ def check_site(html: Path, pages: list[str], where: Address) -> list[str]:
             problems.append(f"{name}.html: says that it is published at {page.canonical!r}")
         if f"{site}{name}.html" not in listed:
             problems.append(f"{name}.html: is not listed in sitemap.xml")
-        picture = page.meta.get("og:image", "")
-        if not picture.startswith(site) or not (html / picture.removeprefix(site)).is_file():
-            problems.append(f"{name}.html: has no picture for other sites to show ({picture!r})")
+        image = page.meta.get("og:image", "")
+        if not image.startswith(site) or not (html / image.removeprefix(site)).is_file():
+            problems.append(f"{name}.html: has no image for other sites to show ({image!r})")
         asked = [parse_qs(urlsplit(url).query) for url in page.links if url.startswith(form)]
         for filled in asked or [{}]:
             if filled.get("template") != [FORM.name] or not set(filled) <= {"template", "title", *fields}:

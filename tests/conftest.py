@@ -40,13 +40,13 @@ def two_colours(count: int, seed: int, size: int = 32) -> Dataset:
 
 @pytest.fixture(scope="session")
 def data() -> dict[str, Any]:
-    """Options of ``train``: the pictures, the CPU, where a run can be repeated to the bit, and a checkpoint after every
+    """Options of ``train``: the images, the CPU, where a run can be repeated to the bit, and a checkpoint after every
     epoch, however long it takes to save."""
-    pictures = {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2)}
-    return {**pictures, "device": "cpu", "checkpoint_seconds": 0}
+    images = {"train_set": two_colours(120, seed=1), "test_set": two_colours(50, seed=2)}
+    return {**images, "device": "cpu", "checkpoint_seconds": 0}
 
 
 @pytest.fixture(scope="session")
 def few(data) -> dict[str, Any]:
-    """The same with 12 pictures each, for what takes long."""
+    """The same with 12 images each, for what takes long."""
     return {**data, "train_set": data["train_set"].subset(range(12)), "test_set": data["test_set"].subset(range(12))}

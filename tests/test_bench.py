@@ -51,7 +51,7 @@ def test_ratios_are_those_of_the_same_turn():
     assert bench.spread(bench.ratios(result(), OURS, S0), "{:.1f}") == "10.0 (5.0 to 10.0)"
 
 
-def test_a_training_picture_costs_six_operations_a_multiply_add():
+def test_a_training_image_costs_six_operations_a_multiply_add():
     assert bench.matrix_shares(result(), OURS) == pytest.approx([1, 1, 0.5])
 
 
@@ -90,12 +90,12 @@ def test_a_step_of_a_contender_trains(make, settings, work):
     assert step() == work
 
 
-def test_the_loop_of_s0_sees_augmented_normalised_pictures():
-    pictures = bench.PicturesOneByOne(RECIPE)
-    assert len(pictures) == 5000
-    image, label = pictures[0]
-    assert (tuple(image.shape), image.dtype, label) == ((3, 32, 32), torch.float32, pictures.targets[0])
-    assert not torch.equal(image, pictures[0][0])
+def test_the_loop_of_s0_sees_augmented_normalised_images():
+    images = bench.ImagesOneByOne(RECIPE)
+    assert len(images) == 5000
+    image, label = images[0]
+    assert (tuple(image.shape), image.dtype, label) == ((3, 32, 32), torch.float32, images.targets[0])
+    assert not torch.equal(image, images[0][0])
 
 
 def test_the_matrix_product_counts_its_operations(monkeypatch):

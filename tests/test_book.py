@@ -130,14 +130,14 @@ class TestFigures:
     def test_are_png_with_caption_name_and_alternative_text(self, name):
         for cell, output in outputs(name):
             mimes = set(output.get("data", {}))
-            pictures = {mime for mime in mimes if mime.startswith("image/")}
-            assert pictures <= {"image/png"}, source(cell)
+            images = {mime for mime in mimes if mime.startswith("image/")}
+            assert images <= {"image/png"}, source(cell)
             assert not any("widget" in mime or "javascript" in mime for mime in mimes), source(cell)
-            if pictures:
+            if images:
                 png = base64.b64decode("".join(output["data"]["image/png"]))
                 assert png.startswith(b"\x89PNG")
-                with Image.open(io.BytesIO(png)) as picture:
-                    assert picture.mode != "RGBA", "run `make execute`, which stores smaller pictures"
+                with Image.open(io.BytesIO(png)) as image:
+                    assert image.mode != "RGBA", "run `make execute`, which stores smaller images"
                 shown = cell["metadata"]["mystnb"]
                 assert len(shown["figure"]["caption"]) > 20, source(cell)
                 assert shown["figure"]["name"].startswith("fig-"), source(cell)
@@ -276,7 +276,7 @@ class TestFrontMatter:
         assert f"reaches {record.test_accuracy:.2%}".replace("%", " %") in text
         assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" in text
 
-    def test_picture_is_small(self):
+    def test_image_is_small(self):
         assert 10_000 < (BOOK / "alexnet.png").stat().st_size < 200_000
 
     def test_every_chapter_has_its_time(self):
@@ -368,7 +368,7 @@ class TestCheckHtml:
         (problem,) = self.problems(tmp_path, index=f"<article>{self.WORDS}</article>")
         assert problem == "x.css: loads url('https://example.org/x.woff2 from another machine"
 
-    @pytest.mark.parametrize("link", ["lost.html", "#lost", "other.html#lost", "pictures/lost.png"])
+    @pytest.mark.parametrize("link", ["lost.html", "#lost", "other.html#lost", "images/lost.png"])
     def test_finds_a_link_that_leads_nowhere(self, tmp_path, link):
         page = f'<article><a href="{link}">x</a>{self.WORDS}</article>'
         (problem,) = self.problems(tmp_path, index=page, other="<p id='there'>")

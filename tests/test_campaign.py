@@ -1,4 +1,4 @@
-"""The campaign on made-up pictures: what it makes, in which order, what it leaves alone, and how it stops."""
+"""The campaign on made-up images: what it makes, in which order, what it leaves alone, and how it stops."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from alexnet_course.records import load_records
 from alexnet_course.records.record import Record, dump_record, read_record
 from alexnet_course.training import Trainer, TrainingStopped, hooks
 from benchmarks import campaign as module
-from benchmarks.campaign import Outcome, Pictures, campaign, estimate, is_recorded, main, plan, work
+from benchmarks.campaign import Images, Outcome, campaign, estimate, is_recorded, main, plan, work
 
 FOREVER = float("inf")
 
@@ -52,7 +52,7 @@ def tiny(name: str, **changes: object) -> Recipe:
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks of a millisecond, and pictures that are there at once; of CIFAR-100 there are none."""
+    """Networks of a millisecond, and images that are there at once; of CIFAR-100 there are none."""
 
     def build(name: str, num_classes: int, in_channels: int, **_: object) -> nn.Module:
         return nn.Sequential(
@@ -80,7 +80,7 @@ def go(tmp_path: Path) -> Callable[..., list[Outcome]]:
     def call(*recipes: Recipe, **changes: Any) -> list[Outcome]:
         options = {"device": "cpu", "deadline": FOREVER, "keep_weights": False, "progress": False, **changes}
         folders = {"records": tmp_path / "records", "runs": tmp_path / "runs"}
-        return list(campaign(list(recipes), Pictures({}), **folders, **options))
+        return list(campaign(list(recipes), Images({}), **folders, **options))
 
     return call
 
@@ -182,13 +182,13 @@ def test_an_ablation_is_its_base_with_what_it_names_changed():
             assert values != {**base, "name": values["name"]}, f"{variant} changes nothing"
 
 
-def test_every_network_of_the_ablations_can_be_built_and_takes_its_pictures():
+def test_every_network_of_the_ablations_can_be_built_and_takes_its_images():
     from alexnet_course.models import build_model
 
     for recipe in ablations():
         with torch.device("meta"):
             model = build_model(recipe.model, **recipe.model_options).eval()
-            side = recipe.picture_size
+            side = recipe.image_size
             assert model(torch.zeros(1, 3, side, side)).shape == (1, 10), recipe.name
 
 
@@ -326,7 +326,7 @@ def test_a_campaign_stops_at_its_deadline_and_goes_on_with_the_next(go, tmp_path
     assert [outcome.recorded for outcome in go(tiny("a"), tiny("b"))] == [True, True]
     assert steps == ["a-evening-seed0"] * 8 + ["b-evening-seed0"] * 8  # no step was done twice
     interrupted = load_records(tmp_path / "records")[0]
-    alone = list(campaign([tiny("a")], Pictures({}), records=tmp_path / "other", runs=tmp_path / "other-runs",
+    alone = list(campaign([tiny("a")], Images({}), records=tmp_path / "other", runs=tmp_path / "other-runs",
                           device="cpu", deadline=FOREVER, keep_weights=False, progress=False))  # fmt: skip
     assert alone[0].recorded
     assert without_times(interrupted) == without_times(load_records(tmp_path / "other")[0])
@@ -369,10 +369,10 @@ def test_a_run_that_cannot_go_on_is_named_and_the_others_are_made(go, tmp_path):
     assert names(tmp_path / "records") == ["b-evening-seed0.json", "b-evening-seed0.npy"]
 
 
-# --- Pictures --------------------------------------------------------------------------------------------------------
+# --- Images --------------------------------------------------------------------------------------------------------
 
 
-def test_runs_without_pictures_are_named_and_the_others_are_made(go, tmp_path):
+def test_runs_without_images_are_named_and_the_others_are_made(go, tmp_path):
     outcomes = go(tiny("a", dataset="cifar100"), tiny("b"), tiny("c", dataset="cifar100"))
     assert [outcome.result for outcome in (outcomes[0], outcomes[2])] == ["left: There is no 'cifar100' here."] * 2
     assert outcomes[1].recorded
@@ -380,7 +380,7 @@ def test_runs_without_pictures_are_named_and_the_others_are_made(go, tmp_path):
     assert names(tmp_path / "runs") == ["b-evening-seed0"]
 
 
-def test_pictures_are_looked_for_once(monkeypatch):
+def test_images_are_looked_for_once(monkeypatch):
     asked: list[tuple[str, str]] = []
     load = module.load_dataset
 
@@ -389,23 +389,23 @@ def test_pictures_are_looked_for_once(monkeypatch):
         return load(spec, split)
 
     monkeypatch.setattr(module, "load_dataset", noted)
-    pictures = Pictures({})
+    images = Images({})
     for _ in range(2):
-        assert pictures["cifar10"] == {"train_set": SETS["train"], "test_set": SETS["test"]}
+        assert images["cifar10"] == {"train_set": SETS["train"], "test_set": SETS["test"]}
         with pytest.raises(CourseError, match="There is no 'cifar100' here"):
-            pictures["cifar100"]
+            images["cifar100"]
     assert asked == [("cifar10", "train"), ("cifar10", "test"), ("cifar100", "train")]
 
 
-def test_other_pictures_than_the_recipe_s_are_refused():
-    pictures = Pictures({"cifar10": "others", "cifar100": "cifar10"})
+def test_other_images_than_the_recipe_s_are_refused():
+    images = Images({"cifar10": "others", "cifar100": "cifar10"})
     for _ in range(2):
         with pytest.raises(
             CourseError, match=r"^'others' holds 'flowers', not 'cifar10'; give .* --data cifar10=SPEC\.$"
         ):
-            pictures["cifar10"]
+            images["cifar10"]
     with pytest.raises(CourseError, match="'cifar10' holds 'cifar10', not 'cifar100'"):
-        pictures["cifar100"]
+        images["cifar100"]
 
 
 # --- Several campaigns -----------------------------------------------------------------------------------------------
@@ -523,7 +523,7 @@ def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
     assert estimate(run, {}) is None
 
 
-def test_a_place_of_the_pictures_is_used(command):
+def test_a_place_of_the_images_is_used(command):
     status, out, _ = command("--data", "cifar100=cifar10", "--data", "cifar10=others")
     assert status == 0
     assert "a-evening-seed0: left: 'others' holds 'flowers', not 'cifar10'" in out
@@ -582,14 +582,14 @@ def test_a_record_from_before_a_key_was_there_still_counts(go, tmp_path):
     assert json.loads(dump_record(read_record(path))) == record  # without the key
 
 
-def test_new_pictures_are_tried_where_their_place_is_given(command, tmp_path, monkeypatch):
+def test_new_images_are_tried_where_their_place_is_given(command, tmp_path, monkeypatch):
     new = coloured(30, seed=3, name="cifar10.1")
     load = module.load_dataset
     monkeypatch.setattr(module, "load_dataset", lambda spec, split: new if spec == "cifar10.1" else load(spec, split))
     status, *_ = command("--data", "cifar10.1=cifar10.1")
     assert status == 0
     kept = tmp_path / "records" / "a-evening-seed0.json"
-    found = read_record(kept).new_pictures
+    found = read_record(kept).new_images
     assert (found.name, found.fingerprint, found.images) == ("cifar10.1", new.fingerprint, 30)
     assert found.interval[0] <= found.accuracy <= found.interval[1]
     assert round(30 * found.accuracy, 6) % 1 == 0

@@ -19,7 +19,7 @@ from PIL import Image
 
 from alexnet_course import __version__, build_model, list_models, summary
 from alexnet_course.cli import main
-from alexnet_course.cli.common import moved_pictures
+from alexnet_course.cli.common import moved_images
 from alexnet_course.cli.train import under_its_own_name
 from alexnet_course.cli.version import installed_version
 from alexnet_course.data import load_dataset
@@ -38,7 +38,7 @@ SMALL = ["--epochs", "1", "--device", "cpu", "--precision", "fp32", "--set", "va
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """A small image folder: 24 training and 8 test pictures of two colours."""
+    """A small image folder: 24 training and 8 test images of two colours."""
     root = tmp_path_factory.mktemp("tree")
     for split, count in (("train", 12), ("test", 4)):
         for name, colour in (("blue", (20, 20, 200)), ("red", (200, 20, 20))):
@@ -73,8 +73,8 @@ def test_summary_prints_the_table_and_nothing_else(capsys):
 def test_data_describes_both_splits(tree, capsys):
     assert main(["data", f"folder:{tree}"]) == 0
     out = capsys.readouterr().out
-    assert "train: 24 pictures of 3×32×32, 2 classes" in out
-    assert "test: 8 pictures" in out
+    assert "train: 24 images of 3×32×32, 2 classes" in out
+    assert "test: 8 images" in out
     assert "blue 12, red 12" in out
 
 
@@ -101,7 +101,7 @@ def test_train_leaves_a_record_that_evaluate_confirms(tree, tmp_path, capsys):
 class TestPredict:
     CAT, HORSE = (str(PHOTOS / f"{name}.png") for name in ("cat", "horse"))
 
-    def test_prints_the_most_probable_classes_of_each_picture(self, capsys):
+    def test_prints_the_most_probable_classes_of_each_image(self, capsys):
         assert main(["predict", SMALL_NETWORK, self.CAT, self.HORSE, "--top", "2"]) == 0
         out, err = capsys.readouterr()
         assert err == ""
@@ -118,23 +118,23 @@ class TestPredict:
         assert main(["predict", SMALL_NETWORK, self.CAT, self.HORSE, "--json", "--top", "1"]) == 0
         said = json.loads(capsys.readouterr().out)
         assert said["network"] == "vgg-style-bn.small-cpu-seed0"
-        assert [answer["picture"] for answer in said["pictures"]] == [self.CAT, self.HORSE]
-        for answer, expected in zip(said["pictures"], ("cat", "horse"), strict=True):
+        assert [answer["image"] for answer in said["images"]] == [self.CAT, self.HORSE]
+        for answer, expected in zip(said["images"], ("cat", "horse"), strict=True):
             assert len(answer["probabilities"]) == 10
             assert next(iter(answer["probabilities"])) == expected
             assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
     def test_takes_a_run_of_yours_and_a_folder(self, tree, capsys):
         assert main(["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL]) == 0
-        (tree / "test" / "notes.txt").write_text("no picture")
+        (tree / "test" / "notes.txt").write_text("no image")
         capsys.readouterr()
         assert main(["predict", "run", str(tree / "test")]) == 0
         out, err = capsys.readouterr()
-        assert out.count("%") == 16  # two classes of eight pictures
+        assert out.count("%") == 16  # two classes of eight images
         assert "alexnet-course: One file is left out: " in err
         (tree / "test" / "notes.txt").unlink()
 
-    def test_explains_with_a_figure_beside_each_picture(self, tmp_path, capsys):
+    def test_explains_with_a_figure_beside_each_image(self, tmp_path, capsys):
         shutil.copy(self.CAT, "CAT.png")
         for folder in ("explained", "explained-2"):  # the second time, too, nothing is overwritten
             assert main(["predict", SMALL_NETWORK, self.CAT, "CAT.png", "--explain"]) == 0
@@ -152,17 +152,17 @@ class TestPredict:
             (["cat.png"], "'cat.png' exists already and is not overwritten"),
             (["."], "'horse.png' exists already and is not overwritten"),
             (["notes.txt"], "--explain 'notes.txt' is no folder and cannot be made one (File exists)"),
-            (["two.png", "--json"], "--explain 'two.png' is one file for 2 pictures; give a folder"),
+            (["two.png", "--json"], "--explain 'two.png' is one file for 2 images; give a folder"),
         ],
     )
     def test_never_overwrites_a_file(self, target, sentence, capsys):
-        """A picture that comes behind --explain, for one, is taken for the figure."""
+        """An image that comes behind --explain, for one, is taken for the figure."""
         for name in ("cat.png", "horse.png"):
             shutil.copy(PHOTOS / name, name)
         Path("notes.txt").write_text("mine")
         before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-        pictures = ["horse.png", "cat.png"]
-        assert main(["predict", SMALL_NETWORK, *pictures, "--explain", *target]) == 2
+        images = ["horse.png", "cat.png"]
+        assert main(["predict", SMALL_NETWORK, *images, "--explain", *target]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert sentence in err
@@ -256,10 +256,10 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["export", "vgg-style-bn.small", "--format", "tflite"], "argument --format: invalid choice: 'tflite'"),
         (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' exists already and is not"),
         (["predict", "nowhere", "cache"], "'nowhere' has no record.json; give the folder of a finished run"),
-        (["predict", "vgg-style-bn.small"], "the following arguments are required: PICTURE"),
-        (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no picture 'nowhere.png'; give the path of a"),
-        (["predict", "vgg-style-bn.small", "cache"], "There is no picture in 'cache'; give files, or folders with"),
-        (["predict", "vgg-style-bn.small", "/dev/null"], "'/dev/null' cannot be read as a picture"),
+        (["predict", "vgg-style-bn.small"], "the following arguments are required: IMAGE"),
+        (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no image 'nowhere.png'; give the path of a"),
+        (["predict", "vgg-style-bn.small", "cache"], "There is no image in 'cache'; give files, or folders with"),
+        (["predict", "vgg-style-bn.small", "/dev/null"], "'/dev/null' cannot be read as an image"),
         (["predict", "vgg-style-bn.small", "x", "--top", "0"], "--top 0 shows nothing; give a number from 1"),
         (["predict", "vgg-style-bn.small", "x", "--explain", "missing/x.png"], "'missing/x.png' cannot be written to"),
     ],
@@ -494,7 +494,7 @@ def test_a_repetition_on_the_cpu_counts_as_the_recipe_of_the_package(tree, publi
     published("train", "test")
     recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
     monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
-    images = moved_pictures(recipe, f"folder:{tree}")
+    images = moved_images(recipe, f"folder:{tree}")
     fit(recipe, progress=False, device="cpu", out="run", **images)
     assert main(["reproduce", "run", "--data", f"folder:{tree}", "--device", "cpu", "--out", "again"]) == 0
     assert load_run("again")[1].recipe.precision != "auto"
@@ -527,7 +527,7 @@ def stop(monkeypatch):
 
 
 def three_epochs(tree: Path, *more: str) -> list[str]:
-    """18 of 24 pictures, 4 at a time: 4 steps an epoch, after each of which the run is saved."""
+    """18 of 24 images, 4 at a time: 4 steps an epoch, after each of which the run is saved."""
     return ["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL, "--epochs", "3", "--batch-size", "4",
             "--checkpoint-seconds", "0", *more]  # fmt: skip
 
@@ -567,7 +567,7 @@ def test_the_same_command_again_goes_on_and_then_prints_the_result_again(tree, s
     assert Path("run", "record.json").read_bytes() == record
 
 
-def test_a_run_whose_pictures_were_moved_can_be_resumed(tree, tmp_path, stop, capsys):
+def test_a_run_whose_images_were_moved_can_be_resumed(tree, tmp_path, stop, capsys):
     stop(6)
     shutil.copytree(tree, tmp_path / "before")
     assert main(three_epochs(tmp_path / "before")) == 130

@@ -109,8 +109,8 @@ print(pixels, peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux counts the peak in known units")
-def test_pictures_cost_their_pixels_once():
-    """60,000 pictures are 184 MB; the run that trains and validates on them needs hardly more."""
+def test_images_cost_their_pixels_once():
+    """60,000 images are 184 MB; the run that trains and validates on them needs hardly more."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     pixels, more = map(int, done.stdout.split())
     assert pixels == 184_320_000

@@ -1,4 +1,4 @@
-"""The look inside: what layers put out, and the patch of the picture that a unit sees."""
+"""The look inside: what layers put out, and the patch of the image that a unit sees."""
 
 import re
 
@@ -33,14 +33,14 @@ def loader_of(dataset: Dataset, **options) -> BatchLoader:
 
 class TestFeatureMaps:
     def test_are_what_the_layers_put_out(self, network):
-        picture = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
-        maps = feature_maps(network, picture, ["features.0", "features.1", "classifier.6"])
-        convolved = network.features[0](picture[None])[0]
+        image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
+        maps = feature_maps(network, image, ["features.0", "features.1", "classifier.6"])
+        convolved = network.features[0](image[None])[0]
         assert torch.equal(maps["features.0"], convolved)
         assert (maps["features.0"] < 0).any()  # not yet overwritten by the ReLU in position
         assert torch.equal(maps["features.1"], convolved.relu())
         with torch.no_grad():
-            assert torch.equal(maps["classifier.6"], network.eval()(picture[None])[0])
+            assert torch.equal(maps["classifier.6"], network.eval()(image[None])[0])
 
     def test_leave_no_hook_and_the_mode_as_it_was(self, network):
         network.train()
@@ -90,7 +90,7 @@ class TestPatches:
                 within = start + length < size[1]
                 assert touched[-1] + 1 == start + length if within else touched[-1] + 1 <= start + length, layer
 
-    def test_are_the_whole_picture_for_a_linear_layer(self, network):
+    def test_are_the_whole_image_for_a_linear_layer(self, network):
         assert patch_finder(network, "classifier.1", (3, 32, 32))(0) == (0, 0, 32, 32)
 
     def test_a_group_of_layers_has_none(self, network):
@@ -99,27 +99,27 @@ class TestPatches:
 
 
 class TestStrongest:
-    def test_finds_the_pictures_and_places_of_the_largest_activations(self, network, noise):
+    def test_finds_the_images_and_places_of_the_largest_activations(self, network, noise):
         loader = loader_of(noise, indices=torch.arange(29, 3, -1))
         found = strongest(network, "features.1", loader, count=3)
         with torch.no_grad():
-            pictures = loader.prepare(noise.images)
-            activations = network.features[0](pictures).relu()  # pictures × units × 34 × 34
+            images = loader.prepare(noise.images)
+            activations = network.features[0](images).relu()  # images × units × 34 × 34
         assert len(found) == activations.shape[1]
         for unit, responses in enumerate(found):
             peaks = activations[:, unit].flatten(1).max(1)
             best = peaks.values[4:].topk(3)
-            assert [response.picture for response in responses] == (best.indices + 4).tolist()
+            assert [response.image for response in responses] == (best.indices + 4).tolist()
             assert [response.value for response in responses] == pytest.approx(best.values.tolist())
             for response in responses:
-                row, column = divmod(int(peaks.indices[response.picture]), 34)
+                row, column = divmod(int(peaks.indices[response.image]), 34)
                 assert (response.box[0], response.box[1]) == (max(row - 2, 0), max(column - 2, 0))
 
-    def test_of_a_linear_layer_sees_the_whole_picture(self, network, noise):
+    def test_of_a_linear_layer_sees_the_whole_image(self, network, noise):
         found = strongest(network, "classifier.6", loader_of(noise), count=100)
         assert len(found) == 10
         assert {response.box for response in found[0]} == {(0, 0, 32, 32)}
-        assert sorted(response.picture for response in found[0]) == list(range(30))
+        assert sorted(response.image for response in found[0]) == list(range(30))
 
     def test_refuses_a_loader_that_shuffles(self, network, noise):
         with pytest.raises(CourseError, match="training=False"):
@@ -144,41 +144,41 @@ class TestGradCam:
         """Two channels, p and 2p, with the weights 3 and -1, each divided by the 4 positions: p/4, or, of 1 and -2,
         less than nothing."""
         model = self.averaging(torch.tensor([1.0, 2.0])[:, None, None, None], torch.tensor([[3.0, -1.0], [1.0, -2.0]]))
-        picture = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-        assert grad_cam(model, picture, target=0).tolist() == [[0.25, 0.0], [0.0, 0.5]]
-        assert grad_cam(model, picture, target=1).tolist() == [[0.0, 0.0], [0.0, 0.0]]
-        assert torch.equal(grad_cam(model, picture), grad_cam(model, picture, target=0))  # the largest logit
-        assert grad_cam(model, picture).sum() == model(picture[None])[0, 0]
+        image = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        assert grad_cam(model, image, target=0).tolist() == [[0.25, 0.0], [0.0, 0.5]]
+        assert grad_cam(model, image, target=1).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+        assert torch.equal(grad_cam(model, image), grad_cam(model, image, target=0))  # the largest logit
+        assert grad_cam(model, image).sum() == model(image[None])[0, 0]
 
     @pytest.mark.parametrize("corner", [(0, 0), (0, 9), (9, 0), (9, 9)])
     def test_is_highest_where_the_only_evidence_is(self, corner):
         top, left = corner
-        picture = torch.zeros(3, 12, 12)
-        picture[:, top : top + 3, left : left + 3] = 1.0
-        found = grad_cam(self.averaging(torch.ones(1, 3, 3, 3), torch.tensor([[1.0], [-1.0]])), picture)
+        image = torch.zeros(3, 12, 12)
+        image[:, top : top + 3, left : left + 3] = 1.0
+        found = grad_cam(self.averaging(torch.ones(1, 3, 3, 3), torch.tensor([[1.0], [-1.0]])), image)
         assert divmod(int(found.argmax()), 10) == corner
         assert (found > 0).sum() == 9  # the windows that touch it
         assert (found >= 0).all()
 
     @pytest.mark.parametrize(("layer", "split"), [(None, 12), ("features.2", 3)])
     def test_is_that_of_a_network_cut_in_two(self, network, layer, split):
-        picture = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(2))
+        image = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(2))
         network.eval()
-        maps = network.features[:split](picture[None]).detach().requires_grad_()
+        maps = network.features[:split](image[None]).detach().requires_grad_()
         rest = nn.Sequential(*network.features[split:], network.avgpool, nn.Flatten(), network.classifier)
         (gradient,) = torch.autograd.grad(rest(maps.clone())[0, 7], maps)
         weighted = (gradient.mean((2, 3))[0, :, None, None] * maps[0].detach()).sum(0)
         expected = weighted.clamp(min=0)
         assert expected.max() > 0
-        assert torch.allclose(grad_cam(network, picture, 7, layer), expected, atol=1e-9)
+        assert torch.allclose(grad_cam(network, image, 7, layer), expected, atol=1e-9)
         assert (layer or evidence_layer(network, (3, 64, 64))) == f"features.{split - 1}"
 
     def test_goes_through_frozen_weights_and_leaves_nothing_behind(self, network):
-        picture = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(3))
+        image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(3))
         network.train()
-        expected = grad_cam(network, picture, 1)
+        expected = grad_cam(network, image, 1)
         with torch.no_grad():
-            assert torch.equal(grad_cam(network.requires_grad_(False), picture, 1), expected)
+            assert torch.equal(grad_cam(network.requires_grad_(False), image, 1), expected)
         network.requires_grad_(True)
         assert expected.max() > 0
         assert network.training
@@ -207,7 +207,7 @@ class TestGradCam:
             (
                 nn.Sequential(nn.Conv2d(3, 2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
                 None,
-                "The convolutions of Sequential make one position of a picture of 3×4×4, so there is no map",
+                "The convolutions of Sequential make one position of an image of 3×4×4, so there is no map",
             ),
             (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "2", "'2' puts out (2,), and no map"),
             (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "3", "no layer '3'; nearest"),

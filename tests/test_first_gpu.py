@@ -109,7 +109,7 @@ def test_repeats_are_compared_on_this_machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_chapters_take_their_pictures_from_where_they_are(tmp_path, monkeypatch):
+def test_chapters_take_their_images_from_where_they_are(tmp_path, monkeypatch):
     """And one that fails does not cost the others."""
     cells = {
         "good": "from alexnet_course import load_dataset; assert len(load_dataset('cifar10', 'test')) == 1000",

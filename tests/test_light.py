@@ -17,16 +17,16 @@ WITH_FORMULAS = (
 SET = {r"\(a < b\)": "<mjx-container>1</mjx-container>", r"\[\begin{split}x\end{split}\]": "<mjx-container>2"}
 
 
-def test_pictures_get_their_size_and_come_late(tmp_path):
+def test_images_get_their_size_and_come_late(tmp_path):
     (tmp_path / "_images").mkdir()
     Image.new("RGB", (30, 20)).save(tmp_path / "_images" / "x.png")
-    page = course_light.pictures_when_seen(
-        '<img alt="a picture" src="_images/x.png" /><img src="_static/y.png">', tmp_path
+    page = course_light.images_when_seen(
+        '<img alt="an image" src="_images/x.png" /><img src="_static/y.png">', tmp_path
     )
     assert 'loading="lazy"' in page
     assert 'width="30" height="20"' in page
     assert page.endswith('<img src="_static/y.png">')
-    assert course_light.pictures_when_seen(page, tmp_path) == page
+    assert course_light.images_when_seen(page, tmp_path) == page
 
 
 class TestFormulas:
@@ -43,12 +43,12 @@ class TestFormulas:
         assert course_light.with_formulas(WITH_FORMULAS, stored) == WITH_FORMULAS
 
 
-def test_pictures_as_webp_show_the_same(tmp_path):
+def test_images_as_webp_show_the_same(tmp_path):
     (tmp_path / "_images").mkdir()
     drawn = Image.linear_gradient("L").convert("RGBA")
     drawn.putpixel((0, 0), (1, 2, 3, 4))
     drawn.save(tmp_path / "_images" / "x.png")
-    page = course_light.pictures_as_webp('<a href="_images/x.png"><img src="_images/x.png"></a>', tmp_path)
+    page = course_light.images_as_webp('<a href="_images/x.png"><img src="_images/x.png"></a>', tmp_path)
     assert page == '<a href="_images/x.webp"><img src="_images/x.webp"></a>'
     with Image.open(tmp_path / "_images" / "x.webp") as shown:
         assert ImageChops.difference(shown.convert("RGBA"), drawn).getbbox(alpha_only=False) is None

@@ -31,7 +31,7 @@ OWN = ["--networks", "own.py"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
-    """An empty folder but for ``own.py`` and some pictures; the networks are those of the course again afterwards."""
+    """An empty folder but for ``own.py`` and some images; the networks are those of the course again afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "own.py").write_text(NETWORK)

@@ -1,4 +1,4 @@
-"""What a network says of pictures in files: the same as of the images of a data set, whatever the files look like."""
+"""What a network says of images in files: the same as of the images of a data set, whatever the files look like."""
 
 import re
 import warnings
@@ -57,7 +57,7 @@ def test_a_file_gets_the_answer_that_its_image_gets_in_a_data_set(network, tmp_p
     with torch.no_grad():
         expected = model(loader.prepare(dataset.images)).softmax(1)
     found = predict(network, tmp_path / "test")
-    assert [answer.picture.parent.name for answer in found] == list(dataset.classes)
+    assert [answer.image.parent.name for answer in found] == list(dataset.classes)
     for answer, row in zip(found, expected, strict=True):
         assert [answer.probabilities[name] for name in dataset.classes] == pytest.approx(row.tolist(), abs=1e-6)
         assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
@@ -67,23 +67,23 @@ def test_a_file_gets_the_answer_that_its_image_gets_in_a_data_set(network, tmp_p
 
 
 @pytest.mark.parametrize("size", [(96, 32), (300, 90), (32, 96), (33, 12)])
-def test_the_middle_of_a_picture_is_seen_at_the_network_s_size(network, tmp_path, size):
+def test_the_middle_of_a_image_is_seen_at_the_network_s_size(network, tmp_path, size):
     """Of red, green and blue side by side, the green."""
     width, height = size
-    picture = Image.new("RGB", size, "lime")
+    image = Image.new("RGB", size, "lime")
     long, short = max(size), min(size)
     margin = (long - short) // 2 - long // 20
     for place, colour in ((0, "red"), (long - margin, "blue")):
         corner = (place, 0) if width > height else (0, place)
-        picture.paste(Image.new("RGB", (margin, height) if width > height else (width, margin), colour), corner)
-    picture.save(tmp_path / "x.png")
+        image.paste(Image.new("RGB", (margin, height) if width > height else (width, margin), colour), corner)
+    image.save(tmp_path / "x.png")
     (answer,) = predict(network, tmp_path / "x.png")
     assert answer.image.shape == (3, 32, 32)
     green = torch.tensor([0.0, 1.0, 0.0])[:, None, None].expand(3, 32, 32)
     assert torch.allclose(answer.image, green, atol=1e-5)
 
 
-def test_a_large_picture_is_smoothed_before_it_is_made_small(network, tmp_path):
+def test_a_large_image_is_smoothed_before_it_is_made_small(network, tmp_path):
     stripes = torch.zeros(320, 320, 3, dtype=torch.uint8)
     stripes[::2] = 255
     Image.fromarray(stripes.numpy()).save(tmp_path / "x.png")
@@ -91,8 +91,8 @@ def test_a_large_picture_is_smoothed_before_it_is_made_small(network, tmp_path):
     assert (answer.image - 0.5).abs().max() < 0.06
 
 
-@pytest.mark.filterwarnings("ignore:Some pictures are transparent")
-def test_a_picture_is_turned_upright_and_what_is_transparent_is_white(network, tmp_path):
+@pytest.mark.filterwarnings("ignore:Some images are transparent")
+def test_a_image_is_turned_upright_and_what_is_transparent_is_white(network, tmp_path):
     upright = Image.new("RGB", (32, 32), "black")
     upright.paste("white", (0, 0, 32, 16))
     exif = Image.Exif()
@@ -108,19 +108,19 @@ def test_a_picture_is_turned_upright_and_what_is_transparent_is_white(network, t
 @pytest.mark.parametrize(
     ("changes", "left", "middle"),
     [
-        ({"resize": "pad"}, "black", "lime"),  # of a tall picture all is seen, between black
+        ({"resize": "pad"}, "black", "lime"),  # of a tall image all is seen, between black
         ({"load_size": 64, "random_crop": True}, "lime", "lime"),  # the middle, as in an evaluation
         ({"load_size": 64}, "blue", "lime"),  # resized twice
     ],
 )
-def test_a_picture_is_prepared_as_the_recipe_says(network, tmp_path, changes, left, middle):
+def test_a_image_is_prepared_as_the_recipe_says(network, tmp_path, changes, left, middle):
     """A green square in the middle of blue, half as wide, or, for the first, nothing but green and tall."""
     model, record = network
-    picture = Image.new("RGB", (128, 128), "blue")
-    picture.paste("lime", (32, 32, 96, 96))
+    image = Image.new("RGB", (128, 128), "blue")
+    image.paste("lime", (32, 32, 96, 96))
     if "resize" in changes:
-        picture = Image.new("RGB", (64, 128), "lime")
-    picture.save(tmp_path / "x.png")
+        image = Image.new("RGB", (64, 128), "lime")
+    image.save(tmp_path / "x.png")
     changed = record.replace(recipe=record.recipe.replace(**changes))
     (answer,) = predict((model, changed), tmp_path / "x.png")
     assert answer.image.shape == (3, 32, 32)
@@ -135,29 +135,29 @@ class TestFiles:
         for name in ("b.png", "deep/er/a.png", ".hidden.png", ".ipynb_checkpoints/b.png", "c.png"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8), "red").save(tmp_path / name)
-        (tmp_path / "Thumbs.db").write_text("no picture")
+        (tmp_path / "Thumbs.db").write_text("no image")
         return tmp_path
 
     def test_a_folder_is_taken_as_a_whole_but_for_what_is_left_behind(self, network, folder):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = predict(network, folder)
-        assert [answer.picture for answer in found] == [folder / name for name in ("b.png", "c.png", "deep/er/a.png")]
+        assert [answer.image for answer in found] == [folder / name for name in ("b.png", "c.png", "deep/er/a.png")]
 
-    def test_what_is_no_picture_is_left_out_of_a_folder_and_said(self, network, folder):
-        (folder / "notes.txt").write_text("no picture")
-        with pytest.warns(UserWarning, match=r"^One file is left out: '.*notes.txt' cannot be read as a picture"):
+    def test_what_is_no_image_is_left_out_of_a_folder_and_said(self, network, folder):
+        (folder / "notes.txt").write_text("no image")
+        with pytest.warns(UserWarning, match=r"^One file is left out: '.*notes.txt' cannot be read as an image"):
             assert len(predict(network, folder)) == 3
 
     def test_what_is_named_itself_must_be_one(self, network, folder):
-        (folder / "notes.txt").write_text("no picture")
-        with pytest.raises(CourseError, match=r"notes.txt' cannot be read as a picture"):
+        (folder / "notes.txt").write_text("no image")
+        with pytest.raises(CourseError, match=r"notes.txt' cannot be read as an image"):
             predict(network, [folder / "b.png", folder / "notes.txt"])
-        with pytest.raises(CourseError, match=r"^There is no picture '.*nowhere.png'; give the path of a file"):
+        with pytest.raises(CourseError, match=r"^There is no image '.*nowhere.png'; give the path of a file"):
             predict(network, [folder / "notes.txt", folder / "nowhere.png"])  # said before anything is read
 
     def test_there_must_be_one(self, network, tmp_path):
-        with pytest.raises(CourseError, match=re.escape(f"There is no picture in {str(tmp_path)!r}; give files, or")):
+        with pytest.raises(CourseError, match=re.escape(f"There is no image in {str(tmp_path)!r}; give files, or")):
             predict(network, tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_a_network_of_grey_images_gets_the_brightness(record, tmp_path):
 
 
 def test_a_network_of_other_channels_is_refused(record):
-    with pytest.raises(CourseError, match="The network takes images of 4 channels, and pictures have 3, or 1"):
+    with pytest.raises(CourseError, match="The network takes images of 4 channels, and images have 3, or 1"):
         predict((Echo(), of_channels(record, 4)), PHOTOS / "cat.png")
 
 

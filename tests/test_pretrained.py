@@ -106,7 +106,7 @@ def test_the_command_puts_them_there_with_their_card(run, kept, monkeypatch, cap
 
 
 def test_evaluate_takes_them_by_name(tmp_path, capsys):
-    """On a tree of CIFAR-10's classes, one picture each: the cat and the horse among the package's own photographs."""
+    """On a tree of CIFAR-10's classes, one image each: the cat and the horse among the package's own photographs."""
     from alexnet_course.cli import main as command
     from alexnet_course.data.photos import FOLDER as PHOTOS
 

@@ -43,7 +43,7 @@ ELSEWHERE = {
     "make book": "by .ci/run",
     "alexnet-course train alexnet-owt --data folder:PATH --set start=imagenet --set normalisation=imagenet "
     "--set body_lr=0.1": "test_start.py, with weights that stand for torchvision's",
-    "alexnet-course predict vgg-style-bn.small cat.jpg holiday --explain": "test_cli.py, with pictures that are there",
+    "alexnet-course predict vgg-style-bn.small cat.jpg holiday --explain": "test_cli.py, with images that are there",
     "source .venv/bin/activate": "test_setup.py makes .venv",
     "python -m benchmarks.campaign --data cifar10=folder:PATH --minutes 30": "test_campaign.py, with small recipes",
     "alexnet-course data folder:PATH": "data/test_folder_kinds.py, with every kind of folder",

@@ -93,7 +93,7 @@ def test_toml(tmp_path):
         ({"validation_size": 10.5}, "validation_size = 10.5 is neither a share below 1 nor a whole number"),
         (
             {"train_size": 10.5},
-            "train_size = 10.5 is neither a share up to 1 nor a whole number of pictures; nearest: 10.",
+            "train_size = 10.5 is neither a share up to 1 nor a whole number of images; nearest: 10.",
         ),
         ({"train_size": 0}, "train_size = 0 is out of range; it must be above 0"),
         ({"train_size": -5}, "train_size = -5 is out of range"),
@@ -126,7 +126,7 @@ def test_toml(tmp_path):
         ({"resize": "squash"}, "resize = 'squash' is not a choice; nearest: "),
         (
             {"load_size": 31},
-            "load_size = 31 is smaller than the 32 pixels that the network sees, so pictures would",
+            "load_size = 31 is smaller than the 32 pixels that the network sees, so images would",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_every_network_has_a_default_recipe():
         assert load_recipe(name).model == name
 
 
-def test_what_a_recipe_does_to_pictures():
+def test_what_a_recipe_does_to_images():
     plain = Recipe(crop=0, flip=False)
     assert plain.augmentation == Augmentation()
     assert plain.replace(autoaugment=True).augmentation == Augmentation(autoaugment="cifar10")
@@ -288,12 +288,12 @@ def test_what_others_published_is_repeated_in_full_and_ours_in_an_evening_too():
 
 
 @pytest.mark.parametrize(("name", "budget"), BOTH)
-def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_pictures(name, budget):
+def test_the_network_of_a_recipe_is_the_published_one_and_takes_its_images(name, budget):
     recipe = load_recipe(name, budget)
     outputs = recipe.outputs or (100 if recipe.dataset == "cifar100" else 10)
     with torch.device("meta"):
         model = build_model(recipe.model, outputs, **recipe.model_options).eval()
-    assert model(zeros_like_input(model, (2, 3, recipe.picture_size, recipe.picture_size))).shape == (2, outputs)
+    assert model(zeros_like_input(model, (2, 3, recipe.image_size, recipe.image_size))).shape == (2, outputs)
     count = sum(weight.numel() for weight in model.parameters())
     if outputs > 10:
         assert model.classifier[-1].weight.shape[0] == outputs
@@ -315,7 +315,7 @@ def test_the_recipes_for_photographs_name_no_data_set_and_cut_what_the_network_s
     assert recipe.name not in list_recipes()
     assert recipe.dataset == Recipe().dataset
     assert (recipe.load_size, recipe.random_crop, recipe.crop) == (256, True, 0)
-    assert recipe.picture_size in (224, 227)
+    assert recipe.image_size in (224, 227)
 
 
 def settings(name: str) -> dict[str, object]:
@@ -358,13 +358,13 @@ def test_s1_s_mistake_is_in_the_plain_recipe_alone():
     assert load_recipe("alexnet-d2l.modern").model_options == {}
 
 
-def test_only_the_recipe_of_s0_measures_on_augmented_test_pictures():
+def test_only_the_recipe_of_s0_measures_on_augmented_test_images():
     assert [name for name in list_recipes() if load_recipe(name).augmented_test] == ["alexnet-cifar-3x3.published"]
 
 
 @pytest.fixture(scope="module")
 def hundred_classes():
-    """A stand-in for CIFAR-100: three training pictures of each class, and one for the test, of its own colours."""
+    """A stand-in for CIFAR-100: three training images of each class, and one for the test, of its own colours."""
     generator = torch.Generator().manual_seed(0)
     names = tuple(f"class {number:02}" for number in range(100))
     planes = torch.randint(256, (100, 3, 1, 1), generator=generator, dtype=torch.uint8)

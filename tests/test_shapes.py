@@ -179,6 +179,6 @@ def test_layer_table_refuses(wrong):
         layer_table(small_network(), wrong)
 
 
-def test_apple_s_gpus_alone_get_pictures_one_channel_after_the_other():
+def test_apple_s_gpus_alone_get_images_one_channel_after_the_other():
     assert memory_format("mps") is torch.contiguous_format
     assert {memory_format(device) for device in ("cpu", "cuda:1", torch.device("cuda"))} == {torch.channels_last}

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = check_html.address()
-PICTURE = "_images/social_previews/index.png"
+IMAGE = "_images/social_previews/index.png"
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ class TestCheck:
         """Gives the problems of a site of one page in which something was replaced."""
         address = ADDRESS.book
         page = (
-            f'<link rel="canonical" href="{address}index.html"><meta property="og:image" content="{address}{PICTURE}">'
+            f'<link rel="canonical" href="{address}index.html"><meta property="og:image" content="{address}{IMAGE}">'
             f'<a href="{site.issue_form("index", "Title")}">open issue</a>'
         )
-        (tmp_path / PICTURE).parent.mkdir(parents=True)
-        (tmp_path / PICTURE).touch()
+        (tmp_path / IMAGE).parent.mkdir(parents=True)
+        (tmp_path / IMAGE).touch()
         (tmp_path / "sitemap.xml").write_text(site.sitemap([f"{address}index.html"]), encoding="utf-8")
 
         def problems(old: str = "", new: str = "") -> list[str]:
@@ -73,8 +73,8 @@ class TestCheck:
         [
             ('rel="canonical"', 'rel="author"', "says that it is published at ''"),
             (".github.io/", ".example.org/", "says that it is published at 'https://"),
-            ("og:image", "og:video", "has no picture for other sites to show ('')"),
-            (PICTURE, "_images/lost.png", "has no picture for other sites to show ('https://"),
+            ("og:image", "og:video", "has no image for other sites to show ('')"),
+            (IMAGE, "_images/lost.png", "has no image for other sites to show ('https://"),
             ("template=book.yml", "template=lost.yml", "does not open the form book.yml"),
             ("place=", "body=", "does not open the form book.yml"),
             ("issues/new?", "issues?", "does not open the form book.yml"),

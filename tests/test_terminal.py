@@ -19,7 +19,7 @@ from alexnet_course.cli import main, show_warning
 from alexnet_course.recipe import Recipe
 from alexnet_course.terminal import Terminal, say
 from alexnet_course.watching import fit
-from benchmarks.kill import make_pictures, resume_arguments, saved_state, train_arguments
+from benchmarks.kill import make_images, resume_arguments, saved_state, train_arguments
 
 COMMAND = [sys.executable, "-m", "alexnet_course"]
 
@@ -132,8 +132,8 @@ ENDS: dict[str, tuple[dict[str, Callable[[], int]], tuple[int, ...], int]] = {
 @pytest.mark.parametrize(("streams", "closed", "status"), ENDS.values(), ids=ENDS)
 def test_a_run_comes_to_its_end_whatever_happens_to_its_streams(tmp_path, monkeypatch, streams, closed, status):
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
-    make_pictures(tmp_path / "pictures", training=60, test=15)
-    arguments = [*train_arguments(tmp_path / "pictures", tmp_path / "run", "lenet5", seed=0), "--epochs", "1"]
+    make_images(tmp_path / "images", training=60, test=15)
+    arguments = [*train_arguments(tmp_path / "images", tmp_path / "run", "lenet5", seed=0), "--epochs", "1"]
     arguments += ["--set", "validation_size=15"]
     opened = {name: open_stream() for name, open_stream in streams.items()}
     done = subprocess.run(
@@ -149,9 +149,9 @@ def test_a_run_comes_to_its_end_whatever_happens_to_its_streams(tmp_path, monkey
 def test_a_run_whose_terminal_is_closed_saves_first(tmp_path, monkeypatch):
     """System and shell both say so, and by then there is nobody to write to."""
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
-    make_pictures(tmp_path / "pictures")
+    make_images(tmp_path / "images")
     out = tmp_path / "run"
-    arguments = [*train_arguments(tmp_path / "pictures", out, "cnn4", seed=0), "--epochs", "50"]
+    arguments = [*train_arguments(tmp_path / "images", out, "cnn4", seed=0), "--epochs", "50"]
     options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
         try:

@@ -93,8 +93,8 @@ def tree(root: Path, train: list[bytes], test: list[bytes], file: bytes = b"1.pn
         for number, name in enumerate(classes):
             folder = os.path.join(os.fsencode(root), split, name)
             os.makedirs(folder)
-            with open(os.path.join(folder, file), "wb") as picture:
-                Image.new("RGB", (8, 8), (50 * number, 0, 0)).save(picture, "png")
+            with open(os.path.join(folder, file), "wb") as image:
+                Image.new("RGB", (8, 8), (50 * number, 0, 0)).save(image, "png")
     return root
 
 
@@ -180,7 +180,7 @@ def test_marks_of_markdown_are_letters_in_a_cell(text):
 
 
 def test_a_text_without_marks_stays_as_it_is():
-    for text in ("vgg-style.modern", "80.05 (S0; its test pictures)", "84.00 ± 4.00", "Intel(R) Xeon(R), größer"):
+    for text in ("vgg-style.modern", "80.05 (S0; its test images)", "84.00 ± 4.00", "Intel(R) Xeon(R), größer"):
         assert in_markdown(text) == text
     assert in_markdown("two\nlines") == "two lines"
 
@@ -207,8 +207,8 @@ FIGURES = {
     "measured_effects": lambda text: plots.measured_effects(
         [{"name": text, "kind": text, "mean": 1, "low": 0, "high": 2}], "points"
     ),
-    "picture_row": lambda text: plots.picture_row(torch.zeros(1, 3, 8, 8), [text]),
-    "picture_table": lambda text: plots.picture_table({text: torch.zeros(1, 3, 8, 8)}),
+    "image_row": lambda text: plots.image_row(torch.zeros(1, 3, 8, 8), [text]),
+    "image_table": lambda text: plots.image_table({text: torch.zeros(1, 3, 8, 8)}),
     "learning_curves_of": lambda text: plots.learning_curves_of({text: {text: []}}),
     "seed_spread": lambda text: plots.seed_spread([Row(text, "cnn4", "cifar10", "long", 1, 1, None, None)]),
     "waterfall": lambda text: plots.waterfall([plots.Step(text, 50.0)]),

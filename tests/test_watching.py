@@ -15,7 +15,7 @@ from alexnet_course.watching import SCALARS, fit, in_notebook, watch
 
 
 def small(**changes: object) -> Recipe:
-    """lenet5 on 100 training and 20 validation pictures: 3 steps an epoch."""
+    """lenet5 on 100 training and 20 validation images: 3 steps an epoch."""
     values = {"model": "lenet5", "epochs": 2, "batch_size": 32, "precision": "fp32", "validation_size": 20}
     return Recipe(**{**values, **changes})
 
@@ -99,9 +99,9 @@ from alexnet_course import Recipe, fit
 from alexnet_course.data import Dataset
 
 torch.manual_seed(0)
-pictures = Dataset(torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8), torch.arange(40) % 2, ("a", "b"), "noise")
+images = Dataset(torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8), torch.arange(40) % 2, ("a", "b"), "noise")
 recipe = Recipe(model="lenet5", epochs=3, batch_size=16, precision="fp32", validation_size=8)
-sets = {"train_set": pictures, "test_set": pictures, "device": "cpu"}
+sets = {"train_set": images, "test_set": images, "device": "cpu"}
 run = fit(recipe, **sets)
 """,
     "run = fit(recipe, progress=False, **sets)",
@@ -110,25 +110,25 @@ run = fit(recipe, **sets)
 
 @pytest.fixture(scope="module")
 def notebook():
-    """A notebook with two runs, executed; with it, of each cell, how pictures reached it, and the pictures."""
+    """A notebook with two runs, executed; with it, of each cell, how images reached it, and the images."""
     nbclient = pytest.importorskip("nbclient", reason="nbclient, which comes with the extra book, is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel, which comes with the extra book, is not installed")
     import nbformat
 
-    pictures = [[] for _ in CELLS]
+    images = [[] for _ in CELLS]
 
     class Client(nbclient.NotebookClient):
         def process_message(self, message, cell, cell_index):
             content = message["content"]
             if "image/png" in content.get("data", {}):
-                pictures[cell_index].append(
+                images[cell_index].append(
                     (message["msg_type"], content["transient"]["display_id"], content["data"]["image/png"])
                 )
             return super().process_message(message, cell, cell_index)
 
     executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
     Client(executed, timeout=120, kernel_name="python3").execute()
-    return executed, pictures
+    return executed, images
 
 
 def shown(cell) -> list[str]:
@@ -137,18 +137,18 @@ def shown(cell) -> list[str]:
 
 @pytest.mark.slow
 def test_in_a_notebook_there_is_one_figure_that_changes_once_an_epoch(notebook):
-    executed, pictures = notebook
-    kinds, displays, images = zip(*pictures[0], strict=True)
+    executed, images = notebook
+    kinds, displays, drawn = zip(*images[0], strict=True)
     assert kinds == ("display_data", "update_display_data", "update_display_data")
     assert len(set(displays)) == 1
-    assert len(set(images)) == 3
-    assert [image.strip() for image in shown(executed.cells[0])] == [images[-1].strip()]
+    assert len(set(drawn)) == 3
+    assert [image.strip() for image in shown(executed.cells[0])] == [drawn[-1].strip()]
 
 
 @pytest.mark.slow
 def test_in_a_notebook_there_is_no_figure_without_progress(notebook):
-    executed, pictures = notebook
-    assert executed.cells[1].outputs == pictures[1] == []
+    executed, images = notebook
+    assert executed.cells[1].outputs == images[1] == []
 
 
 def test_the_live_figure_leaves_no_figure_open(data, monkeypatch):

@@ -46,10 +46,10 @@ def add_trained(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
 
 
-def moved_pictures(recipe: Recipe, spec: str | None) -> dict[str, Any]:
-    """The arguments for a run of ``recipe`` whose pictures are now those of the data set ``spec``; none where they were
+def moved_images(recipe: Recipe, spec: str | None) -> dict[str, Any]:
+    """The arguments for a run of ``recipe`` whose images are now those of the data set ``spec``; none where they were
     not moved."""
-    return {f"{split}_set": recipe.pictures(split, spec) for split in ("train", "test")} if spec else {}
+    return {f"{split}_set": recipe.images(split, spec) for split in ("train", "test")} if spec else {}
 
 
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:

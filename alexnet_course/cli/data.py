@@ -11,7 +11,7 @@ def add(commands: Commands) -> None:
     example = "data folder:data/cifar10"
     sub = add_command(commands, "data", data_command, "load a data set and describe it", example)
     sub.add_argument("spec", metavar="SPEC", help="cifar10, cifar100, cifar10.1, doodles or folder:PATH")
-    text = "side that pictures of a folder are brought to where they are of different sizes (default: 224)"
+    text = "side that images of a folder are brought to where they are of different sizes (default: 224)"
     sub.add_argument("--size", type=int, default=224, metavar="N", help=text)
     sub.add_argument(
         "--resize", default="crop", metavar="HOW", help="crop: take the middle; pad: all, with black edges"
@@ -25,7 +25,7 @@ def data_command(options: argparse.Namespace) -> None:
         dataset = load_dataset(options.spec, split, size=options.size, resize=options.resize)
         size = "×".join(map(str, dataset.images.shape[1:]))
         mean, std = dataset.channel_statistics()
-        print(f"{dataset.name} {split}: {len(dataset):,} pictures of {size}, {len(dataset.classes)} classes")
+        print(f"{dataset.name} {split}: {len(dataset):,} images of {size}, {len(dataset.classes)} classes")
         print(f"  mean {' '.join(f'{v:.4f}' for v in mean)}  std {' '.join(f'{v:.4f}' for v in std)}")
         print(f"  fingerprint {dataset.fingerprint}")
         counts = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()

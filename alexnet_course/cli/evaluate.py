@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     example = "evaluate runs/cnn4-seed0 --data folder:data/cifar10"
     sub = add_command(commands, "evaluate", evaluate_command, "evaluate the network of a finished run", example)
     add_trained(sub)
-    sub.add_argument("--data", metavar="SPEC", help="its test pictures are used (default: the run's own data set)")
+    sub.add_argument("--data", metavar="SPEC", help="its test images are used (default: the run's own data set)")
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
 
@@ -26,7 +26,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
     model, record = load_trained(options.run)
     recipe, trained_on = record.recipe, record.dataset
-    dataset = recipe.pictures("test", options.data)
+    dataset = recipe.images("test", options.data)
     if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
                           f"{', '.join(trained_on.classes)}; give data with the same classes.")  # fmt: skip
@@ -36,12 +36,12 @@ def evaluate_command(options: argparse.Namespace) -> None:
         dataset,
         mean=trained_on.mean,
         std=trained_on.std,
-        input_size=recipe.picture_size,
+        input_size=recipe.image_size,
         cut=recipe.random_crop,
         precision=resolve_precision(recipe.precision, device),
     )
     print(f"{dataset.name}: accuracy {with_interval(result.accuracy, result.interval)}, loss {result.loss:.4f}, "
-          f"{result.count:,} pictures")  # fmt: skip
+          f"{result.count:,} images")  # fmt: skip
     width = max(map(len, result.per_class))
     for name, accuracy in result.per_class.items():
         print(f"  {name:<{width}}  {accuracy:7.2%}")

@@ -20,12 +20,12 @@ EXPLAINED = "explained"
 
 
 def add(commands: Commands) -> None:
-    text = "say what a trained network sees in pictures of yours"
+    text = "say what a trained network sees in images of yours"
     sub = add_command(
         commands, "predict", predict_command, text, "predict vgg-style-bn.small cat.jpg holiday --explain"
     )
     add_trained(sub)
-    sub.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture, or a folder with pictures at any depth")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image, or a folder with images at any depth")
     sub.add_argument("--top", type=int, default=5, metavar="N", help="the N most probable classes (default: 5)")
     sub.add_argument("--json", action="store_true", help="print one JSON document, with all probabilities")
     sub.add_argument(
@@ -33,8 +33,8 @@ def add(commands: Commands) -> None:
         nargs="?",
         const="",
         metavar="PATH",
-        help="draw where the network saw the most probable class (Grad-CAM), beside the picture: into a folder, or, of "
-        f"one picture, into a file that ends in .png (default: a new folder {EXPLAINED})",
+        help="draw where the network saw the most probable class (Grad-CAM), beside the image: into a folder, or, of "
+        f"one image, into a file that ends in .png (default: a new folder {EXPLAINED})",
     )
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
@@ -50,22 +50,22 @@ def predict_command(options: argparse.Namespace) -> None:
 
     model, record = load_trained(options.run)
     model.to(choose_device(options.device))
-    answers = predict((model, record), options.pictures, explain=options.explain is not None)
+    answers = predict((model, record), options.images, explain=options.explain is not None)
     if options.explain is not None:
         draw(answers, target or free_folder(Path(EXPLAINED), "--explain"))
     if options.json:
-        pictures = [{"picture": str(a.picture), "probabilities": a.probabilities} for a in answers]
-        print(json.dumps({"network": record.recipe.run_name, "pictures": pictures}, indent=1))
+        images = [{"image": str(a.path), "probabilities": a.probabilities} for a in answers]
+        print(json.dumps({"network": record.recipe.run_name, "images": images}, indent=1))
         return
     width = max(map(len, record.dataset.classes))
     for answer in answers:
-        print(shown(answer.picture))
+        print(shown(answer.path))
         for name, probability in islice(answer.probabilities.items(), options.top):
             print(f"  {name:<{width}}  {probability:7.2%}")
 
 
 def new_figures(given: str) -> Path:
-    """Where the figures go; ``CourseError`` where that is a file which exists, perhaps the picture itself."""
+    """Where the figures go; ``CourseError`` where that is a file which exists, perhaps the image itself."""
     path = expanded(given)
     if path.suffix.lower() == ".png":
         refuse_existing(path)
@@ -74,10 +74,10 @@ def new_figures(given: str) -> Path:
 
 
 def draw(answers: list[Prediction], target: Path) -> None:
-    """A figure for each picture; nothing is drawn where one of them would take the place of a file."""
+    """A figure for each image; nothing is drawn where one of them would take the place of a file."""
     if target.suffix.lower() == ".png":
         if len(answers) > 1:
-            raise CourseError(f"--explain {str(target)!r} is one file for {len(answers)} pictures; give a folder.")
+            raise CourseError(f"--explain {str(target)!r} is one file for {len(answers)} images; give a folder.")
         files = [target]
     else:
         try:
@@ -85,7 +85,7 @@ def draw(answers: list[Prediction], target: Path) -> None:
         except OSError as error:
             raise CourseError(f"--explain {str(target)!r} is no folder and cannot be made one ({error.strerror}); give "
                               "a folder that you may write to.") from None  # fmt: skip
-        files = [target / f"{name}.png" for name in different_names([answer.picture.stem for answer in answers])]
+        files = [target / f"{name}.png" for name in different_names([answer.path.stem for answer in answers])]
     for file in files:
         refuse_existing(file)
     import matplotlib.pyplot as plt
@@ -96,7 +96,7 @@ def draw(answers: list[Prediction], target: Path) -> None:
     for answer, file in zip(answers, files, strict=True):
         assert answer.evidence is not None  # it was asked for
         best = f"{answer.best}: {answer.probabilities[answer.best]:.1%}"
-        figure = plots.evidence_map(answer.image, answer.evidence, (answer.picture.name, best))
+        figure = plots.evidence_map(answer.image, answer.evidence, (answer.path.name, best))
         with whole_file(file) as part:
             figure.savefig(part, format="png")
         plt.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, moved_pictures
+from alexnet_course.cli.common import Commands, add_command, add_networks, moved_images
 
 
 def add(commands: Commands) -> None:
@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     example = "reproduce cnn4.mine-seed0 --data folder:data/cifar10"
     sub = add_command(commands, "reproduce", reproduce_command, text, example)
     sub.add_argument("record", metavar="RECORD", help="a record's name or path, or the folder of a run")
-    sub.add_argument("--data", metavar="SPEC", help="where its pictures are (default: by the recorded name)")
+    sub.add_argument("--data", metavar="SPEC", help="where its images are (default: by the recorded name)")
     sub.add_argument("--out", metavar="DIR", help="keep the repetition; one that was interrupted goes on")
     sub.add_argument("--device", default="auto", metavar="D")
     sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
@@ -24,7 +24,7 @@ def reproduce_command(options: argparse.Namespace) -> None:
     from alexnet_course.watching import watch
 
     record = find_record(options.record)
-    moved = moved_pictures(record.recipe, options.data)
+    moved = moved_images(record.recipe, options.data)
     run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
     watch(run)
     assert run.record is not None  # at its end, it has one

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
     sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
-    sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these pictures")
+    sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these images")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
 
@@ -46,7 +46,7 @@ def verify_records(options: argparse.Namespace) -> None:
     count = len(paths)
     if not count:
         raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
-    given = pictures_of(options.data, paths) if options.data else {}
+    given = images_of(options.data, paths) if options.data else {}
     problems = verify(options.records, given.get("test"), given.get("train"))
     if options.records == RECORDS:
         problems += verify_pretrained(given.get("test"))
@@ -54,11 +54,11 @@ def verify_records(options: argparse.Namespace) -> None:
         print(problem)
     if problems:
         raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
-    print(f"{count} records fit: form, recipe, network, pictures, predictions and every figure")
+    print(f"{count} records fit: form, recipe, network, images, predictions and every figure")
 
 
-def pictures_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
-    """The parts of a data set. Pictures of a folder that are of different sizes come as one of the records had them."""
+def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
+    """The parts of a data set. Images of a folder that are of different sizes come as one of the records had them."""
     from alexnet_course.data import load_dataset, splits_of
     from alexnet_course.records.record import read_record
 
@@ -68,10 +68,10 @@ def pictures_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
         with suppress(CourseError):  # of a record that is none, which verify says
             record = read_record(path)
             recipe = record.recipe
-            way = recipe.load_size or recipe.picture_size, recipe.resize
+            way = recipe.load_size or recipe.image_size, recipe.resize
             if way not in tried:
                 tried.add(way)
-                given = {split: recipe.pictures(split, spec) for split in splits_of(spec)}
+                given = {split: recipe.images(split, spec) for split in splits_of(spec)}
             if given["test"].fingerprint == record.dataset.test_fingerprint:
                 return given
     return {split: load_dataset(spec, split) for split in splits_of(spec)}

@@ -15,7 +15,7 @@ from alexnet_course.cli.common import (
     add_networks,
     free_folder,
     is_main_process,
-    moved_pictures,
+    moved_images,
     with_interval,
 )
 from alexnet_course.errors import CourseError
@@ -64,7 +64,7 @@ def add(commands: Commands) -> None:
     example = "resume runs/cnn4-seed0"
     sub = add_command(commands, "resume", resume_command, "go on with a run that was interrupted", example)
     sub.add_argument("run", metavar="RUN", help="the folder of the run")
-    sub.add_argument("--data", metavar="SPEC", help="where the pictures are now, if they were moved")
+    sub.add_argument("--data", metavar="SPEC", help="where the images are now, if they were moved")
     add_run_options(sub)
 
 
@@ -128,7 +128,7 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
     images: dict[str, Any] = {}
     changed = changes(recipe, recipe.dataset)
     if changed == ["dataset"]:  # perhaps the published images, in another place
-        images = join_group().main_first(lambda: moved_pictures(recipe, recipe.dataset))
+        images = join_group().main_first(lambda: moved_images(recipe, recipe.dataset))
         changed = changes(recipe, name_of_both(images["train_set"].name, images["test_set"].name))
     if not changed:
         return recipe, images
@@ -144,7 +144,7 @@ def resume_command(options: argparse.Namespace) -> None:
     from alexnet_course.training import resume
     from alexnet_course.training.folder import read_plan
 
-    moved = moved_pictures(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
+    moved = moved_images(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
     run = resume(options.run, device=options.device, **checkpoints(options), **moved)
     finish(run, options)
 

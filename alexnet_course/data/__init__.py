@@ -1,4 +1,4 @@
-"""Data sets of small pictures: labelled, held as bytes, named by a fingerprint.
+"""Data sets of small images: labelled, held as bytes, named by a fingerprint.
 
 Everything here needs PyTorch but the fingerprints, so a name is imported when it is first asked for.
 """

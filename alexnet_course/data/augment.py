@@ -1,4 +1,4 @@
-"""Augmentation on the device: a few tensor operations for a whole batch, with a different draw for every picture.
+"""Augmentation on the device: a few tensor operations for a whole batch, with a different draw for every image.
 
 Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated to the bit. A new
 augmentation is an entry in ``AUGMENTATIONS``, and a recipe can name it: ``augment = {NAME = STRENGTH}``.
@@ -23,10 +23,10 @@ from alexnet_course.errors import CourseError, nearest
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training pictures. The default does nothing.
+    """What is done to training images. The default does nothing.
 
     ``crop``: pixels of zero padding on each side before a crop back to size; ``cut``: side in pixels of a square that
-    is cut out of the padded picture instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
+    is cut out of the padded image instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
     side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the paper's colour shift (section
     4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``: further ones of
     ``AUGMENTATIONS`` by name, each with its strength.
@@ -65,10 +65,10 @@ class AugmentationSpec:
 def crop_and_flip(
     images: Tensor, padding: int, flip: bool, generator: torch.Generator | None = None, size: int = 0
 ) -> Tensor:
-    """Shift every picture by up to ``padding`` pixels (zeros move in) and mirror half of them, in one gather.
+    """Shift every image by up to ``padding`` pixels (zeros move in) and mirror half of them, in one gather.
 
     ``images`` is N×C×H×W of any type; the result has the same shape and type or, with ``size``, that height and width,
-    cut out of the padded picture anywhere. Paper section 4.1 (translations and horizontal reflections): without
+    cut out of the padded image anywhere. Paper section 4.1 (translations and horizontal reflections): without
     padding, 224 of 256 pixels; with it and without ``size``, in the form that is usual on CIFAR-10.
     """
     count, channels = images.shape[:2]
@@ -89,7 +89,7 @@ def crop_and_flip(
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Set a square of ``size × size`` pixels to zero in every picture, its centre anywhere in the picture.
+    """Set a square of ``size × size`` pixels to zero in every image, its centre anywhere in the image.
 
     ``images`` is N×C×H×W, normalised, so that zero is the mean colour. Source: DeVries & Taylor 2017; after the paper.
     """
@@ -112,7 +112,7 @@ def principal_colours(images: Tensor, indices: Tensor | None = None) -> tuple[Te
     result is float64. Paper section 4.1.
     """
     if images.shape[1] != 3:
-        raise CourseError(f"The pictures have {images.shape[1]} channels, but principal colours are those of RGB; "
+        raise CourseError(f"The images have {images.shape[1]} channels, but principal colours are those of RGB; "
                           "leave colour_pca at 0.")  # fmt: skip
     chosen = torch.arange(len(images)) if indices is None else indices
     count = len(chosen) * images.shape[2] * images.shape[3]
@@ -135,9 +135,9 @@ def colour_pca(
     strength: float = 0.1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Add to every picture one colour, drawn along the principal colours of the data set (paper section 4.1).
+    """Add to every image one colour, drawn along the principal colours of the data set (paper section 4.1).
 
-    ``images`` is float N×3×H×W on the 0..1 scale. For each picture three numbers are drawn from N(0, ``strength``);
+    ``images`` is float N×3×H×W on the 0..1 scale. For each image three numbers are drawn from N(0, ``strength``);
     the colour added to all its pixels is their sum over eigenvector × number × eigenvalue, as the paper writes it.
     """
     draws = torch.randn(images.shape[0], 3, device=images.device, generator=generator) * strength

@@ -24,21 +24,21 @@ AT_ONCE = 2**30  # bytes of images that are made at once; CIFAR's training image
 
 
 class BatchLoader:
-    """Batches of normalised pictures (float32, N×C×H×W, mostly channels-last) and labels, made on ``device``.
+    """Batches of normalised images (float32, N×C×H×W, mostly channels-last) and labels, made on ``device``.
 
-    Of ``dataset``, the pictures at ``indices`` take part, or all. Pictures that are on the device already are not
+    Of ``dataset``, the images at ``indices`` take part, or all. Images that are on the device already are not
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
-    constants of the *training* pictures on the 0..1 scale. Pictures are enlarged or reduced to ``size × size`` where
-    that differs from theirs (S1 feeds 32-pixel pictures to a 224-pixel network in this way); with ``cut``, larger ones
+    constants of the *training* images on the 0..1 scale. Images are enlarged or reduced to ``size × size`` where
+    that differs from theirs (S1 feeds 32-pixel images to a 224-pixel network in this way); with ``cut``, larger ones
     are cut to it instead: at random by the ``augmentation``, at the centre without (paper, section 4.1). With
     ``training`` the order is shuffled and a short last batch is left out, so that all steps of an epoch count alike;
-    without, every picture comes once and in order. ``augmentation`` is for training pictures; S0's test pictures had it
+    without, every image comes once and in order. ``augmentation`` is for training images; S0's test images had it
     too.
 
     With ``at_once`` the batches of a whole epoch, or as many as take up ``AT_ONCE`` bytes, are made together and kept
     in that format. A GPU then has a hundred times less to launch for them.
 
-    ``state`` is the position inside an epoch. A loader with the same pictures and settings goes on from it, after
+    ``state`` is the position inside an epoch. A loader with the same images and settings goes on from it, after
     ``resume``, with the batch that comes next.
     """
 

@@ -1,6 +1,6 @@
-"""Where downloads are kept, and decoded pictures kept as one safetensors file that is verified whenever it is read.
+"""Where downloads are kept, and decoded images kept as one safetensors file that is verified whenever it is read.
 
-Of pictures that do not fit into memory, the digests in the file are read, and the pictures when they are needed.
+Of images that do not fit into memory, the digests in the file are read, and the images when they are needed.
 """
 
 import json
@@ -18,11 +18,11 @@ from alexnet_course.data.dataset import DIGEST, Dataset, digest_of, fingerprint_
 from alexnet_course.data.memory import is_large
 from alexnet_course.files import expanded, refuse_what_is_no_file, whole_file
 
-Put = Callable[[int, np.ndarray], None]  # the number of a picture, and its pixels: uint8 C×H×W
+Put = Callable[[int, np.ndarray], None]  # the number of an image, and its pixels: uint8 C×H×W
 
 
 def cache_dir() -> Path:
-    """The folder for downloads and decoded pictures: ``$ALEXNET_COURSE_CACHE``, else ``~/.cache/alexnet-course``."""
+    """The folder for downloads and decoded images: ``$ALEXNET_COURSE_CACHE``, else ``~/.cache/alexnet-course``."""
     return expanded(os.environ.get("ALEXNET_COURSE_CACHE") or "~/.cache/alexnet-course")
 
 
@@ -41,7 +41,7 @@ def keep(dataset: Dataset, path: Path, key: str) -> None:
         write(path, key, dataset.name, dataset.classes, dataset.labels.tolist(), shape, fill)
     except OSError as error:
         warnings.warn(
-            f"The pictures of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
+            f"The images of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
             "makes them again; free some space there, or name another folder in ALEXNET_COURSE_CACHE.",
             stacklevel=4,  # the line that called load_dataset
         )
@@ -56,9 +56,9 @@ def write(
     shape: tuple[int, ...],
     fill: Callable[[Put], object],
 ) -> None:
-    """Writes pictures of one ``shape`` into a file for ``read`` as they come, so that they are never all in memory.
+    """Writes images of one ``shape`` into a file for ``read`` as they come, so that they are never all in memory.
 
-    ``fill`` calls what it is given for each picture, in any order and from any thread. The file appears whole or not at
+    ``fill`` calls what it is given for each image, in any order and from any thread. The file appears whole or not at
     all; ``OSError`` where the disk does not take it. Its layout is that of safetensors: the length of a header, the
     header in JSON, the tensors one after the other.
     """

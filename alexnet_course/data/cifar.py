@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and CIFAR-10.1, from whichever of several servers gives the published pictures.
+"""CIFAR-10, CIFAR-100 and CIFAR-10.1, from whichever of several servers gives the published images.
 
 The first source of CIFAR-10 and CIFAR-100 is torchvision's, one university server, which readers found slow
 (pytorch/vision, issue 9536). Others have the same archive to the byte, as those say who use them: Ray's example data
@@ -58,15 +58,15 @@ CIFAR10_1_FILES = {
 }
 
 _DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
-_PICTURES = 60_000  # of CIFAR-10, and of CIFAR-100
+_IMAGES = 60_000  # of CIFAR-10, and of CIFAR-100
 _SIZE = 32
 
 
 def load_cifar(spec: str, split: str, root: Path) -> Dataset:
-    """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test pictures, downloaded into ``root`` once.
+    """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test images, downloaded into ``root`` once.
 
     What torchvision has downloaded into ``root`` is used, too: it checks the MD5 of the archive and, each time, of
-    every file taken from it. Raises ``CourseError`` where no server gives the published pictures, and without space.
+    every file taken from it. Raises ``CourseError`` where no server gives the published images, and without space.
     """
     import torchvision  # here, so that importing the package does not take its seconds
 
@@ -94,7 +94,7 @@ def _unpacked(source: Any, spec: str, split: str, root: Path, download: bool = F
 
 
 def _from_archive(source: Any, spec: str, split: str, archive: Path, part: Path) -> Dataset:
-    """The pictures in torchvision's archive, which ``part`` becomes."""
+    """The images in torchvision's archive, which ``part`` becomes."""
     found = checksum(part, "md5")
     if found != source.tgz_md5:
         raise NotPublished(f"what came is not the published file, or only a part of it: its MD5 is {found}")
@@ -106,20 +106,20 @@ def _from_archive(source: Any, spec: str, split: str, archive: Path, part: Path)
 
 
 def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
-    """The pictures in an archive of files ``…/{train,test}/…/CLASS/PICTURE``, kept as they were decoded."""
+    """The images in an archive of files ``…/{train,test}/…/CLASS/IMAGE``, kept as they were decoded."""
     pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     names: dict[str, list[str]] = {"train": [], "test": []}
     try:
         with tarfile.open(part, "r|gz") as tar:
-            for member in tqdm(tar, f"decoding {spec}", _PICTURES, unit="picture"):
+            for member in tqdm(tar, f"decoding {spec}", _IMAGES, unit="image"):
                 place = member.name.split("/")
                 to = next((name for name in pixels if name in place[:-2]), None)
                 if not member.isfile() or to is None or not place[-1].lower().endswith((".png", ".jpg", ".jpeg")):
                     continue
-                picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
-                if picture.size != (_SIZE, _SIZE) or sum(map(len, names.values())) == _PICTURES:
-                    raise NotPublished("other pictures came than the published ones")
-                pixels[to].append(np.asarray(picture))
+                image = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
+                if image.size != (_SIZE, _SIZE) or sum(map(len, names.values())) == _IMAGES:
+                    raise NotPublished("other images came than the published ones")
+                pixels[to].append(np.asarray(image))
                 names[to].append(place[-2])
         classes = tuple(sorted(set(names["train"])))
         parts = {
@@ -127,9 +127,9 @@ def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
             for to in pixels
         }
     except (*_DAMAGED, OSError, ValueError, SyntaxError) as error:  # those of Pillow's decoders among them
-        raise NotPublished(f"what came is not an archive of pictures: {type(error).__name__}") from error
+        raise NotPublished(f"what came is not an archive of images: {type(error).__name__}") from error
     if not all(_is_published(dataset, spec) for dataset in parts.values()):
-        raise NotPublished("other pictures came than the published ones: their fingerprint differs")
+        raise NotPublished("other images came than the published ones: their fingerprint differs")
     for to, dataset in parts.items():
         cache.keep(dataset, _kept(root, spec, to), spec)
     discard(part)
@@ -145,7 +145,7 @@ def _is_published(dataset: Dataset, spec: str) -> bool:
 
 
 def load_cifar10_1(root: Path) -> Dataset:
-    """``cifar10.1`` version 6, 3×32×32: 2,000 test pictures with CIFAR-10's classes (Recht et al. 2018).
+    """``cifar10.1`` version 6, 3×32×32: 2,000 test images with CIFAR-10's classes (Recht et al. 2018).
 
     The two files are downloaded into ``root`` once and their SHA-256 checked each time; a pickle in them is never
     opened. Raises ``CourseError`` where no server gives the published files, and without space.
@@ -177,6 +177,6 @@ def _array(file: Path, sha256: str, part: Path) -> np.ndarray:
 
 
 def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[str, ...], name: str) -> Dataset:
-    """From N×H×W×C, as CIFAR's authors store pictures, to a ``Dataset``."""
+    """From N×H×W×C, as CIFAR's authors store images, to a ``Dataset``."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     return Dataset(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, name)

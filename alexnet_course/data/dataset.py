@@ -1,4 +1,4 @@
-"""``Dataset``: labelled pictures in memory, as bytes, with a fingerprint that says which pictures they are."""
+"""``Dataset``: labelled images in memory, as bytes, with a fingerprint that says which images they are."""
 
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -14,29 +14,29 @@ from alexnet_course.data.memory import fits
 from alexnet_course.errors import CourseError
 from alexnet_course.names import same_form, wrong_with_name
 
-# How a folder came by its parts where it is not as the recipe says: it has its own validation pictures; those are its
-# test pictures, since it has no others; its test pictures were chosen by their names.
+# How a folder came by its parts where it is not as the recipe says: it has its own validation images; those are its
+# test images, since it has no others; its test images were chosen by their names.
 Division: TypeAlias = Literal["", "own validation", "validation as test", "by name"]
 
-DIGEST = 16  # bytes, of a picture and of a set
+DIGEST = 16  # bytes, of an image and of a set
 
 _CHUNK = 1 << 16  # pixels a step where a whole-set temporary would cost several times the set
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Labelled pictures of one size, held as bytes so that CIFAR-10's 60,000 pictures cost 184 MB and no more.
+    """Labelled images of one size, held as bytes so that CIFAR-10's 60,000 images cost 184 MB and no more.
 
     ``images`` is uint8 of shape N×C×H×W with values 0..255, ``labels`` int64 of shape N with indices into ``classes``.
     ``streamed``: ``images`` is a memory map, too large for the memory, so that batches are read from it one by one.
-    ``held_out`` are the indices of the pictures that are for validation, where the set itself says so; ``division``
+    ``held_out`` are the indices of the images that are for validation, where the set itself says so; ``division``
     says how a folder came by its parts. Raises ``CourseError`` where the parts do not fit together.
 
     >>> from alexnet_course import load_dataset
     >>> pets = load_dataset("doodles", "test").of_classes(["cat", "dog"])
     >>> train, validation = pets.split_validation(50, seed=0)
     >>> train
-    Dataset(doodles: 150 pictures of 3×32×32, 2 classes)
+    Dataset(doodles: 150 images of 3×32×32, 2 classes)
     """
 
     images: Tensor
@@ -48,9 +48,9 @@ class Dataset:
     division: Division = ""
 
     def __post_init__(self) -> None:
-        for what, tensor, form in (("pictures", self.images, "N×C×H×W"), ("labels", self.labels, "N")):
+        for what, tensor, form in (("images", self.images, "N×C×H×W"), ("labels", self.labels, "N")):
             if not isinstance(tensor, Tensor):
-                kind = "torch.uint8" if what == "pictures" else "torch.int64"
+                kind = "torch.uint8" if what == "images" else "torch.int64"
                 raise CourseError(
                     f"The {what} of {self.name!r} are a {type(tensor).__name__}; expected a tensor of {kind} and shape "
                     f"{form}, so make one with torch.tensor."
@@ -58,12 +58,12 @@ class Dataset:
         shape, labels = tuple(self.images.shape), tuple(self.labels.shape)
         if self.images.dtype != torch.uint8 or len(shape) != 4:
             raise CourseError(
-                f"The pictures of {self.name!r} are {self.images.dtype} of shape {shape}; expected torch.uint8 of "
+                f"The images of {self.name!r} are {self.images.dtype} of shape {shape}; expected torch.uint8 of "
                 "shape (N, C, H, W), so convert them before making a Dataset."
             )
         if shape[1] not in (1, 3) and shape[3] in (1, 3):
             raise CourseError(
-                f"The pictures of {self.name!r} are of shape {shape}, which looks like (N, H, W, C); expected "
+                f"The images of {self.name!r} are of shape {shape}, which looks like (N, H, W, C); expected "
                 "(N, C, H, W), so give images.permute(0, 3, 1, 2)."
             )
         if self.labels.dtype != torch.int64 or len(labels) != 1:
@@ -73,7 +73,7 @@ class Dataset:
             )
         if shape[0] != labels[0]:
             raise CourseError(
-                f"{self.name!r} has {shape[0]:,} pictures but {labels[0]:,} labels; expected one label a picture, so "
+                f"{self.name!r} has {shape[0]:,} images but {labels[0]:,} labels; expected one label an image, so "
                 "check where they were read."
             )
         self._check_names()
@@ -105,16 +105,16 @@ class Dataset:
 
     def __repr__(self) -> str:
         size = "×".join(str(n) for n in self.images.shape[1:])
-        return f"Dataset({self.name}: {len(self):,} pictures of {size}, {len(self.classes)} classes)"
+        return f"Dataset({self.name}: {len(self):,} images of {size}, {len(self.classes)} classes)"
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """How many times something was written in place into the pictures and into the labels, as PyTorch counts it."""
+        """How many times something was written in place into the images and into the labels, as PyTorch counts it."""
         return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))
 
     @property
     def _digests(self) -> list[bytes]:
-        """One digest a picture, of its class name, shape and pixels; in storage order.
+        """One digest an image, of its class name, shape and pixels; in storage order.
 
         Computed once, and again after something was written into the tensors in place, as label noise is.
         """
@@ -130,43 +130,43 @@ class Dataset:
         return [digest_of(self.classes[label], row) for row, label in zip(rows, self.labels.tolist(), strict=True)]
 
     def with_digests(self, digests: Tensor) -> "Dataset":
-        """The same pictures, whose digests (uint8 N×16) are known, so that none has to be read for the fingerprint."""
+        """The same images, whose digests (uint8 N×16) are known, so that none has to be read for the fingerprint."""
         other = copy(self)
         object.__setattr__(other, "_known", (self.versions, [row.tobytes() for row in digests.numpy()]))
         return other
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that name the set of (class name, picture) pairs.
+        """32 hexadecimal digits that name the set of (class name, image) pairs.
 
-        Neither the order of the pictures, nor the order of the classes, nor the file format that they came from
+        Neither the order of the images, nor the order of the classes, nor the file format that they came from
         changes it: CIFAR-10 from its archive and from a tree of PNG files have the same fingerprint.
         """
         return fingerprint_of(self._digests)
 
     @property
     def ordered(self) -> Tensor:
-        """The pictures' indices in an order that depends on the pictures and not on how they are stored: int64, N."""
+        """The images' indices in an order that depends on the images and not on how they are stored: int64, N."""
         return torch.tensor(sorted(range(len(self)), key=self._digests.__getitem__), dtype=torch.int64)
 
     def renamed(self, name: str) -> "Dataset":
-        """The same pictures under another name; a fingerprint that is already computed stays with them."""
+        """The same images under another name; a fingerprint that is already computed stays with them."""
         other = copy(self)
         object.__setattr__(other, "name", name)
         other._check_names()
         return other
 
     def divided(self, division: Division, held_out: Tensor | None = None) -> "Dataset":
-        """The same pictures with how they came by their parts, and the indices (int64) of those that are held out."""
+        """The same images with how they came by their parts, and the indices (int64) of those that are held out."""
         other = copy(self)
         object.__setattr__(other, "division", division)
         object.__setattr__(other, "held_out", held_out)
         return other
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
-        """The pictures at ``indices`` (integers 0..N-1, in that order), as a ``Dataset`` of the same name and classes.
+        """The images at ``indices`` (integers 0..N-1, in that order), as a ``Dataset`` of the same name and classes.
 
-        A mask does as well: N truth values, True for each picture to take. Raises ``CourseError`` for an index outside
+        A mask does as well: N truth values, True for each image to take. Raises ``CourseError`` for an index outside
         the data set.
         """
         index = torch.as_tensor(indices, device=self.labels.device)
@@ -174,7 +174,7 @@ class Dataset:
             if index.shape != self.labels.shape:
                 raise CourseError(
                     f"A mask for {self.name!r} has the shape {tuple(index.shape)}; expected one truth value for each "
-                    f"of its {len(self):,} pictures."
+                    f"of its {len(self):,} images."
                 )
             index = index.nonzero()[:, 0]
         elif index.numel() and (index.dtype.is_floating_point or index.dtype.is_complex or index.dim() != 1):
@@ -195,7 +195,7 @@ class Dataset:
         return replace(self, images=images, labels=self.labels[index], streamed=False, held_out=held_out)
 
     def of_classes(self, names: Sequence[str]) -> "Dataset":
-        """The pictures of the classes ``names`` alone, in storage order; label i stands for ``names[i]``.
+        """The images of the classes ``names`` alone, in storage order; label i stands for ``names[i]``.
 
         Raises ``CourseError`` for a name that is not a class of this data set, and where there is none.
         """
@@ -210,7 +210,7 @@ class Dataset:
         return replace(part, labels=new_label[part.labels], classes=tuple(names))
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same pictures on ``device``; not a copy where they are there already. What does not fit into the memory
+        """The same images on ``device``; not a copy where they are there already. What does not fit into the memory
         of the device, or of the machine, stays where it is, and only the labels are moved."""
         other = copy(self)
         if not self.streamed and fits(self.images, torch.device(device)):
@@ -219,24 +219,24 @@ class Dataset:
         return other
 
     def split_validation(self, size: int, seed: int) -> tuple["Dataset", "Dataset"]:
-        """The two parts of ``split_indices`` as data sets of their own, which copies the pictures."""
+        """The two parts of ``split_indices`` as data sets of their own, which copies the images."""
         train, validation = self.split_indices(size, seed)
         return self.subset(train), self.subset(validation)
 
     def split_indices(self, size: int, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Which pictures to train on and which ``size`` to hold out for validation: two ascending int64 tensors.
+        """Which images to train on and which ``size`` to hold out for validation: two ascending int64 tensors.
 
-        Of all pictures, or of those ``among`` them (indices).
+        Of all images, or of those ``among`` them (indices).
 
         Stratified: each class gives its proportional share of ``size``, rounded up or down. The choice depends on
-        ``seed`` and the pictures alone and not on the order in which they are stored, so an archive and a folder of the
-        same pictures are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
+        ``seed`` and the images alone and not on the order in which they are stored, so an archive and a folder of the
+        same images are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
         """
         available = torch.arange(len(self)) if among is None else among.cpu().sort().values
         count = len(available)
         if not 1 <= size < count:
             raise CourseError(
-                f"A validation set of {size:,} pictures cannot be split off {self.name!r}, which has {count:,}; "
+                f"A validation set of {size:,} images cannot be split off {self.name!r}, which has {count:,}; "
                 f"choose a size from 1 to {count - 1:,}."
             )
         members: dict[str, list[int]] = {name: [] for name in sorted(self.classes)}
@@ -258,14 +258,12 @@ class Dataset:
     def channel_statistics(self, indices: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and (population) standard deviation of each channel, two tuples of C floats, for pixels scaled to 0..1.
 
-        Of the pictures at ``indices``, or of all. Computed in float64 from integer histograms, so exact, and without a
-        copy of the pictures. Raises ``CourseError`` where there are no pictures.
+        Of the images at ``indices``, or of all. Computed in float64 from integer histograms, so exact, and without a
+        copy of the images. Raises ``CourseError`` where there are no images.
         """
         chosen = torch.arange(len(self)) if indices is None else indices
         if not len(chosen):
-            raise CourseError(
-                f"{self.name!r} has no pictures, so its channels have no mean; load a split that has some."
-            )
+            raise CourseError(f"{self.name!r} has no images, so its channels have no mean; load a split that has some.")
         channels, height, width = self.images.shape[1:]
         counts = torch.zeros(channels, 256, dtype=torch.int64, device=self.images.device)
         for part in chosen.to(self.images.device).split(max(1, _CHUNK // (height * width))):
@@ -283,7 +281,7 @@ class Dataset:
 
 
 def digest_of(class_name: str, pixels: np.ndarray) -> bytes:
-    """16 bytes that name a picture (uint8 C×H×W, contiguous) of a class.
+    """16 bytes that name an image (uint8 C×H×W, contiguous) of a class.
 
     Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
     """
@@ -294,5 +292,5 @@ def digest_of(class_name: str, pixels: np.ndarray) -> bytes:
 
 
 def fingerprint_of(digests: Iterable[bytes] | np.ndarray) -> str:
-    """The fingerprint of a set of pictures, from theirs: N of 16 bytes each, or uint8 N×16."""
+    """The fingerprint of a set of images, from theirs: N of 16 bytes each, or uint8 N×16."""
     return blake2b(b"".join(sorted(bytes(digest) for digest in digests)), digest_size=DIGEST).hexdigest()

@@ -1,13 +1,13 @@
 """``doodles``: a small data set that the course draws itself, with CIFAR-10's ten class names.
 
-Nothing is downloaded: every picture is made of polygons in front of a made-up scene, 32×32 RGB. The figures differ in
+Nothing is downloaded: every image is made of polygons in front of a made-up scene, 32×32 RGB. The figures differ in
 pose, proportion, colour and line width, so that a linear classifier on the pixels gets lost while a small
 convolutional network does not, and a chapter can train one in seconds.
 
-The file reads in the order in which a picture comes about: colours, the canvas, the scene behind, the ten figures, one
-whole picture, and :func:`draw_doodles`. All randomness of a picture comes from one ``random.Random`` seeded with its
+The file reads in the order in which an image comes about: colours, the canvas, the scene behind, the ten figures, one
+whole image, and :func:`draw_doodles`. All randomness of an image comes from one ``random.Random`` seeded with its
 seed, split and number; corners are rounded to whole pixels of a canvas that is four times as large, and all arithmetic
-on pixels is in integers, so that every machine draws the same pictures. (Pillow before 11.2 fills some polygons one
+on pixels is in integers, so that every machine draws the same images. (Pillow before 11.2 fills some polygons one
 pixel of that canvas differently, which the eye cannot see but a fingerprint can.)
 """
 
@@ -27,7 +27,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 TRAIN_SIZE = 5000
 TEST_SIZE = 1000
 
-SIZE = 32  # pixels of a finished picture's side
+SIZE = 32  # pixels of a finished image's side
 OVERSAMPLING = 4  # drawn this many times larger, then averaged down: that is the anti-aliasing
 FULL = SIZE * OVERSAMPLING
 
@@ -135,9 +135,9 @@ class Canvas:
         self.outlines = [corners @ np.array([(cos, sin), (-sin, cos)]) for corners in self.outlines]
 
     def pose(self, rng: Random, turn: float, size: float) -> None:
-        """Turns, mirrors, shears and tilts away what is drawn, and puts it into a frame of the picture.
+        """Turns, mirrors, shears and tilts away what is drawn, and puts it into a frame of the image.
 
-        ``turn`` is the largest rotation in radians; the longer side of the result is ``size`` of the picture's side.
+        ``turn`` is the largest rotation in radians; the longer side of the result is ``size`` of the image's side.
         """
         angle, shear = rng.uniform(-turn, turn), rng.uniform(-0.2, 0.2)
         mirror, stretch = pick(rng, (-1.0, 1.0)), rng.uniform(0.85, 1.15)
@@ -149,16 +149,16 @@ class Canvas:
         points /= 1 + points @ np.array([(rng.uniform(-0.15, 0.15),), (rng.uniform(-0.15, 0.15),)])
         low, high = points.min(axis=0), points.max(axis=0)
         scale = 2 * size / (high - low).max()
-        room = np.maximum(1.04 - (high - low) * scale / 2, 0)  # 1.04: a paw may leave the picture
+        room = np.maximum(1.04 - (high - low) * scale / 2, 0)  # 1.04: a paw may leave the image
         centre = room * (rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7))
         self.outlines = self._by_shape((points - (low + high) / 2) * scale + centre)
 
-    def draw(self, picture: Image.Image, ink: Colour = BLACK, ink_width: int = 0) -> None:
-        """Paints the shapes onto ``picture``, with an outline of ``ink_width`` pixels around all of them together."""
-        points = np.concatenate(self.outlines) * (1, -1)  # a picture's rows count downwards
+    def draw(self, image: Image.Image, ink: Colour = BLACK, ink_width: int = 0) -> None:
+        """Paints the shapes onto ``image``, with an outline of ``ink_width`` pixels around all of them together."""
+        points = np.concatenate(self.outlines) * (1, -1)  # an image's rows count downwards
         pixels = np.rint((points + 1) * (FULL / 2)).astype(np.int64)
         outlines = [corners.ravel().tolist() for corners in self._by_shape(pixels)]
-        draw = ImageDraw.Draw(picture)
+        draw = ImageDraw.Draw(image)
         if ink_width:
             for outline in outlines:
                 # Half of the stroke will be hidden under the shapes, and so will all of it between two of them.
@@ -192,7 +192,7 @@ def scene(rng: Random, place: str) -> Image.Image:
     above = np.linspace(zenith, haze, horizon)
     below = np.linspace(mix(ground, haze, 0.3), mix(ground, BLACK, rng.uniform(0, 0.3)), FULL - horizon)
     rows = np.rint(np.concatenate([above, below])).astype(np.uint8)
-    picture = Image.fromarray(rows[:, None].repeat(FULL, axis=1))
+    image = Image.fromarray(rows[:, None].repeat(FULL, axis=1))
 
     canvas, edge = Canvas(), 1 - 2 * horizon / FULL  # the horizon once more, in unit coordinates
     clouds(canvas, rng, haze, edge)
@@ -200,8 +200,8 @@ def scene(rng: Random, place: str) -> Image.Image:
         skyline(canvas, rng, place, ground, haze, edge)
         clutter(canvas, rng, place, ground, edge)
     if canvas.outlines:
-        canvas.draw(picture)
-    return picture
+        canvas.draw(image)
+    return image
 
 
 def clouds(canvas: Canvas, rng: Random, haze: Colour, edge: float) -> None:
@@ -627,19 +627,19 @@ FIGURES: dict[str, tuple[Callable[[Canvas, Random], None], tuple[str, ...]]] = {
 }
 PLACES = ("sky", "road", "grass", "water")
 
-# --- One picture, and all of them ------------------------------------------------------------------------------------
+# --- One image, and all of them ------------------------------------------------------------------------------------
 
 
 def draw_doodle(rng: Random, name: str) -> NDArray[np.uint8]:
-    """One picture of the class ``name``, as uint8 of shape 3×32×32."""
+    """One image of the class ``name``, as uint8 of shape 3×32×32."""
     figure, homes = FIGURES[name]
-    picture = scene(rng, pick(rng, PLACES) if rng.random() < 0.2 else pick(rng, homes))
+    image = scene(rng, pick(rng, PLACES) if rng.random() < 0.2 else pick(rng, homes))
     canvas = Canvas()
     figure(canvas, rng)
     canvas.pose(rng, turn=0.2, size=rng.uniform(0.78, 1.0))
     ink = pick(rng, (BLACK, BLACK, WHITE, paint(rng)))
-    canvas.draw(picture, ink, ink_width=int(rng.uniform(0, 4.5)))
-    pixels = np.asarray(picture.reduce(OVERSAMPLING), dtype=np.int64)
+    canvas.draw(image, ink, ink_width=int(rng.uniform(0, 4.5)))
+    pixels = np.asarray(image.reduce(OVERSAMPLING), dtype=np.int64)
     # Exposure and sensor noise, in 256ths: integers, for the same result everywhere.
     gain, offset, grain = int(rng.uniform(200, 290)), int(rng.uniform(-15, 30)), int(rng.uniform(0, 32))
     noise = np.frombuffer(rng.randbytes(pixels.size), np.uint8).reshape(pixels.shape).astype(np.int64) - 128
@@ -648,16 +648,16 @@ def draw_doodle(rng: Random, name: str) -> NDArray[np.uint8]:
 
 
 def draw_doodles(split: str, count: int | None = None, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draws the first ``count`` pictures of a split.
+    """Draws the first ``count`` images of a split.
 
     Args:
-        split: ``"train"`` or ``"test"``; the two never share a picture.
+        split: ``"train"`` or ``"test"``; the two never share an image.
         count: how many, at least one. ``None`` draws the whole split: 5,000 or 1,000. A larger number draws on.
         seed: another seed draws another data set with the same classes.
 
     Returns:
         The images, uint8 of shape ``count``×3×32×32, and the labels, int64 of shape ``count``, indices into
-        :data:`CLASSES`. Picture ``i`` depends on ``seed``, ``split`` and ``i`` alone, so fewer pictures are a prefix
+        :data:`CLASSES`. Image ``i`` depends on ``seed``, ``split`` and ``i`` alone, so fewer images are a prefix
         of more. Each ten in a row, from the first on, show each class once, in random order.
 
     Raises:

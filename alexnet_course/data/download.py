@@ -60,7 +60,7 @@ class Mirror(Generic[T]):
     take: Callable[[Path], T]
 
 
-IN_PLACE_OF_IMAGES = "use 'folder:PATH' for pictures on this machine, or 'doodles', which needs no network"
+IN_PLACE_OF_IMAGES = "use 'folder:PATH' for images on this machine, or 'doodles', which needs no network"
 
 
 def download(what: str, mirrors: Sequence[Mirror[T]], instead: str = IN_PLACE_OF_IMAGES) -> T:

@@ -1,7 +1,7 @@
-"""The published pictures, by fingerprint, and what images are called of which only a part is published."""
+"""The published images, by fingerprint, and what images are called of which only a part is published."""
 
-# Which published pictures a folder holds, by fingerprint: a record that carries one of these names was made with the
-# real pixels, whatever the folder is called. Computed from lossless PNG trees of all 50,000 + 10,000 pictures.
+# Which published images a folder holds, by fingerprint: a record that carries one of these names was made with the
+# real pixels, whatever the folder is called. Computed from lossless PNG trees of all 50,000 + 10,000 images.
 KNOWN_FINGERPRINTS = {
     "13f049e863097f830921b504f20819dd": "cifar10",  # train
     "2a5f2e8a3b10ab4574fa2c6c74af200d": "cifar10",  # test

@@ -1,4 +1,4 @@
-"""``folder:PATH``: a tree of picture files, decoded once and cached."""
+"""``folder:PATH``: a tree of image files, decoded once and cached."""
 
 import math
 import os
@@ -14,7 +14,7 @@ import torch
 
 from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.data.decode import OtherSize, decode_all, read_picture, unreadable
+from alexnet_course.data.decode import OtherSize, decode_all, read_image, unreadable
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.data.memory import is_large
 from alexnet_course.data.tree import Listing, list_tree, say_once
@@ -23,20 +23,20 @@ from alexnet_course.files import discard
 
 
 def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str = "crop") -> Dataset:
-    """The pictures of a part of ``path``, 3×H×W all of one size, classes in alphabetical order.
+    """The images of a part of ``path``, 3×H×W all of one size, classes in alphabetical order.
 
     ``path`` has ``train`` and ``test``, each with one folder a class and the same classes in both. ``val`` (or
-    ``valid``, ``validation``) beside them is part of the training pictures and ``held_out`` of them; in the place of
+    ``valid``, ``validation``) beside them is part of the training images and ``held_out`` of them; in the place of
     ``test`` it is the test set. Where ``path`` has the class folders themselves, a fifth of each class becomes the test
     set. What was decided is warned of once, and stands in ``division``.
 
-    Pictures of one size stay as they are. Where there are several, all become squares of side ``size``: see
-    ``read_picture`` for ``resize``, and for what becomes of grey, of transparent and of turned pictures. The decoded
-    pictures are kept under ``root`` and read from there for as long as no file changes; those that would take more than
+    Images of one size stay as they are. Where there are several, all become squares of side ``size``: see
+    ``read_image`` for ``resize``, and for what becomes of grey, of transparent and of turned images. The decoded
+    images are kept under ``root`` and read from there for as long as no file changes; those that would take more than
     half of the free memory are left there and read while they are used (``streamed``).
 
     The data set is called ``folder:`` and the last component of ``path``, or, if its fingerprint is a published data
-    set's, by that name. Raises ``CourseError`` for any other tree, and for a file that is no picture.
+    set's, by that name. Raises ``CourseError`` for any other tree, and for a file that is no image.
     """
     tree = list_tree(path)
     held_out = None
@@ -56,7 +56,7 @@ Place: TypeAlias = tuple[Path, str]  # a file of the cache, and its key
 
 
 class _Folder:
-    """The pictures of one part of a folder, and where they are kept."""
+    """The images of one part of a folder, and where they are kept."""
 
     def __init__(self, path: Path, split: str, listing: Listing, root: Path) -> None:
         self.what = str(path / split)
@@ -79,9 +79,9 @@ class _Folder:
                 with suppress(OSError):
                     discard(file)
         try:
-            return self._decode(as_they_are, read_picture(self.listing.files[0]).shape, None, resize)
+            return self._decode(as_they_are, read_image(self.listing.files[0]).shape, None, resize)
         except OtherSize:
-            say_once(f"the pictures in {self.what!r} are of different sizes, so all are made {size}×{size} "
+            say_once(f"the images in {self.what!r} are of different sizes, so all are made {size}×{size} "
                      f"(resize = {resize!r})")  # fmt: skip
             return self._decode(resized, (3, size, size), size, resize)
 
@@ -112,7 +112,7 @@ class _Folder:
         """Say that they stay on the disk, and check that they can, before the work, which may take an hour."""
         there = next(folder for folder in path.parents if folder.is_dir())
         free = shutil.disk_usage(there).free
-        say_once(f"the {len(self.listing.samples):,} pictures in {self.what!r} take {needed / 2**30:,.1f} GiB decoded, "
+        say_once(f"the {len(self.listing.samples):,} images in {self.what!r} take {needed / 2**30:,.1f} GiB decoded, "
                  f"more than half of the free memory, so they are kept in {str(path.parent)!r} and read while they are "
                  "used")  # fmt: skip
         if needed > free:
@@ -120,7 +120,7 @@ class _Folder:
 
     def _no_space(self, what: str, path: Path) -> CourseError:
         return CourseError(
-            f"The {len(self.listing.samples):,} pictures in {self.what!r}, which do not fit into memory, {what} in "
+            f"The {len(self.listing.samples):,} images in {self.what!r}, which do not fit into memory, {what} in "
             f"{str(path.parent)!r}; free some space there, name another folder in ALEXNET_COURSE_CACHE, or give fewer "
             "or smaller ones."
         )

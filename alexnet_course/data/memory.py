@@ -26,11 +26,11 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
-SHARE = 0.5  # of the free memory that pictures may have: the network, its optimiser and its batches need some
+SHARE = 0.5  # of the free memory that images may have: the network, its optimiser and its batches need some
 
 
 def is_large(count: int) -> bool:
-    """Whether so many bytes of pictures should not be in memory all at once."""
+    """Whether so many bytes of images should not be in memory all at once."""
     free = free_memory()
     return free is not None and count > SHARE * free
 

@@ -1,4 +1,4 @@
-"""``load_dataset``: from a short text such as ``cifar10`` or ``folder:pictures`` to a ``Dataset``."""
+"""``load_dataset``: from a short text such as ``cifar10`` or ``folder:images`` to a ``Dataset``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,19 +71,19 @@ def load_dataset(
     size: int = 224,
     resize: str = "crop",
 ) -> Dataset:
-    """The pictures that ``spec`` names, as uint8 N×C×H×W with their labels.
+    """The images that ``spec`` names, as uint8 N×C×H×W with their labels.
 
     ``spec`` is one of
 
     - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): from the first of several servers that gives what
-      torchvision takes, by its checksums, or pictures of the same fingerprint;
-    - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test pictures, checksum verified;
-    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/PICTURE``, with ``val`` beside them or in the place of ``test``,
-      or ``PATH/CLASS/PICTURE``, of which a fifth becomes the test set; decoded once and then cached;
+      torchvision takes, by its checksums, or images of the same fingerprint;
+    - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test images, checksum verified;
+    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/IMAGE``, with ``val`` beside them or in the place of ``test``,
+      or ``PATH/CLASS/IMAGE``, of which a fifth becomes the test set; decoded once and then cached;
     - ``doodles`` (3×32×32): drawn by this package the first time, then cached; needs no network.
 
     ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
-    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Pictures of a folder
+    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Images of a folder
     that are of different sizes are brought to ``size × size`` pixels: ``resize`` is ``"crop"`` (the short side is
     resized to it, and the middle cut out) or ``"pad"`` (the long side is, and the rest is black).
 
@@ -94,7 +94,7 @@ def load_dataset(
     >>> from alexnet_course import load_dataset
     >>> doodles = load_dataset("doodles", "test")
     >>> doodles
-    Dataset(doodles: 1,000 pictures of 3×32×32, 10 classes)
+    Dataset(doodles: 1,000 images of 3×32×32, 10 classes)
     >>> doodles.images.shape, doodles.images.dtype
     (torch.Size([1000, 3, 32, 32]), torch.uint8)
     """
@@ -126,5 +126,5 @@ def specs() -> list[str]:
 
 
 def splits_of(spec: str) -> tuple[str, ...]:
-    """The splits that the data set has: ``train`` and ``test``, but for CIFAR-10.1, which is test pictures only."""
+    """The splits that the data set has: ``train`` and ``test``, but for CIFAR-10.1, which is test images only."""
     return SOURCES[spec].splits if spec in SOURCES else SPLITS

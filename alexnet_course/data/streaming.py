@@ -1,4 +1,4 @@
-"""Batches of pictures that are not in the memory of the device, read while the batch before is computed with."""
+"""Batches of images that are not in the memory of the device, read while the batch before is computed with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ahead:
     def __init__(self, images: Tensor, pinned: bool) -> None:
         self._rows = images.numpy()
         self._pinned = pinned
-        self._thread = ThreadPoolExecutor(1, "pictures")
+        self._thread = ThreadPoolExecutor(1, "images")
         self._coming: tuple[Tensor, Future[Tensor]] | None = None
 
     def read(self, chosen: Tensor, then: Tensor) -> Tensor:

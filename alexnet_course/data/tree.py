@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, in which class and in which part: the layouts that people have."""
+"""Which images a folder holds, in which class and in which part: the layouts that people have."""
 
 import os
 import warnings
@@ -48,8 +48,8 @@ class Tree:
 
 
 def list_tree(path: Path) -> Tree:
-    """What ``path`` holds: ``{train,test}/CLASS/PICTURE``, with ``val`` beside them or in the place of ``test``, or
-    ``CLASS/PICTURE`` alone. ``CourseError`` for any other tree, and where two parts have different classes."""
+    """What ``path`` holds: ``{train,test}/CLASS/IMAGE``, with ``val`` beside them or in the place of ``test``, or
+    ``CLASS/IMAGE`` alone. ``CourseError`` for any other tree, and where two parts have different classes."""
     if not path.is_dir():
         raise CourseError(
             f"There is no folder {str(path)!r}; expected one with train and test in it, or with one folder a class, so "
@@ -58,7 +58,7 @@ def list_tree(path: Path) -> Tree:
     validation = [name for name in VALIDATION if (path / name).is_dir()]
     if len(validation) > 1:
         raise CourseError(
-            f"{str(path)!r} has {' and '.join(validation)}; expected one folder of validation pictures, so put them "
+            f"{str(path)!r} has {' and '.join(validation)}; expected one folder of validation images, so put them "
             "together."
         )
     there = [name for name in SPLITS if (path / name).is_dir()]
@@ -77,7 +77,7 @@ def list_tree(path: Path) -> Tree:
         return Tree(parts["train"], parts["test"])
     held_out = parts[validation[0]]
     if missing:
-        say_once(f"{str(path)!r} has no test, so the pictures in {validation[0]} are its test pictures, looked at "
+        say_once(f"{str(path)!r} has no test, so the images in {validation[0]} are its test images, looked at "
                  "once, at the end of a run")  # fmt: skip
         return Tree(parts["train"], held_out, division="validation as test")
     return Tree(parts["train"], parts["test"], held_out, "own validation")
@@ -94,10 +94,10 @@ def _check_same_classes(path: Path, name: str, part: Listing, train: Listing) ->
 
 
 def _split(path: Path) -> Tree:
-    """``CLASS/PICTURE`` alone: of each class, a share becomes the test set.
+    """``CLASS/IMAGE`` alone: of each class, a share becomes the test set.
 
-    Which pictures do is decided by a digest of each one's name, so that it is the same everywhere and each time, and a
-    picture that is added later changes nothing for the others. A class has one picture in each part at least.
+    Which images do is decided by a digest of each one's name, so that it is the same everywhere and each time, and a
+    image that is added later changes nothing for the others. A class has one image in each part at least.
     """
     whole = _list(path)
     members: dict[int, list[str]] = {}
@@ -107,15 +107,15 @@ def _split(path: Path) -> Tree:
     for label, files in members.items():
         if len(files) == 1:
             raise CourseError(
-                f"{str(path)!r} has no train and test, and one picture alone of {whole.classes[label]!r}, which cannot "
-                "be in both; give more pictures, or make the two folders."
+                f"{str(path)!r} has no train and test, and one image alone of {whole.classes[label]!r}, which cannot "
+                "be in both; give more images, or make the two folders."
             )
         places = {file: _place(path, file) for file in files}
         ordered = sorted(files, key=places.__getitem__)
         chosen = [file for file in ordered if places[file] < TEST_SHARE]
         test |= set(chosen[: len(files) - 1] or ordered[:1])
-    say_once(f"{str(path)!r} has no train and test, so {len(test):,} of its {len(whole.samples):,} pictures, about "
-             f"{TEST_SHARE:.0%} of each class, are its test pictures, chosen by their names")  # fmt: skip
+    say_once(f"{str(path)!r} has no train and test, so {len(test):,} of its {len(whole.samples):,} images, about "
+             f"{TEST_SHARE:.0%} of each class, are its test images, chosen by their names")  # fmt: skip
 
     def part(of_test: bool) -> Listing:
         return Listing(whole.classes, tuple(sample for sample in whole.samples if (sample[0] in test) == of_test))
@@ -124,7 +124,7 @@ def _split(path: Path) -> Tree:
 
 
 def _place(path: Path, file: str) -> float:
-    """A number from 0 to 1 that the name of a picture, after that of its folder, decides."""
+    """A number from 0 to 1 that the name of an image, after that of its folder, decides."""
     name = same_form(Path(file).relative_to(path).as_posix())
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()) / 2**64
 
@@ -138,11 +138,11 @@ def _folders(tree: Path) -> tuple[str, ...]:
 
 
 def _list(tree: Path) -> Listing:
-    """The pictures of ``tree/CLASS`` in a fixed order."""
+    """The images of ``tree/CLASS`` in a fixed order."""
     classes = _folders(tree)
     if not classes:
         raise CourseError(
-            f"{str(tree)!r} has no class folders; expected one a class with its pictures in it, so sort them that way."
+            f"{str(tree)!r} has no class folders; expected one a class with its images in it, so sort them that way."
         )
     if len(classes) == 1:
         raise CourseError(
@@ -151,24 +151,23 @@ def _list(tree: Path) -> Listing:
         )
     samples: list[tuple[str, int]] = []
     for number, name in enumerate(classes):
-        files = picture_files(tree / name)
+        files = image_files(tree / name)
         if not files:
             raise CourseError(
-                f"The class folder {str(tree / name)!r} is empty; put pictures in it, or remove the class from all "
-                "parts."
+                f"The class folder {str(tree / name)!r} is empty; put images in it, or remove the class from all parts."
             )
         nested = next((file for file in files if os.path.dirname(file) != str(tree / name)), None)
         if nested is not None:
             inner = os.path.relpath(os.path.dirname(nested), tree / name)
-            say_once(f"the class folder {str(tree / name)!r} has folders in it, such as {inner!r}, whose pictures are "
+            say_once(f"the class folder {str(tree / name)!r} has folders in it, such as {inner!r}, whose images are "
                      f"taken as {name!r}")  # fmt: skip
         samples += [(file, number) for file in files]
     return Listing(classes, tuple(samples))
 
 
-def picture_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """The files below ``folder``, but for what file managers and notebooks leave there: ``.DS_Store``, ``Thumbs.db``,
-    ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its pictures are not none."""
+    ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its images are not none."""
 
     def stop(error: OSError) -> None:
         raise _closed(error)
@@ -181,7 +180,7 @@ def picture_files(folder: Path) -> list[str]:
 
 
 def _is_left_behind(name: str) -> bool:
-    """Whether a file or folder is one that systems, notebooks and archives put beside pictures."""
+    """Whether a file or folder is one that systems, notebooks and archives put beside images."""
     return name[0] == "." or name.lower() in LEFT_BEHIND or name in FOLDERS_LEFT_BEHIND
 
 

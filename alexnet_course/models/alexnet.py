@@ -24,7 +24,7 @@ class AlexNet(Network):
     convolutions, in ``groups`` of convolutions 2, 4 and 5 (2: the paper's two GPUs, each seeing half of the channels),
     in local response normalisation with ``lrn_alpha`` after convolutions 1 and 2 (``lrn``) and, in those of S3, after
     convolution 5 too (``last_lrn``), in what brings the last map to ``map_side`` × ``map_side`` (``pool``; None: the
-    picture must be of the right size) and in the place of dropout. The last map is 6×6, but 2×2 in S3's first version.
+    image must be of the right size) and in the place of dropout. The last map is 6×6, but 2×2 in S3's first version.
     Structure and parameter names are torchvision's, so ``alexnet-owt`` loads its weights.
 
     For experiments: ``hidden`` units in each hidden linear layer, another ``map_side`` where there is a ``pool``,
@@ -92,7 +92,7 @@ class AlexNet(Network):
         self.measure_input()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        """N×C×H×W images to N×num_classes logits. Raises CourseError for images that do not fit."""
         self.check_input(x)
         x = self.features(x)
         if self.avgpool is not None:
@@ -136,7 +136,7 @@ class D2LAlexNet(Network):
         self.measure_input()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        """N×C×H×W images to N×num_classes logits. Raises CourseError for images that do not fit."""
         self.check_input(x)
         return self.net(x)
 
@@ -149,17 +149,17 @@ def _variant(
     padding: int,
     lrn: bool = False,
     pool: Callable[[tuple[int, int]], nn.Module] | None = None,
-    picture: int = 0,
+    image: int = 0,
     **layers: Any,
 ) -> Builder:
     """The builder of one AlexNet, which ``channels``, ``lrn`` and the further arguments of the class describe.
 
-    Without a ``pool`` the head is made for the last map of pictures of side ``picture``. ``width`` multiplies the
+    Without a ``pool`` the head is made for the last map of images of side ``image``. ``width`` multiplies the
     channels of the convolutions.
     """
 
     def last_side(overlap: bool) -> int:
-        side = conv_output_size(picture, kernel, stride, padding)
+        side = conv_output_size(image, kernel, stride, padding)
         for _ in range(3):  # the poolings; the other convolutions keep the size
             side = conv_output_size(side, 3 if overlap else 2, stride=2)
         return side
@@ -208,23 +208,23 @@ def _variant(
 # first convolution where sizes are rounded up, as in the authors' code (layer.py, released in 2025). PyTorch rounds
 # down, so here they are 227×227.
 alexnet_2012 = _variant(
-    PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2, lrn=True, picture=227, dropout_first=False
+    PAPER_CHANNELS, kernel=11, stride=4, padding=0, groups=2, lrn=True, image=227, dropout_first=False
 )
 
 # S2's first network: the paper's on one GPU, that is without groups.
-alexnet_lrn = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, lrn=True, picture=227, dropout_first=False)
+alexnet_lrn = _variant(PAPER_CHANNELS, kernel=11, stride=4, padding=0, lrn=True, image=227, dropout_first=False)
 
-# torchvision's, after Krizhevsky 2014; adaptive pooling lets it take any picture that survives the layers before.
+# torchvision's, after Krizhevsky 2014; adaptive pooling lets it take any image that survives the layers before.
 alexnet_owt = _variant(ONE_TOWER_CHANNELS, pool=nn.AdaptiveAvgPool2d, kernel=11, stride=4, padding=2)
 
-# S0: torchvision's with another first convolution, for 32×32 pictures.
+# S0: torchvision's with another first convolution, for 32×32 images.
 alexnet_cifar_3x3 = _variant(ONE_TOWER_CHANNELS, pool=nn.AdaptiveAvgPool2d, kernel=3, stride=1, padding=2)
 
 # S3's networks, as its repository has them: PyTorch's normalisation with alpha=1e-4, which is a fifth of the paper's α,
 # a third time after convolution 5, and dropout after each hidden ReLU. First version: the head sees 256 maps of 2×2.
 _S3_NORMALISATION: dict[str, Any] = {"lrn": True, "last_lrn": True, "lrn_alpha": 1e-4 / 5}
 alexnet_cifar_5x5_v1 = _variant(
-    PAPER_CHANNELS, kernel=5, stride=1, padding=0, picture=32, dropout_first=False, **_S3_NORMALISATION
+    PAPER_CHANNELS, kernel=5, stride=1, padding=0, image=32, dropout_first=False, **_S3_NORMALISATION
 )
 
 # S3's second version: adaptive pools to 6×6, the average of torchvision's widths and the maximum of the paper's.

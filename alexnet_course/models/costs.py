@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and its multiply-adds for one picture.
+"""What a network costs: its parameters, and its multiply-adds for one image.
 
 To count them the network is built, which takes PyTorch. Those of the course's recipes are therefore kept in
 ``costs.json``, which ``make results`` writes and a test counts again; all others are counted when they are asked for.
@@ -33,7 +33,7 @@ def parameters_of(name: str, options: Mapping[str, Any], channels: int, classes:
 
 
 def mult_adds_of(name: str, options: Mapping[str, Any], channels: int, classes: int, side: int) -> int:
-    """Multiply-adds of the same network for one picture of ``side`` × ``side`` pixels, as ``layer_table`` has them."""
+    """Multiply-adds of the same network for one image of ``side`` × ``side`` pixels, as ``layer_table`` has them."""
     if name in OF_THE_COURSE:
         found = _kept()[1].get(_key(name, options, channels, classes, side))
         if found is not None:

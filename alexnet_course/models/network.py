@@ -1,4 +1,4 @@
-"""What all networks share: they know which pictures they can take, and explain it where one does not fit."""
+"""What all networks share: they know which images they can take, and explain it where one does not fit."""
 
 import torch
 from torch import nn
@@ -7,26 +7,26 @@ from torch.nn.parameter import is_lazy
 from alexnet_course.errors import CourseError
 from alexnet_course.shapes import evaluating, layer_output_size
 
-NO_LIMIT = 10_000  # pixels; a network that takes pictures of this side takes larger ones too
+NO_LIMIT = 10_000  # pixels; a network that takes images of this side takes larger ones too
 
 
-def check_logits(model: nn.Module, pictures: torch.Tensor, num_classes: int, name: str) -> None:
-    """Raises CourseError unless ``model``, in evaluation mode, makes N×``num_classes`` logits of ``pictures``
+def check_logits(model: nn.Module, images: torch.Tensor, num_classes: int, name: str) -> None:
+    """Raises CourseError unless ``model``, in evaluation mode, makes N×``num_classes`` logits of ``images``
     (N×C×H×W). ``name`` is what the error calls the network."""
-    shape = "×".join(map(str, pictures.shape[1:]))
+    shape = "×".join(map(str, images.shape[1:]))
     try:
         with evaluating(model), torch.no_grad():
-            logits = model(pictures)
+            logits = model(images)
     except (CourseError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever someone's own network can run into
         reason = next(iter(str(error).splitlines()), "without a word")
-        raise CourseError(f"{name} cannot take a picture of {shape} ({type(error).__name__}: {reason}); mend its "
-                          "forward, or give pictures of another size.") from error  # fmt: skip
-    wanted = (len(pictures), num_classes)
+        raise CourseError(f"{name} cannot take an image of {shape} ({type(error).__name__}: {reason}); mend its "
+                          "forward, or give images of another size.") from error  # fmt: skip
+    wanted = (len(images), num_classes)
     if not isinstance(logits, torch.Tensor) or logits.shape != wanted:
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise CourseError(f"{name} gives {given} for {len(pictures)}×{shape}, but must give {wanted}, a logit for each "
+        raise CourseError(f"{name} gives {given} for {len(images)}×{shape}, but must give {wanted}, a logit for each "
                           "class; mend its last layer.")  # fmt: skip
 
 
@@ -54,9 +54,9 @@ class Network(nn.Module):
     name: str
     """The registry's name for the network; the class's name where it was built by hand."""
     in_channels: int
-    """Colour channels of a picture."""
+    """Colour channels of an image."""
     smallest: int
-    """Side in pixels of the smallest square picture that the network takes."""
+    """Side in pixels of the smallest square image that the network takes."""
     largest: int | None
     """Side in pixels of the largest one; None: no limit."""
 
@@ -65,16 +65,16 @@ class Network(nn.Module):
         self.name = type(self).__name__
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """N×C×H×W pictures to N×num_classes logits. Raises CourseError for pictures that do not fit."""
+        """N×C×H×W images to N×num_classes logits. Raises CourseError for images that do not fit."""
         self.check_input(x)
         x = self.features(x)
         x = torch.flatten(x, 1)
         return self.classifier(x)
 
     def measure_input(self) -> None:
-        """Finds out, with integers alone, which pictures the layers can take. To be called again if layers change."""
+        """Finds out, with integers alone, which images the layers can take. To be called again if layers change."""
         self.in_channels = next(layer for layer in self.modules() if isinstance(layer, nn.Conv2d)).in_channels
-        # A larger picture never makes a smaller map, so the sides that work lie next to each other.
+        # A larger image never makes a smaller map, so the sides that work lie next to each other.
         side = 1
         while self._obstacle((side, side)) is not None:
             side += 1
@@ -102,29 +102,29 @@ class Network(nn.Module):
         if x.dim() != 4:
             raise CourseError(
                 f"{self.name} takes a batch of shape N×{self.in_channels}×H×W, but got one of shape {shape or '()'}; "
-                "add the dimensions that are missing (x.unsqueeze(0) makes a batch of one picture)."
+                "add the dimensions that are missing (x.unsqueeze(0) makes a batch of one image)."
             )
         if not x.is_floating_point():
             raise CourseError(
-                f"{self.name} takes pictures of floating-point numbers, but got {x.dtype}; scale them first (x / 255)."
+                f"{self.name} takes images of floating-point numbers, but got {x.dtype}; scale them first (x / 255)."
             )
         if x.shape[1] != self.in_channels:
             raise CourseError(
-                f"{self.name} takes pictures with {self.in_channels} channel{'s' if self.in_channels > 1 else ''}, but "
-                f"got {shape} (N×C×H×W); convert the pictures, or build it with in_channels={x.shape[1]}."
+                f"{self.name} takes images with {self.in_channels} channel{'s' if self.in_channels > 1 else ''}, but "
+                f"got {shape} (N×C×H×W); convert the images, or build it with in_channels={x.shape[1]}."
             )
         height, width = x.shape[2], x.shape[3]
         obstacle = self._obstacle((height, width))
-        # No obstacle: the layers were changed after measure_input, and those that are there now can take the picture.
+        # No obstacle: the layers were changed after measure_input, and those that are there now can take the image.
         if obstacle is not None:
             limit = f" and the largest {self.largest}×{self.largest}" if self.largest else ""
             raise CourseError(
-                f"{self.name} cannot take a picture of {height}×{width}: {obstacle}; the smallest that works is "
+                f"{self.name} cannot take an image of {height}×{width}: {obstacle}; the smallest that works is "
                 f"{self.smallest}×{self.smallest}{limit}."
             )
 
     def _obstacle(self, size: tuple[int, int]) -> str | None:
-        """Where and why a picture of ``size`` (H, W) gets stuck, as a phrase; None where it passes."""
+        """Where and why an image of ``size`` (H, W) gets stuck, as a phrase; None where it passes."""
         channels = self.in_channels
         for name, layer in self.named_modules():
             if any(layer.children()):

@@ -43,7 +43,7 @@ def list_models() -> list[str]:
 
 
 def build_model(name: str, num_classes: int = 10, **overrides: Any) -> torch.nn.Module:
-    """Builds a network by name: N×C×H×W pictures in, N rows of ``num_classes`` logits out.
+    """Builds a network by name: N×C×H×W images in, N rows of ``num_classes`` logits out.
 
     ``overrides``: ``in_channels`` and ``init`` ("default", "paper" or "he") for every network, ``dropout`` (0 up to,
     not including, 1) where there is any, and what the network's class documents for experiments, such as ``hidden``,
@@ -142,8 +142,8 @@ def register_model(
     """Adds a network of your own, so that ``build_model``, recipes and everything else take it by ``name``.
 
     ``build`` is a class or a function. It takes ``num_classes`` and ``in_channels`` as keywords, and any further
-    options that a recipe's ``model_options`` may set, and gives an ``nn.Module``: N×C×H×W floating-point pictures in,
-    N × ``num_classes`` logits out. ``input_size`` (C, H, W) is that of the pictures that it was made for; ``source``
+    options that a recipe's ``model_options`` may set, and gives an ``nn.Module``: N×C×H×W floating-point images in,
+    N × ``num_classes`` logits out. ``input_size`` (C, H, W) is that of the images that it was made for; ``source``
     and ``note`` are for the list of networks. The network is built and tried once, to count its parameters.
 
     To register it again, as a cell of a notebook does that is run twice, is fine, and what it builds now counts. It is
@@ -182,7 +182,7 @@ def register_model(
                           "numbers: (C, H, W), and one.")  # fmt: skip
     channels, height, width = input_size
     if height != width:
-        raise CourseError(f"input_size is {input_size!r}, but pictures must be square; give H equal to W.")
+        raise CourseError(f"input_size is {input_size!r}, but images must be square; give H equal to W.")
 
     def try_it(model: nn.Module) -> int:
         if not isinstance(model, nn.Module):

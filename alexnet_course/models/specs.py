@@ -21,7 +21,7 @@ class ModelSpec:
     builder: Callable[..., torch.nn.Module] | str
     """What ``build`` gives, or where in this package it is, ``file:name``, so that only building imports it."""
     input_size: tuple[int, int, int]
-    """(C, H, W) of the pictures that it was published for."""
+    """(C, H, W) of the images that it was published for."""
     num_classes: int
     """Classes of the published network; ``parameters`` holds for this number."""
     parameters: int

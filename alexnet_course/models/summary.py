@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def summary(model: torch.nn.Module, input_size: Sequence[int]) -> str:
-    """torchinfo's table of ``model`` for pictures of ``input_size``, (C, H, W) or with the batch (N, C, H, W), as text.
+    """torchinfo's table of ``model`` for images of ``input_size``, (C, H, W) or with the batch (N, C, H, W), as text.
 
     Leaves the modes of the model's layers and the random state as they were. Raises CourseError where ``input_size`` is
-    not three or four positive whole numbers or the network cannot take such a picture.
+    not three or four positive whole numbers or the network cannot take such an image.
     """
     import torchinfo  # here, so that importing the package stays cheap
     from torchinfo.enums import Units

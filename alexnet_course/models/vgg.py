@@ -9,7 +9,7 @@ from alexnet_course.models.network import Network
 
 CHANNELS = (64, 128, 256, 512, 512)  # VGG's (Simonyan and Zisserman 2014, table 1); S2 does not name its own
 
-# S2 gives "about 15.9 M" parameters and no width of the hidden layers. With the pictures reduced to 1×1, 2,304 units
+# S2 gives "about 15.9 M" parameters and no width of the hidden layers. With the images reduced to 1×1, 2,304 units
 # bring the total to 15,920,714, so this is the width that fits; AlexNet's 4,096 would give 28 M.
 HIDDEN = 2304
 
@@ -18,7 +18,7 @@ class VGGStyle(Network):
     """Five stages of 3×3 convolutions with a pooling each, then two hidden layers; N×C×H×W in, N×num_classes out.
 
     ``depths`` counts the convolutions of each stage, ``pools`` gives the side of each stage's pooling window (stride
-    2). As S2 lists its poolings, without padding, a 32×32 picture goes 15, 7, 3, 1 and vanishes; padding of 1 on the
+    2). As S2 lists its poolings, without padding, a 32×32 image goes 15, 7, 3, 1 and vanishes; padding of 1 on the
     3×3 windows makes it 16, 8, 4, 2, 1 and leaves all layers and all parameters as they are.
 
     For experiments: ``width`` multiplies the channels of the convolutions; ``hidden`` is the number of units in each
@@ -70,8 +70,8 @@ def _variant(depths: tuple[int, ...], pools: tuple[int, ...], batch_norm: bool) 
     return build
 
 
-# S2's second network: pairs of 3×3 convolutions, the first pooling 3/2, the others 2/2, for 32×32 pictures.
+# S2's second network: pairs of 3×3 convolutions, the first pooling 3/2, the others 2/2, for 32×32 images.
 vgg_style = _variant((2, 2, 2, 2, 2), (3, 2, 2, 2, 2), False)
 
-# S2's third network: 2, 2, 2, 3 and 3 convolutions with batch norm, every pooling 3/2, for 32×32 pictures.
+# S2's third network: 2, 2, 2, 3 and 3 convolutions with batch norm, every pooling 3/2, for 32×32 images.
 vgg_style_bn = _variant((2, 2, 2, 3, 3), (3, 3, 3, 3, 3), True)

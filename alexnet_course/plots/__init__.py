@@ -12,8 +12,8 @@ from alexnet_course.plots.comparisons import (
     measured_effects,
     two_accuracies,
 )
+from alexnet_course.plots.images import crop_boxes, evidence_map, image_row, image_table
 from alexnet_course.plots.machine import byte_count, number_flow, queue_timeline
-from alexnet_course.plots.pictures import crop_boxes, evidence_map, picture_row, picture_table
 from alexnet_course.plots.results import (
     Step,
     accuracy_against,
@@ -27,7 +27,7 @@ from alexnet_course.plots.shapes import (
     kernel_positions,
     pooling_windows,
     receptive_field_boxes,
-    shrinking_pictures,
+    shrinking_images,
     spatial_sizes,
     stacked_kernels,
 )
@@ -60,6 +60,8 @@ __all__ = [
     "diary",
     "error_by_year",
     "evidence_map",
+    "image_row",
+    "image_table",
     "kernel_positions",
     "layer_columns",
     "layer_maps",
@@ -70,8 +72,6 @@ __all__ = [
     "number_flow",
     "pareto_front",
     "per_class",
-    "picture_row",
-    "picture_table",
     "plot_reproduction",
     "pooling_windows",
     "queue_timeline",
@@ -80,7 +80,7 @@ __all__ = [
     "receptive_field_boxes",
     "seed_spread",
     "shares",
-    "shrinking_pictures",
+    "shrinking_images",
     "spatial_sizes",
     "stacked_kernels",
     "two_accuracies",

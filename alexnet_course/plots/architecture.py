@@ -13,20 +13,20 @@ from alexnet_course.errors import CourseError
 from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, PINK, WIDTH, plain
 
 
-def network_drawing(picture: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figure:
-    """Draw a network as the blocks of numbers that its layers make of a picture, from left to right.
+def network_drawing(image: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figure:
+    """Draw a network as the blocks of numbers that its layers make of an image, from left to right.
 
     Height and depth of a block are the height and width of the layer's output, its thickness the channels; linear
     layers are bars as high as they have units, on a scale of their own.
 
     Args:
-        picture: the input, uint8, 3×H×W.
+        image: the input, uint8, 3×H×W.
         shapes: the outputs of the layers to draw: (C, H, W) of a convolution, (units,) of a linear layer.
     """
-    picture = np.asarray(picture)
+    image = np.asarray(image)
     figure, axes = plt.subplots(figsize=(6.4, 2.4))
     left = 0.0
-    for number, shape in enumerate([picture.shape, *shapes]):
+    for number, shape in enumerate([image.shape, *shapes]):
         if len(shape) == 3:
             colour = BLUE if number else GREY
             thickness, height, slant = shape[0] / 20, shape[1], (0.42 * shape[2], 0.3 * shape[2])
@@ -44,7 +44,7 @@ def network_drawing(picture: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Fi
         face((right, bottom), (right, top), behind, (behind[0], bottom + slant[1]), opacity=0.7)
         if number == 0:
             side = Affine2D([[slant[0], 0, right], [slant[1], height, bottom], [0, 0, 1]])
-            axes.imshow(picture.transpose(1, 2, 0), extent=(0, 1, 0, 1), transform=side + axes.transData, zorder=2)
+            axes.imshow(image.transpose(1, 2, 0), extent=(0, 1, 0, 1), transform=side + axes.transData, zorder=2)
         label = f"{shape[0]:,}" + (f"\n{shape[1]}×{shape[2]}" if len(shape) == 3 else "")
         axes.text((left + behind[0]) / 2, bottom - 2, label, ha="center", va="top")
         left = behind[0] + (5 if len(shape) == 3 else 13)
@@ -82,7 +82,7 @@ def connection_diagram(groups: Sequence[int], channels: Sequence[int], names: Se
 
     Args:
         groups: for each step from layer i to layer i + 1, in how many groups its convolution is split (1 or 2).
-        channels: channels of each layer, one more than `groups`; the picture draws each half as one box.
+        channels: channels of each layer, one more than `groups`; the image draws each half as one box.
         names: text under each layer, as many as `channels`.
     """
     if not len(channels) == len(names) == len(groups) + 1:

@@ -16,7 +16,7 @@ from alexnet_course.records.record import Record
 
 
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
-    """Draw what became of each true class (a row), in per cent of its pictures.
+    """Draw what became of each true class (a row), in per cent of its images.
 
     Args:
         counts: rows are true classes, columns predicted ones.
@@ -80,7 +80,7 @@ def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
 
 
 def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Sequence[str]) -> Figure:
-    """Draw two to four confusion matrices on one colour scale, each row in shares of the pictures of its true class.
+    """Draw two to four confusion matrices on one colour scale, each row in shares of the images of its true class.
 
     Colour stands for the square root of the share, so that a mistake in a hundred can be seen beside the diagonal.
 

@@ -51,10 +51,10 @@ def error_by_year(entries: Sequence[Mapping[str, Any]], human_error: float | Non
 
 
 def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Measured | None]]) -> Figure:
-    """Draw the accuracy of networks against the work that they do for one picture: published, and measured.
+    """Draw the accuracy of networks against the work that they do for one image: published, and measured.
 
     Args:
-        networks: name -> mult-adds of one picture; published accuracy in per cent, or None; measured accuracy and
+        networks: name -> mult-adds of one image; published accuracy in per cent, or None; measured accuracy and
             interval in per cent, or None.
     """
     fig, axes = plt.subplots(figsize=(WIDTH, 3.8))
@@ -79,7 +79,7 @@ def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Meas
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.9 * (high - low), high + 0.25 * (high - low))  # room for the names and for the legend
     axes.margins(x=0.15)
-    axes.set(xlabel="work for one picture (million mult-adds)", ylabel="test accuracy (%)")
+    axes.set(xlabel="work for one image (million mult-adds)", ylabel="test accuracy (%)")
     axes.legend(loc="upper left", ncols=2)
     return fig
 
@@ -174,10 +174,10 @@ def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float
 
 
 def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """Draw accuracy against the number of training pictures: the mean over seeds, each seed's own, and their range.
+    """Draw accuracy against the number of training images: the mean over seeds, each seed's own, and their range.
 
     Args:
-        counts: numbers of training pictures.
+        counts: numbers of training images.
         accuracies: way of training -> for each count the accuracies of its runs, as fractions of 1; at most four ways.
     """
     styles = (("o-", BLUE), ("s--", ORANGE), ("D-.", GREEN), ("^:", PINK))
@@ -198,7 +198,7 @@ def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[S
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
-    axes.set(xlabel="training pictures", ylabel="test accuracy (%)")
+    axes.set(xlabel="training images", ylabel="test accuracy (%)")
     axes.grid(axis="y")
     axes.legend()
     return fig

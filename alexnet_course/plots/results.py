@@ -22,7 +22,7 @@ from alexnet_course.results.table import ABLATION, Row
 
 COSTS = {
     "parameters": "parameters",
-    "mult_adds": "mult-adds for one picture",
+    "mult_adds": "mult-adds for one image",
     "train_seconds": "seconds of one training run",
 }
 # Marker, line of the front and colour of a budget, the longest first.
@@ -45,7 +45,7 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     no write-up gives any.
 
     Args:
-        rows: of `results_table`. Those that are not measured, or on other pictures than `dataset`, are left out.
+        rows: of `results_table`. Those that are not measured, or on other images than `dataset`, are left out.
         what: `parameters`, `mult_adds` or `train_seconds`.
     """
     if what not in COSTS:
@@ -107,7 +107,7 @@ class _Point(NamedTuple):
 
 
 def _from_accuracy(percent: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    wrong = np.clip(100 - percent, 0.01, None)  # one mistake in 10,000 pictures is as few as are told apart
+    wrong = np.clip(100 - percent, 0.01, None)  # one mistake in 10,000 images is as few as are told apart
     position: NDArray[np.floating[Any]] = -np.log10(wrong)
     return position
 
@@ -270,7 +270,7 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
     """Draw how far each seed's test accuracy is from the mean of its recipe, one line a recipe.
 
     Above the dots is the 95 % interval of the mean, that of the results table: how far it would move with other test
-    pictures. The mean itself is written beside it.
+    images. The mean itself is written beside it.
 
     Args:
         rows: of `results_table`, drawn in the order given.

@@ -1,4 +1,4 @@
-"""Where kernels stand on a picture, how it shrinks from layer to layer, and how much of it a unit sees."""
+"""Where kernels stand on an image, how it shrinks from layer to layer, and how much of it a unit sees."""
 
 from collections.abc import Mapping, Sequence
 
@@ -67,7 +67,7 @@ def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, 
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
-    handles = [Patch(color=BLUE, label="kernel"), Patch(facecolor=LIGHT, edgecolor=GREY, label="picture")]
+    handles = [Patch(color=BLUE, label="kernel"), Patch(facecolor=LIGHT, edgecolor=GREY, label="image")]
     if padding:
         handles.append(Patch(facecolor="white", edgecolor=GREY, linestyle=":", label="padding"))
     if not seen.issuperset(range(size)):
@@ -77,16 +77,16 @@ def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, 
 
 
 def spatial_sizes(size: int, layers: Sequence[Layer]) -> list[int]:
-    """The heights that a picture of `size` pixels takes on its way through `layers`, without repeats: 227, 55, 27, …"""
+    """The heights that an image of `size` pixels takes on its way through `layers`, without repeats: 227, 55, 27, …"""
     heights = [size, *(layer.output_shape[1] for layer in layers if len(layer.output_shape) == 3)]
     return [height for index, height in enumerate(heights) if index == 0 or height != heights[index - 1]]
 
 
-def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
-    """Draw the sizes of a picture on its way through each network, as squares in true proportion, one row a network.
+def shrinking_images(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
+    """Draw the sizes of an image on its way through each network, as squares in true proportion, one row a network.
 
     Args:
-        tables: network -> the side of its pictures (pixels) and its `layer_table`.
+        tables: network -> the side of its images (pixels) and its `layer_table`.
     """
     fig, grid = plt.subplots(len(tables), 1, figsize=(6.0, 1.75 * len(tables)), squeeze=False)
     for axes, (name, (size, layers)) in zip(grid.flat, tables.items(), strict=True):
@@ -104,14 +104,14 @@ def shrinking_pictures(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Fig
     return fig
 
 
-def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
-    """Draw how the receptive field of a unit in the middle grows from layer to layer, as boxes on a picture.
+def receptive_field_boxes(image: ArrayLike, tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
+    """Draw how the receptive field of a unit in the middle grows from layer to layer, as boxes on an image.
 
-    A dashed frame marks the edge of the picture. Boxes more than twice as wide as the picture are left out.
+    A dashed frame marks the edge of the image. Boxes more than twice as wide as the image are left out.
 
     Args:
-        picture: C×H×W bytes or 0..1 floats, stretched to the size that each network takes.
-        tables: network -> the side of its pictures (pixels) and its `layer_table`.
+        image: C×H×W bytes or 0..1 floats, stretched to the size that each network takes.
+        tables: network -> the side of its images (pixels) and its `layer_table`.
     """
     rows = -(-len(tables) // 2)
     fig, grid = plt.subplots(rows, 2, figsize=(6.0, 3.3 * rows), squeeze=False)
@@ -120,7 +120,7 @@ def receptive_field_boxes(picture: ArrayLike, tables: Mapping[str, tuple[int, Se
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
     paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     for axes, (name, (size, layers)) in zip(grid.flat, tables.items(), strict=False):
-        axes.imshow(np.asarray(picture).transpose(1, 2, 0), extent=(0, size, size, 0), alpha=0.6)
+        axes.imshow(np.asarray(image).transpose(1, 2, 0), extent=(0, size, size, 0), alpha=0.6)
         fields = [
             (label, layer.receptive_field)
             for layer, label in zip(layers, layer_names(layers), strict=True)

@@ -23,7 +23,7 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[Record
     """Every record in ``folder`` (the package's own by default), in the order of their file names.
 
     Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` where there is no such
-    folder, and for a file that is not of the form of ``Record``, or whose recipe, network or pictures are not those
+    folder, and for a file that is not of the form of ``Record``, or whose recipe, network or images are not those
     that go by their names here.
 
     >>> from alexnet_course import load_records

@@ -1,4 +1,4 @@
-"""Whether a record fits the package: its recipe, its network and its pictures are those that go by their names here."""
+"""Whether a record fits the package: its recipe, its network and its images are those that go by their names here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     """Raise ``CourseError`` where ``record`` is not of a run that the package knows.
 
     Its recipe must be the package's, if it has the name of one; its network must have as many parameters as the recipe
-    builds; pictures with the name of a published data set must have its fingerprints. With ``build`` the network is
+    builds; images with the name of a published data set must have its fingerprints. With ``build`` the network is
     built to count them, also where ``costs.json`` says how many there are.
     """
     recipe = record.recipe
@@ -44,7 +44,7 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
         parameters = parameters_of(*network, again=build)
         if record.parameters != parameters:  # which may be of a network as it was before you changed it
             parameters = parameters_of(*network, again=True)
-        mult_adds_of(*network, recipe.picture_size)
+        mult_adds_of(*network, recipe.image_size)
     except Exception as error:  # whatever the code of a network makes of such options or images
         raise CourseError(f"{origin} is of a {recipe.model} that cannot be built ({str(error).removesuffix('.')}); "
                           "restore it, or make the run again.") from None  # fmt: skip
@@ -57,9 +57,9 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
         name = KNOWN_FINGERPRINTS.get(fingerprint, given)
         published = given in KNOWN_FINGERPRINTS.values() and fingerprint not in KNOWN_FINGERPRINTS
         if name != given or published:
-            raise CourseError(f"{origin} is of pictures that it calls {given!r}, but their {key} "
+            raise CourseError(f"{origin} is of images that it calls {given!r}, but their {key} "
                               f"{fingerprint} is not that of {given!r}; restore it, or make the run "
-                              "again on the published pictures.")  # fmt: skip
+                              "again on the published images.")  # fmt: skip
 
 
 def changes(recipe: Recipe, images: str, precision: str = "") -> list[str]:

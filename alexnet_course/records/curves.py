@@ -30,7 +30,7 @@ class Curve:
     epochs: tuple[int, ...]
     """From 1."""
     val_accuracy: tuple[float, ...]
-    """After each epoch, on the write-up's own validation pictures."""
+    """After each epoch, on the write-up's own validation images."""
     test_accuracy: tuple[float, ...] = ()
     """After each epoch; empty where it was not published."""
     lr: tuple[float, ...] = ()
@@ -60,7 +60,7 @@ class AtEpoch(NamedTuple):
 
 @dataclass(frozen=True)
 class CurveDifference:
-    """How far a run of ours is from a published one. Accuracies are in per cent of each side's validation pictures."""
+    """How far a run of ours is from a published one. Accuracies are in per cent of each side's validation images."""
 
     epochs: tuple[AtEpoch, ...]
     """Those that both runs have; at least one."""
@@ -122,8 +122,8 @@ def published_curve(recipe: str, run: int = 1) -> Curve | None:
 def difference(record: Record, curve: Curve) -> CurveDifference:
     """How far the run of ``record`` is from ``curve`` after each epoch that both have, and between their best ones.
 
-    Validation accuracies are compared, for no test accuracy may choose an epoch. The pictures are not the same on both
-    sides: a fifth of the training pictures, drawn by each for itself; 10,000 of them leave a point to chance. Raises
+    Validation accuracies are compared, for no test accuracy may choose an epoch. The images are not the same on both
+    sides: a fifth of the training images, drawn by each for itself; 10,000 of them leave a point to chance. Raises
     ``CourseError`` where the record is one of another recipe, or no epoch is in both.
 
     >>> from alexnet_course import load_records

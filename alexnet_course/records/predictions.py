@@ -1,7 +1,7 @@
-"""What a network said of each test picture: one byte a picture, beside the record of its run.
+"""What a network said of each test image: one byte an image, beside the record of its run.
 
-The pictures are in the order of ``Dataset.ordered``, which does not depend on how they were stored, so that the
-predictions of any two runs can be compared picture by picture.
+The images are in the order of ``Dataset.ordered``, which does not depend on how they were stored, so that the
+predictions of any two runs can be compared image by image.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ def load_predictions(path: Path) -> Predictions:
         raise CourseError(f"{path.name} cannot be read as predictions ({error}); restore it, or make the run again "
                           "with python -m benchmarks.campaign.") from None  # fmt: skip
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.unsignedinteger):
-        raise CourseError(f"{path.name} does not hold one unsigned class number a picture; restore it, or make the run "
+        raise CourseError(f"{path.name} does not hold one unsigned class number an image; restore it, or make the run "
                           "again with python -m benchmarks.campaign.")  # fmt: skip
     return found
 
 
 def stored_labels(test_fingerprint: str) -> Predictions | None:
-    """The classes of the test pictures with this fingerprint, in the order of ``Dataset.ordered``; None where not kept.
+    """The classes of the test images with this fingerprint, in the order of ``Dataset.ordered``; None where not kept.
 
     A class is its position among the names in alphabetical order. They are public, and kept so that every figure can be
-    computed again from the predictions, without the pictures.
+    computed again from the predictions, without the images.
     """
     path = LABELS / f"{test_fingerprint}.npy"
     return load_predictions(path) if path.exists() else None
 
 
 def labels_of(dataset: Dataset) -> Predictions:
-    """What ``stored_labels`` keeps, computed from the pictures themselves."""
+    """What ``stored_labels`` keeps, computed from the images themselves."""
     alphabetical = np.argsort(np.argsort(dataset.classes))
     return pack(alphabetical[dataset.labels[dataset.ordered].cpu().numpy()], len(dataset.classes))

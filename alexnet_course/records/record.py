@@ -58,7 +58,7 @@ def _says_enough(recipe: Recipe) -> Recipe:
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class EpochResult:
     """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
-    augmented pictures, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
+    augmented images, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
     are those of the whole epoch, ``images_per_second`` counts its training part alone."""
 
     epoch: Count
@@ -112,7 +112,7 @@ class Environment(Part):
     """How many trained together, where it was more than one."""
 
 
-class NewPictures(Part):
+class NewImages(Part):
     """The same network on newer images of the same classes, CIFAR-10.1."""
 
     name: Name
@@ -162,7 +162,7 @@ class Record(Checked):
     """Of a run that was interrupted and went on elsewhere."""
     weights: Fingerprint | None = None
     """Names the weights that were evaluated (``weights_digest``), which lie beside the record of a run of your own."""
-    new_pictures: NewPictures | None = None
+    new_images: NewImages | None = None
 
     @classmethod
     def from_dict(cls, values: Any, origin: str = "the record") -> Record:

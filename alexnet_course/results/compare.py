@@ -1,4 +1,4 @@
-"""Whether two recipes differ: tested picture by picture, or seed by seed, and not eyeballed."""
+"""Whether two recipes differ: tested image by image, or seed by seed, and not eyeballed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Test:
     __test__ = False  # for pytest, which takes the name for its own
 
     points: float
-    """Second minus first, in per cent of the test pictures."""
+    """Second minus first, in per cent of the test images."""
     chance: float
     """Half of the 95 % interval of ``points``."""
     p: float
@@ -47,10 +47,10 @@ def write_p(p: float) -> str:
 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test:
-    """McNemar's exact test of two networks on the same pictures: which of them each got right, two arrays of N.
+    """McNemar's exact test of two networks on the same images: which of them each got right, two arrays of N.
 
-    Only the pictures that one of them alone got right tell them apart; between equally good networks each of these is
-    the toss of a coin. Says how sure the difference is for *these two networks*, on other pictures like these; another
+    Only the images that one of them alone got right tell them apart; between equally good networks each of these is
+    the toss of a coin. Says how sure the difference is for *these two networks*, on other images like these; another
     seed would give two other networks. Source: McNemar 1947; Dietterich 1998.
 
     >>> import numpy as np
@@ -61,7 +61,7 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
     +10.00 ± 8.54 points, p = 0.041 (McNemar's test)
     """
     if first.shape != second.shape or not first.size:
-        raise CourseError(f"There are {first.size:,} and {second.size:,} pictures to compare; give the same ones.")
+        raise CourseError(f"There are {first.size:,} and {second.size:,} images to compare; give the same ones.")
     count, gained, lost = first.size, int((~first & second).sum()), int((first & ~second).sum())
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     spread = math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
@@ -86,15 +86,15 @@ def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
 def compare(first: Sequence[Record], second: Sequence[Record], folder: str | Path = FOLDER) -> Test:
     """Test the records ``second`` of one recipe against those of another, ``first``.
 
-    Seed by seed where at least two seeds are in both; with one, picture by picture, from the predictions beside the
-    records in ``folder``. Raises ``CourseError`` where they share no seed, or were not made on the same test pictures.
+    Seed by seed where at least two seeds are in both; with one, image by image, from the predictions beside the
+    records in ``folder``. Raises ``CourseError`` where they share no seed, or were not made on the same test images.
     """
     pairs = [(a, b) for a in first for b in second if a.seed == b.seed]
     if not pairs:
         raise CourseError("The two recipes have no seed in common; run them with the same seeds.")
     for a, b in pairs:
         if a.dataset.test_fingerprint != b.dataset.test_fingerprint:
-            raise CourseError(f"{a.recipe.run_name} and {b.recipe.run_name} were not tested on the same pictures; "
+            raise CourseError(f"{a.recipe.run_name} and {b.recipe.run_name} were not tested on the same images; "
                               "compare runs on one data set.")  # fmt: skip
     if len(pairs) > 1:
         accuracies = [[100 * run.test_accuracy for run in runs] for runs in zip(*pairs, strict=True)]
@@ -104,12 +104,12 @@ def compare(first: Sequence[Record], second: Sequence[Record], folder: str | Pat
 
 
 def correct(record: Record, folder: str | Path = FOLDER) -> npt.NDArray[np.bool_]:
-    """Which of the test pictures the run got right, in the order of ``Dataset.ordered``."""
+    """Which of the test images the run got right, in the order of ``Dataset.ordered``."""
     dataset = record.dataset
     labels = stored_labels(dataset.test_fingerprint)
     if labels is None:
         raise CourseError(f"The package keeps no labels of {dataset.name}, so {record.recipe.run_name} cannot be "
-                          "compared picture by picture; run both recipes with two seeds.")  # fmt: skip
+                          "compared image by image; run both recipes with two seeds.")  # fmt: skip
     position = np.array([dataset.classes.index(name) for name in sorted(dataset.classes)])
     return np.asarray(position[labels] == predictions_of(record, folder))
 

@@ -19,7 +19,7 @@ LONG = {"published %": "note", "device": "text", "best peer %": "text"}  # colum
 CAPTION = (
     "One row a recipe and budget, accuracies in per cent. Test: the mean over the seeds, ± their standard deviation "
     "where there are several; the interval is Wilson's. Budget: long is what the recipe asks for; evening is the same "
-    "number of epochs for all networks with pictures of one size; ablation is a small experiment in which one thing "
+    "number of epochs for all networks with images of one size; ablation is a small experiment in which one thing "
     "changes; cpu marks older runs, each shortened in its own way. Compare rows within one budget."
 )
 

@@ -80,28 +80,28 @@ def repetition(
     test_set: Dataset | None = None,
     **options: Any,
 ) -> Run:
-    """A run like the recorded one: same recipe, seed, precision, threads and pictures; iterate over it to train.
+    """A run like the recorded one: same recipe, seed, precision, threads and images; iterate over it to train.
 
     ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded, by its
-    name if it has one, otherwise from the folder where it was. Raises ``CourseError`` where the pictures are not the
+    name if it has one, otherwise from the folder where it was. Raises ``CourseError`` where the images are not the
     recorded ones, before anything is trained.
     """
     dataset, environment = record.dataset, record.environment
-    pictures = {"train": train_set, "test": test_set}
+    images = {"train": train_set, "test": test_set}
     spec = dataset.name if dataset.name in specs() else record.recipe.dataset
     for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
-        found = pictures[split] or record.recipe.pictures(split, spec)
+        found = images[split] or record.recipe.images(split, spec)
         if found.fingerprint != recorded:
-            raise CourseError(f"The {split} pictures of {found.name} have the fingerprint {found.fingerprint}, but the "
+            raise CourseError(f"The {split} images of {found.name} have the fingerprint {found.fingerprint}, but the "
                               f"record was made on {recorded} ({dataset.name}); give those "
                               "with --data.")  # fmt: skip
-        pictures[split] = found
+        images[split] = found
     recipe = record.recipe
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:
         torch.set_num_threads(environment.threads)  # sums are taken in another order with another number
         recipe = recipe.replace(precision=environment.precision)
-    return train(recipe, train_set=pictures["train"], test_set=pictures["test"], **options)
+    return train(recipe, train_set=images["train"], test_set=images["test"], **options)
 
 
 def _figures(record: Record) -> tuple[Any, ...]:

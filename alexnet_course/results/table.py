@@ -94,7 +94,7 @@ class Row:
     """Of ``BUDGETS``: how long the runs were. No row has runs of two."""
     parameters: int
     mult_adds: int
-    """Of one picture as this row's runs saw it, as ``layer_table`` counts them."""
+    """Of one image as this row's runs saw it, as ``layer_table`` counts them."""
     published: Published | None
     peer: Published | None
     records: tuple[Record, ...] = ()
@@ -105,7 +105,7 @@ class Row:
 
     @property
     def test(self) -> float | None:
-        """Mean over the seeds, on the test pictures as they are."""
+        """Mean over the seeds, on the test images as they are."""
         return self._mean(lambda record: 100 * record.test_accuracy)
 
     @property
@@ -117,7 +117,7 @@ class Row:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of ``test``: how far it would move with other test pictures, and not with another seed."""
+        """95 % interval of ``test``: how far it would move with other test images, and not with another seed."""
         if self.test is None:
             return None
         count = self.records[0].dataset.test_images
@@ -144,8 +144,8 @@ class Row:
 
     @property
     def side(self) -> int | None:
-        """Side in pixels of the pictures as the network saw them."""
-        return self.records[0].recipe.picture_size if self.records else None
+        """Side in pixels of the images as the network saw them."""
+        return self.records[0].recipe.image_size if self.records else None
 
     @property
     def seconds(self) -> float | None:
@@ -182,7 +182,7 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> l
     """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
 
     ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
-    other pictures, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
+    other images, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
     by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
     of ``ablations.toml``; then what is not measured. Raises ``CourseError`` where ``load_records`` does.
 
@@ -198,10 +198,10 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
     """The rows of ``results_table`` for these records."""
     groups: dict[tuple[str, ...], dict[int, Record]] = {}
     for record in records:
-        pictures = record.dataset
-        # Not the recipe's own word for the data set: the same pictures may come from a folder or from an archive.
-        alike = record.recipe.replace(dataset=pictures.name).fingerprint
-        groups.setdefault((alike, pictures.fingerprint), {}).setdefault(record.seed, record)
+        images = record.dataset
+        # Not the recipe's own word for the data set: the same images may come from a folder or from an archive.
+        alike = record.recipe.replace(dataset=images.name).fingerprint
+        groups.setdefault((alike, images.fingerprint), {}).setdefault(record.seed, record)
     rows = [make_row(runs[min(runs)].recipe, list(runs.values())) for runs in groups.values()]
     experiments = ablations()
     order = {recipe.name: position for position, recipe in enumerate(experiments)}
@@ -231,9 +231,9 @@ def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
 
 
 def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
-    """Parameters of the recipe's network, and its multiply-adds for one picture of the recipe's size."""
+    """Parameters of the recipe's network, and its multiply-adds for one image of the recipe's size."""
     network = (recipe.model, recipe.model_options, MODELS[recipe.model].input_size[0], recipe.outputs or classes)
-    return parameters_of(*network), mult_adds_of(*network, recipe.picture_size)
+    return parameters_of(*network), mult_adds_of(*network, recipe.image_size)
 
 
 # --- As text ---------------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ COLUMNS = (
     Column("data set", lambda row: row.dataset),
     Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
     Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
-    Column("training pictures", lambda row: row.training_images, lambda count: f"{count:,}"),
+    Column("training images", lambda row: row.training_images, lambda count: f"{count:,}"),
     Column("side", lambda row: row.side),
     Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
     Column("images/s", lambda row: row.images_per_second, lambda rate: f"{rate:,.0f}"),

@@ -14,7 +14,7 @@ from alexnet_course.results.compare import Test, compare
 def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float, float] | None:
     """Test accuracy of a recipe's records, the mean over seeds, and the ends of its 95 % interval, in per cent.
 
-    The interval is Wilson's: how far the figure would move with other test pictures, and not with another seed. None
+    The interval is Wilson's: how far the figure would move with other test images, and not with another seed. None
     where nothing is recorded.
     """
     records = records_of(recipe, folder)
@@ -27,7 +27,7 @@ def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float,
 
 
 def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
-    """How the recorded runs of a recipe were made, in a few words: budget, epochs, training pictures, seeds."""
+    """How the recorded runs of a recipe were made, in a few words: budget, epochs, training images, seeds."""
     records = records_of(recipe, folder)
     if not records:
         return NOT_MEASURED
@@ -35,7 +35,7 @@ def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
     lengths = [len(record.history) for record in records]  # which differ where runs stopped early
     epochs = ("" if min(lengths) == max(lengths) else f"{min(lengths)} to ") + _count(max(lengths), "epoch")
     runs = _count(len(records), "run")
-    return f"{records[0].budget}: {epochs}, {data.training_images:,} pictures of {used.picture_size}, {runs}"
+    return f"{records[0].budget}: {epochs}, {data.training_images:,} images of {used.image_size}, {runs}"
 
 
 def _count(number: int, what: str) -> str:
@@ -44,7 +44,7 @@ def _count(number: int, what: str) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """One variant beside its base, in per cent of the test pictures; None where one of the two is not measured."""
+    """One variant beside its base, in per cent of the test images; None where one of the two is not measured."""
 
     label: str
     accuracy: float | None

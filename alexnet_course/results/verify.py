@@ -32,7 +32,7 @@ TELLING_MISTAKES = 5
 
 
 def verify(
-    folder: str | Path = FOLDER, pictures: Dataset | None = None, training_images: Dataset | None = None
+    folder: str | Path = FOLDER, images: Dataset | None = None, training_images: Dataset | None = None
 ) -> list[str]:
     """What does not fit in the records of ``folder``, one sentence each; an empty list where everything does.
 
@@ -40,27 +40,27 @@ def verify(
 
     Of each record: its form, its name, that it fits the package (``check_fit``), that its figures agree with one
     another and with the recipe, and that they are those of the predictions and weights beside it; of all together, that
-    no run stands under two names, and that the same images were normalised alike. With ``pictures``, the test pictures
+    no run stands under two names, and that the same images were normalised alike. With ``images``, the test images
     themselves, the labels are read off them, and those that the package keeps are compared with them; with
     ``training_images``, and for the doodles always, mean and standard deviation are computed again.
     """
     folder = Path(folder)
     problems = []
-    if pictures is not None:
-        kept = stored_labels(pictures.fingerprint)
-        if kept is not None and not np.array_equal(kept, labels_of(pictures)):
-            problems.append(f"The labels that the package keeps of {pictures.name} are not those of the pictures; "
+    if images is not None:
+        kept = stored_labels(images.fingerprint)
+        if kept is not None and not np.array_equal(kept, labels_of(images)):
+            problems.append(f"The labels that the package keeps of {images.name} are not those of the images; "
                             "restore alexnet_course/records/labels.")  # fmt: skip
     paths, records = record_paths(folder), {}
     for path in paths:
         name = str(path.relative_to(folder))
-        record, found = _examine(path, pictures, training_images)
+        record, found = _examine(path, images, training_images)
         problems += [f"{name}: {problem}" for problem in found]
         if record is not None:
             records[name] = record
-    if pictures is not None and all(r.dataset.test_fingerprint != pictures.fingerprint for r in records.values()):
-        problems.append(f"No record is of the test pictures of {pictures.name}, which have the fingerprint "
-                        f"{pictures.fingerprint}; give those of the records.")  # fmt: skip
+    if images is not None and all(r.dataset.test_fingerprint != images.fingerprint for r in records.values()):
+        problems.append(f"No record is of the test images of {images.name}, which have the fingerprint "
+                        f"{images.fingerprint}; give those of the records.")  # fmt: skip
     problems += [*_run_twice(records), *_normalised_differently(records)]
     expected = {predictions_path(path) for path in paths}
     problems += [f"{path.name}: there is no record {path.stem}.json of these predictions; restore or delete them."
@@ -97,7 +97,7 @@ def verify_record(path: Path) -> list[str]:
 
 
 def _examine(
-    path: Path, pictures: Dataset | None = None, training_images: Dataset | None = None
+    path: Path, images: Dataset | None = None, training_images: Dataset | None = None
 ) -> tuple[Record | None, list[str]]:
     """The record, if it is one that fits the package, and what else does not fit."""
     try:
@@ -121,7 +121,7 @@ def _examine(
         predictions = load_predictions(predictions_path(path))
     except CourseError as error:
         return record, [*problems, str(error)]
-    return record, problems + list(_contradictions(record, predictions, pictures))
+    return record, problems + list(_contradictions(record, predictions, images))
 
 
 def _disagreements(record: Record) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _disagreements(record: Record) -> Iterator[str]:
         return
     count, correct = int(confusion.sum()), int(confusion.trace())
     if count != dataset.test_images:
-        yield f"confusion_matrix counts {count:,} pictures, and dataset/test_images {dataset.test_images:,}."
+        yield f"confusion_matrix counts {count:,} images, and dataset/test_images {dataset.test_images:,}."
         return
     yield from _differ("test_accuracy", record.test_accuracy, correct / count)
     yield from _differ("test_accuracy_interval", record.test_accuracy_interval, wilson_interval(correct, count))
@@ -155,15 +155,15 @@ def _disagreements(record: Record) -> Iterator[str]:
         for part, images in (("val", dataset.validation_images), ("train", _seen(record))):
             right = getattr(entry, f"{part}_accuracy") * images
             if abs(right - round(right)) > 1e-3:
-                yield f"{part}_accuracy of epoch {entry.epoch} is not a share of {images:,} pictures."
+                yield f"{part}_accuracy of epoch {entry.epoch} is not a share of {images:,} images."
     if record.augmented_test_accuracy is not None:
         right = record.augmented_test_accuracy * count
         if abs(right - round(right)) > 1e-3:
-            yield f"augmented_test_accuracy is not a share of {count:,} pictures."
-    new = record.new_pictures
+            yield f"augmented_test_accuracy is not a share of {count:,} images."
+    new = record.new_images
     if new is not None:
         interval = wilson_interval(round(new.accuracy * new.images), new.images)
-        yield from _differ("new_pictures/interval", new.interval, interval)
+        yield from _differ("new_images/interval", new.interval, interval)
     seconds = sum(entry.seconds for entry in history)
     if record.wall_seconds < seconds * (1 - CLOSE):
         yield f"wall_seconds is {record.wall_seconds:.1f}, less than its epochs' {seconds:.1f}."
@@ -295,7 +295,7 @@ def _normalised_differently(records: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _seen(record: Record) -> int:
-    """Training pictures an epoch: a short last batch is left out."""
+    """Training images an epoch: a short last batch is left out."""
     images = record.dataset.training_images
     batch = min(record.recipe.batch_size, images)
     return images // batch * batch
@@ -306,7 +306,7 @@ def _differ(name: str, stated: Any, computed: Any) -> Iterator[str]:
         yield f"{name} is {stated}, but the other figures give {computed}."
 
 
-def _contradictions(record: Record, predictions: Predictions, pictures: Dataset | None) -> Iterator[str]:
+def _contradictions(record: Record, predictions: Predictions, images: Dataset | None) -> Iterator[str]:
     """Where a record does not say what its predictions say."""
     dataset, named = record.dataset, record.predictions
     classes = dataset.classes
@@ -314,12 +314,12 @@ def _contradictions(record: Record, predictions: Predictions, pictures: Dataset 
         yield f"its predictions are named {named}, but those beside it are {digest(predictions)}."
     if len(predictions) != dataset.test_images or predictions.max(initial=0) >= len(classes):
         yield (f"there are {len(predictions):,} predictions up to class {predictions.max(initial=0)} beside it, for "
-               f"{dataset.test_images:,} pictures of {len(classes)} classes.")  # fmt: skip
+               f"{dataset.test_images:,} images of {len(classes)} classes.")  # fmt: skip
         return
     labels = stored_labels(dataset.test_fingerprint)
-    if labels is None and pictures is not None and pictures.fingerprint == dataset.test_fingerprint:
-        labels = labels_of(pictures)
-    if labels is None:  # someone's own pictures, so what was predicted is known, and what is right is not
+    if labels is None and images is not None and images.fingerprint == dataset.test_fingerprint:
+        labels = labels_of(images)
+    if labels is None:  # someone's own images, so what was predicted is known, and what is right is not
         counts = np.bincount(predictions, minlength=len(classes))
         columns = np.sum(record.confusion_matrix, axis=0)
         if not np.array_equal(counts, columns):

@@ -1,4 +1,4 @@
-"""Accuracy, counted picture by picture, and how far it can be trusted."""
+"""Accuracy, counted image by image, and how far it can be trusted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Evaluation:
     accuracy: float
     per_class: dict[str, float]
     confusion: list[list[int]]  # rows: the true class; columns: the predicted one
-    predictions: Tensor = field(compare=False, repr=False)  # int64, of shape N, the class of each picture in turn
+    predictions: Tensor = field(compare=False, repr=False)  # int64, of shape N, the class of each image in turn
 
     @property
     def count(self) -> int:
@@ -34,7 +34,7 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy for pictures like these."""
+        """95 % interval of the accuracy for images like these."""
         return wilson_interval(sum(row[i] for i, row in enumerate(self.confusion)), self.count)
 
 
@@ -49,10 +49,10 @@ def evaluate(
     batch_size: int = 500,
     precision: str = "fp32",
 ) -> Evaluation:
-    """Evaluate ``model``, on the device where it is, on every picture of ``dataset`` once, in ``eval()`` mode.
+    """Evaluate ``model``, on the device where it is, on every image of ``dataset`` once, in ``eval()`` mode.
 
-    ``mean`` and ``std`` are the normalisation constants of the pictures that the model was *trained* on
-    (``run.mean``, ``run.std``). Pictures are resized to ``input_size`` or, with ``cut``, larger ones cut to it at their
+    ``mean`` and ``std`` are the normalisation constants of the images that the model was *trained* on
+    (``run.mean``, ``run.std``). Images are resized to ``input_size`` or, with ``cut``, larger ones cut to it at their
     centre. Correct predictions are counted, so a short last batch does not skew the result. The
     model is left in the mode it was in.
 
@@ -94,7 +94,7 @@ def evaluate_batches(
                 truths.append(labels)
                 guesses.append(torch.zeros_like(labels, dtype=torch.int64))
                 mine, theirs, into = group.part(images), group.part(labels), group.part(guesses[-1])
-                if len(mine):  # or a last batch of few pictures has none for this process
+                if len(mine):  # or a last batch of few images has none for this process
                     with autocast(device, precision), right_functions(device, precision):
                         logits = model(mine)
                     loss.add_(F.cross_entropy(logits.float(), theirs, reduction="sum"))

@@ -1,6 +1,6 @@
 """What makes a training step faster without changing what it computes: other ways to the same numbers.
 
-PyTorch's own functions are made for every case. Training on small pictures is a few cases over and over, and for those
+PyTorch's own functions are made for every case. Training on small images is a few cases over and over, and for those
 each function here was measured to be faster (``alexnet-course bench`` measures a step with and without them).
 """
 
@@ -27,7 +27,7 @@ from alexnet_course.training.speedups import compiled_pool
 
 SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
 TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
-PATCHES_OF = 64  # pictures at a time, so that their patches stay in the cache
+PATCHES_OF = 64  # images at a time, so that their patches stay in the cache
 LARGE_PAGES = 4 * 2**30  # bytes; a step on a batch of 1,024 has about one gigabyte
 ROWS = 1024  # pixels at a time in response normalisation, for the same reason
 
@@ -124,7 +124,7 @@ def repeat_or_pool(pool: Callable[..., Any], device: torch.device) -> Callable[.
         ):
             # PyTorch's issue 190064: the wrong values, without a word.
             raise CourseError(f"Apple's GPUs cannot pool {tuple(x.shape[2:])} to {size} in every version of PyTorch; "
-                              "train on the cpu, or choose a picture size whose map is a multiple.")  # fmt: skip
+                              "train on the cpu, or choose an image size whose map is a multiple.")  # fmt: skip
         return pool(x, output_size, *rest, **options)
 
     return pooled
@@ -159,7 +159,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """``F.local_response_norm`` of pictures in bf16; squares and their sums are rounded to bf16, k + α Σ is not."""
+    """``F.local_response_norm`` of images in bf16; squares and their sums are rounded to bf16, k + α Σ is not."""
     if x.dim() != 4 or x.numel() == 0:
         return F.local_response_norm(x, size, alpha, beta, k)
     result: Tensor = _ResponseNorm.apply(x.to(torch.bfloat16), size, alpha, beta, k)
@@ -197,7 +197,7 @@ class _ResponseNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """N×C×H×W to one row of C values a pixel; a view, where the pictures are channels-last."""
+    """N×C×H×W to one row of C values a pixel; a view, where the images are channels-last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
@@ -271,17 +271,17 @@ def _sum_of_rows(rows: Tensor) -> Tensor:
 
 
 def _patches(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Iterator[Tensor]:
-    """What a stride-1 convolution sees: one row of height × width × channels a pixel of its output, some pictures at a
+    """What a stride-1 convolution sees: one row of height × width × channels a pixel of its output, some images at a
     time."""
     height, width = weight.shape[2:]
     above, beside = padding
     images = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
-    of_picture, of_row, of_pixel, _ = images.stride()
+    of_image, of_row, of_pixel, _ = images.stride()
     rows, columns, channels = images.shape[1] - height + 1, images.shape[2] - width + 1, images.shape[3]
     for some in images.split(PATCHES_OF):
         # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
         patches = some.as_strided(
-            (len(some), rows, columns, height, width * channels), (of_picture, of_row, of_pixel, of_row, 1)
+            (len(some), rows, columns, height, width * channels), (of_image, of_row, of_pixel, of_row, 1)
         )
         yield patches.reshape(len(some) * rows * columns, -1)
 

@@ -28,7 +28,7 @@ class LayerStatistics:
 
     The columns are called ``names``: conv1, conv2, … for convolutions, fc1, fc2, … for linear layers. The measures are
 
-    - ``mean`` of what goes into the ReLU, and ``std``, the root of its mean variance: the variance over pictures and
+    - ``mean`` of what goes into the ReLU, and ``std``, the root of its mean variance: the variance over images and
       pixels, the mean over channels, so that channels that differ from each other and say nothing do not count;
     - ``zeros``: the share of it that is not positive, so that the ReLU makes it 0;
     - ``dead``: the share of channels (units of a linear layer) that the ReLU makes 0 everywhere in the batch, so that

@@ -30,11 +30,11 @@ def lr_range_test(
     """Train for ``steps`` steps with a rate that rises by the same factor at each, from ``lowest`` to ``highest``.
 
     Returns a (rate, loss) for each step: the mean cross-entropy in nats of its batch, measured before the step takes
-    place at that rate, on augmented pictures, with dropout and the recipe's label smoothing. The test ends early once
+    place at that rate, on augmented images, with dropout and the recipe's label smoothing. The test ends early once
     a loss is above 4 times the least one so far, which is the last in the list, or not finite, which is left out.
 
     Network, first weights, optimiser and batches are those with which a run of ``recipe`` begins; the recipe's own
-    ``lr``, ``schedule`` and ``epochs`` do not matter. Neither the held-out nor any test pictures are looked at. Raises
+    ``lr``, ``schedule`` and ``epochs`` do not matter. Neither the held-out nor any test images are looked at. Raises
     ``CourseError`` unless 0 < lowest < highest and steps ≥ 2. Source: Smith 2017, section 3.3, with a geometric rise
     in place of a linear one.
     """

@@ -59,11 +59,11 @@ class Run(Iterator[EpochResult]):
     """A training run: iterate over it to train; each step of the iteration is one epoch.
 
     ``model``, ``mean``, ``std``, ``device`` and ``precision`` are there from the start, ``history`` grows by one entry
-    an epoch, ``record`` is None until the iteration has ended. The test pictures are looked at once, at that moment.
+    an epoch, ``record`` is None until the iteration has ended. The test images are looked at once, at that moment.
     ``trainer`` is what does the work.
 
     With ``out`` the run is saved in that folder after an epoch, and after every ``checkpoint_steps`` steps. If the
-    folder holds an unfinished run of the same recipe and pictures, this one goes on where it stopped; a finished one is
+    folder holds an unfinished run of the same recipe and images, this one goes on where it stopped; a finished one is
     loaded, and the iteration is over at once. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) save first.
 
     In processes that ``torchrun`` started, each makes a ``Run`` of the same options, and they train together: see
@@ -107,19 +107,19 @@ class Run(Iterator[EpochResult]):
         try:
             self.train_set, self.test_set = self.group.main_first(
                 lambda: (
-                    train_set if train_set is not None else recipe.pictures("train"),
-                    test_set if test_set is not None else recipe.pictures("test"),
+                    train_set if train_set is not None else recipe.images("train"),
+                    test_set if test_set is not None else recipe.images("test"),
                 )
             )
             if not len(self.test_set):
-                raise CourseError(f"{self.test_set.name!r} has no test pictures; give some, or there is nothing to "
+                raise CourseError(f"{self.test_set.name!r} has no test images; give some, or there is nothing to "
                                   "measure at the end.")  # fmt: skip
-            here, there = (pictures.images.shape[1] for pictures in (self.train_set, self.test_set))
+            here, there = (part.images.shape[1] for part in (self.train_set, self.test_set))
             if here != there:
                 raise CourseError(f"The training images have {here} channels and the test images {there}; give two "
                                   "parts of one data set.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
-                raise CourseError("The training and the test pictures do not have the same classes; give two parts of "
+                raise CourseError("The training and the test images do not have the same classes; give two parts of "
                                   "one data set.")  # fmt: skip
             self.options = {
                 "deterministic": deterministic,
@@ -210,7 +210,7 @@ class Run(Iterator[EpochResult]):
         self._stop.ask("the program")
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Evaluate the network as it is now, with the run's own normalisation, picture size and precision.
+        """Evaluate the network as it is now, with the run's own normalisation, image size and precision.
 
         Where several processes train together, all of them have to call this.
         """
@@ -232,7 +232,7 @@ class Run(Iterator[EpochResult]):
             self.close()
 
     def _finish(self) -> None:
-        """Look at the test pictures, once, and write weights and record."""
+        """Look at the test images, once, and write weights and record."""
 
         def heed() -> None:
             self._stop.heed(self.trainer)

@@ -184,7 +184,7 @@ class Trainer:
         return StepGraph(self._make_step, self.model, self.optimiser)
 
     def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:
-        on_device = self.train_set.to(self.device)  # once: both loaders share these pictures
+        on_device = self.train_set.to(self.device)  # once: both loaders share these images
         self.train_loader = BatchLoader(
             on_device,
             self.recipe.batch_size,
@@ -202,7 +202,7 @@ class Trainer:
         return {
             "mean": self.mean,
             "std": self.std,
-            "size": self.recipe.picture_size,
+            "size": self.recipe.image_size,
             "cut": self.recipe.random_crop,
             "device": self.device,
         }
@@ -288,7 +288,7 @@ class Trainer:
         return loss, self.group.together(lambda: self._update(loss))
 
     def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of N×C×H×W pictures; leaves its gradients with the weights."""
+        """The loss of N×C×H×W images; leaves its gradients with the weights."""
         with autocast(self.device, self.precision), self.faster:
             logits = self.network(images)
             if not isinstance(logits, Tensor):  # some networks give more only while they train
@@ -485,16 +485,16 @@ class Trainer:
     def _stop_out_of_memory(self, reason: str) -> None:
         """Find out what would fit, and stop."""
         self.optimiser.zero_grad(set_to_none=True)
-        pictures = self.val_loader.images[:1]
+        first = self.val_loader.images[:1]
 
         def attempt(size: int) -> None:
             part = -(-size // self.group.size)
-            images = self.val_loader.prepare(pictures.expand(part, -1, -1, -1))
+            images = self.val_loader.prepare(first.expand(part, -1, -1, -1))
             with autocast(self.device, self.precision), self.faster:
                 self.network(images).float().sum().backward()
             self.optimiser.zero_grad(set_to_none=True)
 
         size = min(size or 0 for size in self.group.gather(largest_that_fits(self.recipe.batch_size, attempt)))
-        hint = f"batch_size = {size} fits" if size else "not even one picture fits, so choose a smaller network"
+        hint = f"batch_size = {size} fits" if size else "not even one image fits, so choose a smaller network"
         raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
                               f"({reason}); {hint}{self.kept()}.")  # fmt: skip

@@ -63,7 +63,7 @@ def freeze(module: nn.Module) -> None:
 
 
 def thaw(module: nn.Module) -> None:
-    """Undo ``freeze``: let ``module`` learn again, and its batch norm follow the pictures."""
+    """Undo ``freeze``: let ``module`` learn again, and its batch norm follow the images."""
     for weight in module.parameters():
         weight.requires_grad = True
     for layer in _with_statistics(module):

@@ -1,7 +1,7 @@
 """What a page of the book does without, so that it is read sooner.
 
 MathJax, for formulas that can be set beforehand: it is 0.8 MB of a page. And
-pictures as PNG, for the same pixels as WebP take half the bytes. The pages are
+images as PNG, for the same pixels as WebP take half the bytes. The pages are
 changed after they were written. The scripts of the theme that no page needs
 are left out by ``_templates``.
 """
@@ -35,12 +35,12 @@ LIST = (
     '<div role="list" class="citation-list">',
     '<div class="citation-list">',
 )
-PICTURE = re.compile(r'<img (?=[^>]*\bsrc="(_images/[^"]+)")([^>]*)>')
+IMAGE = re.compile(r'<img (?=[^>]*\bsrc="(_images/[^"]+)")([^>]*)>')
 PNG = re.compile(r'"(_images/[^"]+)\.png"')
 
 
-def pictures_when_seen(page: str, folder: Path) -> str:
-    """``page`` with pictures that load as the reader comes near them.
+def images_when_seen(page: str, folder: Path) -> str:
+    """``page`` with images that load as the reader comes near them.
 
     Their size is written down, so that the text does not move when they come.
     ``folder`` is where the page is.
@@ -52,11 +52,11 @@ def pictures_when_seen(page: str, folder: Path) -> str:
             return found.group()
         added = 'loading="lazy" '
         if not re.search(r"\b(?:width|height)\b", attributes):
-            with Image.open(folder / source) as picture:
-                added += 'width="{}" height="{}" '.format(*picture.size)
+            with Image.open(folder / source) as image:
+                added += 'width="{}" height="{}" '.format(*image.size)
         return f"<img {added}{attributes}>"
 
-    return PICTURE.sub(with_size, page)
+    return IMAGE.sub(with_size, page)
 
 
 def with_formulas(page: str, stored: dict[str, str]) -> str:
@@ -76,12 +76,12 @@ def with_formulas(page: str, stored: dict[str, str]) -> str:
     return re.sub(LOADS_MATHJAX, f"\n    {sheet}", page)
 
 
-def pictures_as_webp(page: str, folder: Path) -> str:
-    """``page`` with its PNG pictures as WebP, which shows the same pixels."""
+def images_as_webp(page: str, folder: Path) -> str:
+    """``page`` with its PNG images as WebP, which shows the same pixels."""
 
     def smaller(found: re.Match[str]) -> str:
-        with Image.open(folder / f"{found[1]}.png") as picture:
-            picture.save(folder / f"{found[1]}.webp", lossless=True, method=1)
+        with Image.open(folder / f"{found[1]}.png") as image:
+            image.save(folder / f"{found[1]}.webp", lossless=True, method=1)
         return f'"{found[1]}.webp"'
 
     return PNG.sub(smaller, page)
@@ -100,8 +100,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         page = path.read_text(encoding="utf-8")
         page = page.replace(*LIST)
         page = with_formulas(page, stored["formulas"])
-        page = pictures_as_webp(page, folder)
-        page = pictures_when_seen(page, folder)
+        page = images_as_webp(page, folder)
+        page = images_when_seen(page, folder)
         path.write_text(page, encoding="utf-8")
 
 

@@ -39,10 +39,10 @@ def networks() -> list[dict[str, Any]]:
 
 
 def describe(spec: ModelSpec) -> dict[str, Any]:
-    """One network: name, origin, (C, H, W) of its pictures and layers.
+    """One network: name, origin, (C, H, W) of its images and layers.
 
     The layers are those of ``layer_table``, in the order of execution, and a
-    Flatten where the network makes a list of its picture without a layer.
+    Flatten where the network makes a list of its image without a layer.
     """
     with torch.device("meta"):  # shapes without numbers
         network = build_model(spec.name, num_classes=spec.num_classes)

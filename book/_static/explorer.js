@@ -4,27 +4,27 @@
 (() => {
   // --- What layers there are
 
-  // start: the fields of a new layer. Layers that need a picture cannot come after one that makes a list of it.
+  // start: the fields of a new layer. Layers that need an image cannot come after one that makes a list of it.
   const KINDS = {
     Conv2d: {
-      short: "conv", words: "convolution", needsPicture: true,
+      short: "conv", words: "convolution", needsImage: true,
       start: { channels: 64, kernel: 3, stride: 1, padding: 1, dilation: 1, groups: 1 },
     },
     MaxPool2d: {
-      short: "pool", words: "max pooling", needsPicture: true, pool: true,
+      short: "pool", words: "max pooling", needsImage: true, pool: true,
       start: { kernel: 2, stride: 2, padding: 0, dilation: 1 },
     },
     AvgPool2d: {
-      short: "pool", words: "average pooling", needsPicture: true, pool: true,
+      short: "pool", words: "average pooling", needsImage: true, pool: true,
       start: { kernel: 2, stride: 2, padding: 0 },
     },
-    AdaptiveAvgPool2d: { short: "adaptive", words: "adaptive average pooling", needsPicture: true, start: { size: 1 } },
-    AdaptiveMaxPool2d: { short: "adaptive", words: "adaptive max pooling", needsPicture: true, start: { size: 1 } },
+    AdaptiveAvgPool2d: { short: "adaptive", words: "adaptive average pooling", needsImage: true, start: { size: 1 } },
+    AdaptiveMaxPool2d: { short: "adaptive", words: "adaptive max pooling", needsImage: true, start: { size: 1 } },
     Linear: { short: "fc", words: "linear", start: { units: 10 } },
-    BatchNorm2d: { short: "norm", words: "batch norm", needsPicture: true, start: {} },
+    BatchNorm2d: { short: "norm", words: "batch norm", needsImage: true, start: {} },
     ReLU: { short: "ReLU", words: "ReLU", folds: true, start: {} },
     Tanh: { short: "tanh", words: "tanh", folds: true, start: {} },
-    LocalResponseNorm: { short: "LRN", words: "LRN", needsPicture: true, folds: true, start: {} },
+    LocalResponseNorm: { short: "LRN", words: "LRN", needsImage: true, folds: true, start: {} },
     Dropout: { short: "dropout", words: "dropout", folds: true, start: {} },
     Flatten: { short: "flatten", words: "flatten", folds: true, start: {} },
   };
@@ -80,8 +80,8 @@
 
   // Why a layer cannot take what arrives, or null; field: the one to look at first.
   function obstacle(layer, shape) {
-    const { needsPicture, pool } = KINDS[layer.kind];
-    if (needsPicture && shape.length === 1) return { reason: "list" };
+    const { needsImage, pool } = KINDS[layer.kind];
+    if (needsImage && shape.length === 1) return { reason: "list" };
     if (layer.kind === "Conv2d" && (shape[0] % layer.groups || layer.channels % layer.groups)) {
       return { reason: "groups", field: "groups" };
     }
@@ -116,7 +116,7 @@
     return { rows, problem: null };
   }
 
-  // Side of the smallest square picture that does not vanish, from the last layer back to the first; null: none is.
+  // Side of the smallest square image that does not vanish, from the last layer back to the first; null: none is.
   function smallestInput(stack) {
     let need = 1;
     for (const layer of [...stack].reverse()) {
@@ -158,7 +158,7 @@
     return layer.kind === "Linear" ? plural(layer.units, "unit") : KINDS[layer.kind].words;
   }
 
-  // What would bring a picture of `side` pixels through the layer that it vanishes at.
+  // What would bring an image of `side` pixels through the layer that it vanishes at.
   function help(stack, index, side) {
     const layer = stack[index];
     const span = spanOf(layer);
@@ -187,7 +187,7 @@
     const layer = stack[index];
     const name = labels(stack)[index];
     if (reason === "list") {
-      return `${name} (${KINDS[layer.kind].words}) needs a picture, but the layers before it have made a list of `
+      return `${name} (${KINDS[layer.kind].words}) needs an image, but the layers before it have made a list of `
         + `${plural(arrives[0], "number")} of it; move it up, or remove it.`;
     }
     if (reason === "groups") {
@@ -204,7 +204,7 @@
     const side = Math.min(arrives[1], arrives[2]);
     const padded = layer.padding > 0 ? ` (${square(side + 2 * layer.padding)} with its padding)` : "";
     const wide = layer.dilation > 1 ? ` (kernel ${layer.kernel}, dilation ${layer.dilation})` : "";
-    return `The picture vanishes at ${name} (${KINDS[layer.kind].words}): ${times(arrives.slice(1))} of it arrives`
+    return `The image vanishes at ${name} (${KINDS[layer.kind].words}): ${times(arrives.slice(1))} of it arrives`
       + `${padded}, and a window of ${square(spanOf(layer))}${wide} does not fit. ${help(stack, index, side)}`;
   }
 
@@ -224,7 +224,7 @@
 
   // --- The drawing: like plots.network_drawing, height and depth for pixels, thickness for channels
 
-  const PICTURE = 104; // px: the tallest face
+  const IMAGE = 104; // px: the tallest face
   const THICKEST = 34; // px: the most channels
   const GAP = 10;
   const LINE = 14; // of text
@@ -243,12 +243,12 @@
       const { index, arrives } = result.problem;
       items.push({ name: names[index], shape: arrives, kind: stack[index].kind, index, span: spanOf(stack[index]) });
     }
-    const pictures = items.filter(({ shape }) => shape.length === 3);
+    const images = items.filter(({ shape }) => shape.length === 3);
     const lists = items.filter(({ shape }) => shape.length === 1);
-    const perPixel = PICTURE / Math.max(...pictures.map(({ shape, span = 0 }) => Math.max(...shape.slice(1), span)));
-    const perChannel = THICKEST / Math.max(...pictures.map(({ shape }) => shape[0]));
-    const perUnit = PICTURE / Math.max(...lists.map(({ shape }) => shape[0]));
-    const top = PICTURE * (0.5 + SLANT_Y) + 4;
+    const perPixel = IMAGE / Math.max(...images.map(({ shape, span = 0 }) => Math.max(...shape.slice(1), span)));
+    const perChannel = THICKEST / Math.max(...images.map(({ shape }) => shape[0]));
+    const perUnit = IMAGE / Math.max(...lists.map(({ shape }) => shape[0]));
+    const top = IMAGE * (0.5 + SLANT_Y) + 4;
     const drawn = [];
     let left = 2;
     for (const { name, shape, kind, index, span } of items) {
@@ -278,15 +278,15 @@
         group.append(svg("rect", { x: middle - frame / 2, y: top - frame / 2, width: frame, height: frame }));
       }
       for (const [count, line] of lines.entries()) {
-        const y = top + PICTURE / 2 + (count + 1.2) * LINE;
+        const y = top + IMAGE / 2 + (count + 1.2) * LINE;
         group.append(svg("text", { x: middle.toFixed(2), y, class: count ? "" : "explorer-name" }, line));
       }
-      const area = { x: left - GAP / 2, y: 0, width: slot + GAP, height: top + PICTURE / 2 + 3.6 * LINE };
+      const area = { x: left - GAP / 2, y: 0, width: slot + GAP, height: top + IMAGE / 2 + 3.6 * LINE };
       group.append(svg("rect", { class: "explorer-area", ...area })); // to click on
       drawn.push(group);
       left += slot + GAP;
     }
-    const [width, height] = [Math.ceil(left), Math.ceil(top + PICTURE / 2 + 3.6 * LINE)];
+    const [width, height] = [Math.ceil(left), Math.ceil(top + IMAGE / 2 + 3.6 * LINE)];
     const said = items.map(({ name, shape, span }) => (span ? `nothing of it at ${name}` : `${name} ${times(shape)}`));
     return svg("svg", { width, height, role: "img", "aria-label": `Drawing: ${said.join(", ")}.` }, ...drawn);
   }
@@ -563,7 +563,7 @@
         + "its thickness the channels; the height of a bar is the units of a linear layer."),
       status, scroll,
       el("p", { class: "explorer-note" }, "Receptive field and jump in pixels of the input. All: each unit of a linear "
-        + "layer sees the whole picture. Uneven: behind adaptive pooling to another size the windows differ."),
+        + "layer sees the whole image. Uneven: behind adaptive pooling to another size the windows differ."),
       el("div", { class: "explorer-bar" }, labelled("New layer", kind), add));
     show(start);
     root.classList.add("explorer-ready");

@@ -1,6 +1,6 @@
 """Every chapter in the profile that a reader with Colab's T4 gets.
 
-With made-up pictures and tiny budgets, in processes of their own; start/sitecustomize.py puts the card there.
+With made-up images and tiny budgets, in processes of their own; start/sitecustomize.py puts the card there.
 """
 
 import sys

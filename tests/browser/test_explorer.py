@@ -63,7 +63,7 @@ def random_layer(rng: random.Random, channels: int, flat: bool) -> tuple[dict, n
 
 
 def random_stack(rng: random.Random) -> tuple[list[dict], list[nn.Module], tuple[int, int, int]]:
-    """Up to nine layers and a picture, which need not be square and may vanish on the way."""
+    """Up to nine layers and an image, which need not be square and may vanish on the way."""
     size = (rng.randint(1, 8), rng.randint(6, 48), rng.randint(6, 48))
     stack, modules, channels, flat = [], [], size[0], False
     for _ in range(rng.randint(1, 9)):
@@ -275,7 +275,7 @@ class TestReader:
         explorer.get_by_label("Height and width").fill("200")
         assert f"fc1 reads {256 * 25:,} values here and {256 * 36:,} in alexnet-2012" in status(explorer)
 
-    def test_is_told_where_a_picture_vanishes_and_what_helps(self, explorer, networks):
+    def test_is_told_where_a_image_vanishes_and_what_helps(self, explorer, networks):
         explorer.get_by_label("Height and width").fill("32")
         text = status(explorer)
         assert "vanishes at pool2 (max pooling): 2×2 of it arrives, and a window of 3×3 does not fit" in text
@@ -288,7 +288,7 @@ class TestReader:
         assert cells(explorer, "pool3")[0] == "256×1×1"
 
     def test_gets_advice_that_helps(self, explorer):
-        """Each of the ways out brings the picture at least through the layer at which it vanished."""
+        """Each of the ways out brings the image at least through the layer at which it vanished."""
         rng = random.Random(SEED)
         cases = [(stack, [size[0], size[1], size[1]]) for stack, _, size in (random_stack(rng) for _ in range(STACKS))]
         advised = explorer.evaluate(
@@ -296,8 +296,8 @@ class TestReader:
               const { problem } = shapeExplorer.table(stack, input);
               if (problem?.reason !== "vanishes") return [];
               const text = shapeExplorer.explain(stack, problem);
-              const through = (other, picture) => {
-                const after = shapeExplorer.table(other, picture).problem;
+              const through = (other, image) => {
+                const after = shapeExplorer.table(other, image).problem;
                 return !after || after.index > problem.index;
               };
               const change = (key, value) =>
@@ -385,7 +385,7 @@ class TestReader:
         assert cells(explorer, "pool1")[0] == "256×18×18"  # behind conv2, on 55 pixels
 
     def test_sees_a_drawing_that_follows(self, explorer):
-        """A block for each layer that changes the picture, as high as its pixels, in one scale."""
+        """A block for each layer that changes the image, as high as its pixels, in one scale."""
 
         def heights() -> list[float]:
             return explorer.locator(".explorer-block").evaluate_all(

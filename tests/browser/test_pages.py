@@ -43,11 +43,11 @@ FIRST_SEEN = """() => new Promise((resolve) => new PerformanceObserver((paints) 
   const parsed = performance.getEntriesByType("navigation")[0].domInteractive;
   if (painted) resolve(Math.max(parsed, painted.startTime) / 1000);
 }).observe({ type: "paint", buffered: true }))"""
-PICTURES = """async () => {
-  const pictures = [...document.querySelectorAll("article img")];
-  for (const picture of pictures) picture.loading = "eager";
-  await Promise.allSettled(pictures.map((picture) => picture.decode()));
-  return pictures.map((picture) => [picture.getAttribute("src"), picture.naturalWidth, picture.alt]);
+IMAGES = """async () => {
+  const images = [...document.querySelectorAll("article img")];
+  for (const image of images) image.loading = "eager";
+  await Promise.allSettled(images.map((image) => image.decode()));
+  return images.map((image) => [image.getAttribute("src"), image.naturalWidth, image.alt]);
 }"""
 # Text with the marks of unset mathematics: $…$, \\( and \\[, \\begin{…}; code may hold them.
 UNSET = r"""() => {
@@ -146,14 +146,14 @@ class TestPage:
             seconds += [visit.first_seen() for _ in range(2)]
         assert median(seconds) < LONGEST * load_per_core()
 
-    def test_shows_every_picture_and_says_what_it_shows(self, visit):
-        for source, width, alternative in visit.page.evaluate(PICTURES):
+    def test_shows_every_image_and_says_what_it_shows(self, visit):
+        for source, width, alternative in visit.page.evaluate(IMAGES):
             assert width > 0, f"{source} is not there"
             assert alternative, f"{source} has no alternative text"
             assert "_images" not in source or len(alternative.split()) > 1, f"{source} is a figure: {alternative!r}"
 
     def test_weighs_little(self, visit, book):
-        """Its pictures included, which are loaded only as the reader comes to them."""
+        """Its images included, which are loaded only as the reader comes to them."""
         sizes = {name: (book / name).stat().st_size for name in visit.asked_for if (book / name).is_file()}
         print(f"{visit.name}: {sum(sizes.values()) / 1e6:.2f} MB")
         assert sum(sizes.values()) <= HEAVIEST, sorted(sizes, key=sizes.__getitem__)[-8:]
@@ -259,7 +259,7 @@ def test_reads_from_a_folder_without_any_network(browser, address, book):
     assert page.url.startswith("file://")
     assert page.locator("article mjx-container").count() > 0
     assert page.evaluate("document.fonts.ready.then((fonts) => [...fonts].some((f) => f.status === 'loaded'))")
-    assert all(width > 0 for _, width, _ in page.evaluate(PICTURES))
+    assert all(width > 0 for _, width, _ in page.evaluate(IMAGES))
     page.context.close()
     # Browsers let no page read the file of another, so results of the search come without an excerpt.
     assert [text for text in complaints if EXCERPT.search(text) is None] == []

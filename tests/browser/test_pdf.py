@@ -27,10 +27,10 @@ def texts(pdf) -> list[str]:
     return [page.extract_text() for page in pdf.pages]
 
 
-def pictures(part: Any) -> int:
+def images(part: Any) -> int:
     """How many there are on a page, or in a part of one, without unpacking them."""
     inside = [entry.get_object() for entry in part.get("/Resources", {}).get("/XObject", {}).values()]
-    return sum(1 if entry["/Subtype"] == "/Image" else pictures(entry) for entry in inside)
+    return sum(1 if entry["/Subtype"] == "/Image" else images(entry) for entry in inside)
 
 
 def test_outline_leads_to_every_page_of_the_book_in_order(pdf):
@@ -48,11 +48,11 @@ def test_every_page_has_its_number_and_something_else(pdf, texts):
     for number, (page, text) in enumerate(zip(pdf.pages, texts, strict=True), start=1):
         words = text.replace("AlexNet, rebuilt", "", 1).split()
         assert str(number) in words, f"page {number} has another number"
-        assert len("".join(words)) > FEWEST_CHARACTERS or pictures(page), f"page {number} is empty"
+        assert len("".join(words)) > FEWEST_CHARACTERS or images(page), f"page {number} is empty"
 
 
 def test_holds_every_figure(pdf):
-    shown = sum(pictures(page) for page in pdf.pages)
+    shown = sum(images(page) for page in pdf.pages)
     figures = {name for page in BOOK.glob("*.html") for name in re.findall(r"_images/[^\"]+\.webp", page.read_text())}
     assert shown >= len(figures) > 20
 

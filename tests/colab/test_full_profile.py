@@ -1,6 +1,6 @@
 """Every chapter that asks for its profile is run in the full one, so that the code behind it cannot rot.
 
-With made-up pictures, tiny budgets and no network: tiny/sitecustomize.py says how. All cells of such a chapter are run,
+With made-up images, tiny budgets and no network: tiny/sitecustomize.py says how. All cells of such a chapter are run,
 exercises included; what they print and draw is not looked at. A chapter that never asks for its profile (02-shapes,
 05-results, trainer) is the same in both, and nbval runs it. A reader who has a GPU mostly has it on Colab, so this is
 done with the older of the versions that stand for Colab's, where they can be had.

@@ -1,4 +1,4 @@
-"""Small picture trees and small CIFAR archives in the true format, made from the same random pixels."""
+"""Small image trees and small CIFAR archives in the true format, made from the same random pixels."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from trees import Pictures, write_tree
+from trees import Images, write_tree
 
 from alexnet_course.errors import CourseError
 
@@ -26,8 +26,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def pictures() -> Pictures:
-    """Forty training and twenty test pictures, half of them cats."""
+def images() -> Images:
+    """Forty training and twenty test images, half of them cats."""
     rng = np.random.default_rng(7)
     return {
         split: {name: list(rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)) for name in ("cat", "truck")}
@@ -36,8 +36,8 @@ def pictures() -> Pictures:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, pictures: Pictures) -> Path:
-    return write_tree(tmp_path / "pets", pictures)
+def tree(tmp_path: Path, images: Images) -> Path:
+    return write_tree(tmp_path / "pets", images)
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def numbered(count: int = 64, size: int = 8) -> torch.Tensor:
-    """Pictures whose pixels all differ and are never zero, so that a pixel tells where it came from."""
+    """Images whose pixels all differ and are never zero, so that a pixel tells where it came from."""
     pixels = torch.arange(1, 3 * size * size + 1, dtype=torch.int16).reshape(1, 3, size, size)
     return pixels.repeat(count, 1, 1, 1)
 
 
-def test_every_crop_is_a_window_of_the_padded_picture():
+def test_every_crop_is_a_window_of_the_padded_image():
     images, padding = numbered(200), 2
     changed = crop_and_flip(images, padding, flip=False, generator=generator())
     padded = torch.nn.functional.pad(images[0], (padding,) * 4)
     windows = [padded[:, top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
     seen = set()
-    for picture in changed:
-        matches = [i for i, window in enumerate(windows) if torch.equal(window, picture)]
+    for image in changed:
+        matches = [i for i, window in enumerate(windows) if torch.equal(window, image)]
         assert len(matches) == 1
         seen.update(matches)
     assert len(seen) == 25  # every position occurs
@@ -31,8 +31,8 @@ def test_every_crop_is_a_window_of_the_padded_picture():
 def test_flip_mirrors_about_half_and_keeps_channels_and_rows():
     images = numbered(400)
     changed = crop_and_flip(images, 0, flip=True, generator=generator())
-    mirrored = [torch.equal(picture, images[0].flip(-1)) for picture in changed]
-    unchanged = [torch.equal(picture, images[0]) for picture in changed]
+    mirrored = [torch.equal(image, images[0].flip(-1)) for image in changed]
+    unchanged = [torch.equal(image, images[0]) for image in changed]
     assert all(m != u for m, u in zip(mirrored, unchanged, strict=True))
     assert 150 < sum(mirrored) < 250
 
@@ -64,7 +64,7 @@ def test_principal_colours_are_those_of_the_covariance():
     torch.testing.assert_close(eigenvectors @ eigenvalues.diag() @ eigenvectors.T, covariance)
 
 
-def test_colour_shift_is_one_colour_a_picture_with_the_paper_s_spread():
+def test_colour_shift_is_one_colour_a_image_with_the_paper_s_spread():
     eigenvalues = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
     eigenvectors = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator()))[0]
     images = torch.rand(20_000, 3, 2, 2)
@@ -88,10 +88,10 @@ def test_no_colour_shift_at_strength_zero():
 
 
 def smooth(count: int = 24, size: int = 32) -> torch.Tensor:
-    """Copies of one picture of three different slopes: whatever a policy does to it, something changes."""
+    """Copies of one image of three different slopes: whatever a policy does to it, something changes."""
     rows, columns = torch.arange(size)[:, None].expand(size, size), torch.arange(size).expand(size, size)
-    picture = torch.stack([40 + 4 * rows, 200 - 5 * columns, 60 + rows + 2 * columns])
-    return picture.to(torch.uint8).expand(count, 3, size, size).clone()
+    image = torch.stack([40 + 4 * rows, 200 - 5 * columns, 60 + rows + 2 * columns])
+    return image.to(torch.uint8).expand(count, 3, size, size).clone()
 
 
 def test_autoaugment_keeps_type_and_shape_and_repeats_for_a_generator_s_state():
@@ -112,7 +112,7 @@ def test_autoaugment_goes_on_drawing_from_its_generator():
     assert torch.equal(autoaugment(images, draws), first)
 
 
-def test_autoaugment_draws_for_each_picture_by_itself():
+def test_autoaugment_draws_for_each_image_by_itself():
     changed = autoaugment(smooth(), generator())
     assert len(changed.flatten(1).unique(dim=0)) > 8
 

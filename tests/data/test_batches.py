@@ -12,7 +12,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 def numbered(count: int) -> Dataset:
-    """Picture i has the value i everywhere and the label i modulo 7."""
+    """Image i has the value i everywhere and the label i modulo 7."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 8, 8)
     return Dataset(images, torch.arange(count) % 7, tuple("abcdefg"), "numbered")
 
@@ -23,7 +23,7 @@ def values(pixels: torch.Tensor) -> torch.Tensor:
     return ((pixels * std + mean) * 255).round().long()
 
 
-def test_without_training_every_picture_comes_once_in_order_and_normalised():
+def test_without_training_every_image_comes_once_in_order_and_normalised():
     loader = BatchLoader(numbered(25), 10, mean=MEAN, std=STD)
     batches = list(loader)
     assert [len(labels) for _, labels in batches] == [10, 10, 5] == [10, 10, loader.images_per_epoch - 20]
@@ -73,12 +73,12 @@ def test_augmentation_repeats_for_a_seed(training):
 
     assert torch.equal(first_batch(1, EVERYTHING), first_batch(1, EVERYTHING))
     assert not torch.equal(first_batch(1, EVERYTHING), first_batch(2, EVERYTHING))
-    plain = {tuple(picture) for picture in values(first_batch(1, None)).flatten(1).tolist()}
-    assert plain == {tuple(picture) for picture in images.flatten(1).tolist()}  # without one, nothing is changed
+    plain = {tuple(image) for image in values(first_batch(1, None)).flatten(1).tolist()}
+    assert plain == {tuple(image) for image in images.flatten(1).tolist()}  # without one, nothing is changed
 
 
-def test_augmented_without_training_every_picture_comes_once_and_in_order():
-    """As the test pictures of S0. The number of its picture is in each pixel that was neither moved in nor blanked."""
+def test_augmented_without_training_every_image_comes_once_and_in_order():
+    """As the test images of S0. The number of its image is in each pixel that was neither moved in nor blanked."""
     change = Augmentation(crop=2, flip=True, cutout=3)
     data = numbered(25)
     loader = BatchLoader(data, 10, mean=MEAN, std=STD, augmentation=change, generator=torch.Generator().manual_seed(1))
@@ -86,8 +86,8 @@ def test_augmented_without_training_every_picture_comes_once_and_in_order():
     assert [len(labels) for _, labels in batches] == [10, 10, 5]
     assert torch.equal(torch.cat([labels for _, labels in batches]), data.labels)
     pixels = torch.cat([values(images) for images, _ in batches])
-    for number, picture in enumerate(pixels):
-        shown = (picture == number).all(0)
+    for number, image in enumerate(pixels):
+        shown = (image == number).all(0)
         assert shown.sum() >= 16
     assert not torch.equal(pixels, data.images.long())
 
@@ -104,14 +104,14 @@ def test_each_augmentation_is_applied(key):
         assert not torch.equal(changed.batch(0)[0], kept.batch(0)[0])
 
 
-def test_pictures_that_are_not_square_are_brought_to_a_square_and_left_alone_without_a_size():
+def test_images_that_are_not_square_are_brought_to_a_square_and_left_alone_without_a_size():
     oblong = Dataset(torch.zeros(2, 3, 16, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), ("a",), "oblong")
     for size, shape in ((8, (2, 3, 8, 8)), (None, (2, 3, 16, 8))):
         images, _ = next(iter(BatchLoader(oblong, 2, mean=MEAN, std=STD, size=size)))
         assert images.shape == shape
 
 
-def test_pictures_are_resized_to_what_the_network_takes():
+def test_images_are_resized_to_what_the_network_takes():
     loader = BatchLoader(numbered(4), 4, mean=MEAN, std=STD, size=20)
     images, _ = next(iter(loader))
     assert images.shape == (4, 3, 20, 20)
@@ -138,7 +138,7 @@ def test_a_part_given_by_indices_is_the_part_copied_out(colour_pca):
             assert same_batches(list(part), list(copied))
 
 
-def test_the_loaders_of_two_parts_share_the_pictures():
+def test_the_loaders_of_two_parts_share_the_images():
     data = noisy(20)
     fitting, held_out = data.split_indices(5, 0)
     loaders = [BatchLoader(data, 4, indices=indices, mean=MEAN, std=STD) for indices in (fitting, held_out)]
@@ -273,7 +273,7 @@ def test_batches_can_be_asked_for_by_number(loader):
     assert same_batches([fixed.batch(step) for step in range(3)], list(fixed))
 
 
-def test_a_batch_asked_for_by_number_is_the_same_pictures_augmented_anew_or_kept(loader):
+def test_a_batch_asked_for_by_number_is_the_same_images_augmented_anew_or_kept(loader):
     one = loader()
     for step, (images, labels) in enumerate(one):
         again = one.batch(step)

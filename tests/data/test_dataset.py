@@ -13,7 +13,7 @@ from alexnet_course.errors import CourseError
 
 
 def random_dataset(counts: list[int], size: int = 4, seed: int = 0) -> Dataset:
-    """``counts[i]`` random pictures of class i, shuffled."""
+    """``counts[i]`` random images of class i, shuffled."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.repeat_interleave(torch.tensor(counts))[torch.randperm(sum(counts), generator=generator)]
     images = torch.randint(256, (len(labels), 3, size, size), dtype=torch.uint8, generator=generator)
@@ -56,7 +56,7 @@ def test_fingerprint_of_a_transposed_view_is_that_of_its_pixels() -> None:
     assert Dataset(channels_last, dataset.labels, dataset.classes, "view").fingerprint == dataset.fingerprint
 
 
-def test_renamed_keeps_pictures_and_fingerprint() -> None:
+def test_renamed_keeps_images_and_fingerprint() -> None:
     dataset = random_dataset([3, 3])
     renamed = dataset.renamed("other")
     assert (renamed.name, dataset.name) == ("other", "random")
@@ -103,7 +103,7 @@ def test_split_indices_name_the_two_parts_without_copying_them() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=5), st.integers(0, 2**40), st.data())
-def test_a_split_among_some_pictures_is_stratified_disjoint_and_repeatable(
+def test_a_split_among_some_images_is_stratified_disjoint_and_repeatable(
     counts: list[int], seed: int, data: st.DataObject
 ) -> None:
     dataset = random_dataset(counts, size=1)
@@ -141,9 +141,9 @@ def test_a_split_among_some_gives_ascending_indices_whatever_their_order() -> No
 
 
 @pytest.mark.parametrize("size", [0, 4, 5])
-def test_a_split_among_some_pictures_refuses_sizes_that_do_not_fit_them(size: int, refused: Callable[..., str]) -> None:
+def test_a_split_among_some_images_refuses_sizes_that_do_not_fit_them(size: int, refused: Callable[..., str]) -> None:
     sentence = refused(random_dataset([5, 5]).split_indices, size, 0, torch.tensor([1, 2, 8, 9]))
-    assert f"{size} pictures" in sentence
+    assert f"{size} images" in sentence
     assert "has 4;" in sentence
     assert "1 to 3" in sentence
 
@@ -155,7 +155,7 @@ def test_validation_split_refuses_sizes_that_do_not_fit(size: int, refused: Call
     assert "1 to 9" in sentence
 
 
-def test_the_order_of_the_pictures_is_their_own_and_not_that_of_their_storage() -> None:
+def test_the_order_of_the_images_is_their_own_and_not_that_of_their_storage() -> None:
     dataset = random_dataset([5, 7, 9])
     turned = dataset.subset(torch.arange(len(dataset)).flip(0))
     assert not torch.equal(dataset.ordered, turned.ordered)
@@ -203,7 +203,7 @@ def test_channel_statistics_are_those_of_the_pixels_in_float64() -> None:
     np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-12)
 
 
-def test_statistics_of_some_pictures_are_those_of_the_subset() -> None:
+def test_statistics_of_some_images_are_those_of_the_subset() -> None:
     dataset = random_dataset([4000, 6000], size=3)
     indices = torch.randperm(10_000, generator=torch.Generator().manual_seed(1))[:9000]  # several chunks
     part = dataset.subset(indices)
@@ -218,8 +218,8 @@ def test_statistics_of_some_pictures_are_those_of_the_subset() -> None:
         assert not torch.equal(one, different)
 
 
-def test_statistics_of_no_pictures_at_all_are_refused(refused: Callable[..., str]) -> None:
-    assert "no pictures" in refused(random_dataset([3]).channel_statistics, torch.tensor([], dtype=torch.int64))
+def test_statistics_of_no_images_at_all_are_refused(refused: Callable[..., str]) -> None:
+    assert "no images" in refused(random_dataset([3]).channel_statistics, torch.tensor([], dtype=torch.int64))
 
 
 def test_to_the_device_where_it_is_is_no_copy_and_keeps_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,18 +235,18 @@ def test_to_the_device_where_it_is_is_no_copy_and_keeps_the_fingerprint(monkeypa
     assert elsewhere.fingerprint == fingerprint
 
 
-def test_channel_statistics_make_no_copy_of_the_pictures() -> None:
+def test_channel_statistics_make_no_copy_of_the_images() -> None:
     class LargestNewTensor(TorchDispatchMode):
         size = 0
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             result = function(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() != pictures:
+            if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() != stored:
                 self.size = max(self.size, result.numel() * result.element_size())
             return result
 
     dataset = random_dataset([20_000], size=8)
-    pictures = dataset.images.untyped_storage().data_ptr()
+    stored = dataset.images.untyped_storage().data_ptr()
     with LargestNewTensor() as largest:
         dataset.channel_statistics()
         dataset.channel_statistics(torch.arange(1, 20_000))
@@ -254,7 +254,7 @@ def test_channel_statistics_make_no_copy_of_the_pictures() -> None:
 
 
 def test_statistics_of_nothing_are_refused(refused: Callable[..., str]) -> None:
-    assert "no pictures" in refused(random_dataset([3]).subset([]).channel_statistics)
+    assert "no images" in refused(random_dataset([3]).subset([]).channel_statistics)
 
 
 IMAGES, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1, 0])
@@ -266,12 +266,12 @@ IMAGES, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1,
         (IMAGES.float(), LABELS, ("a", "b"), "torch.float32"),
         (IMAGES[0], LABELS, ("a", "b"), "(3, 2, 2)"),
         (IMAGES, LABELS.int(), ("a", "b"), "torch.int32"),
-        (IMAGES, LABELS[:3], ("a", "b"), "4 pictures but 3 labels"),
+        (IMAGES, LABELS[:3], ("a", "b"), "4 images but 3 labels"),
         (IMAGES, LABELS, ("a",), "0 to 1"),
         (IMAGES, LABELS - 1, ("a", "b"), "-1 to 0"),
         (IMAGES, LABELS, ("a", "a"), "repeat"),
         (IMAGES, [0, 1, 1, 0], ("a", "b"), "The labels of 'wrong' are a list"),
-        (IMAGES.numpy(), LABELS, ("a", "b"), "The pictures of 'wrong' are a ndarray"),
+        (IMAGES.numpy(), LABELS, ("a", "b"), "The images of 'wrong' are a ndarray"),
         (torch.zeros(4, 32, 32, 3, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
         (torch.zeros(4, 28, 28, 1, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
         (IMAGES, LABELS, "ab", "expected a tuple of names"),
@@ -289,7 +289,7 @@ def test_a_list_of_classes_is_as_good_as_a_tuple() -> None:
     assert Dataset(IMAGES, LABELS, ["a", "b"], "list").classes == ("a", "b")
 
 
-def test_a_mask_takes_the_pictures_where_it_is_true() -> None:
+def test_a_mask_takes_the_images_where_it_is_true() -> None:
     dataset = random_dataset([3, 2, 4])
     for mask in (dataset.labels == 1, (dataset.labels == 1).tolist(), (dataset.labels == 1).numpy()):
         part = dataset.subset(mask)
@@ -301,7 +301,7 @@ def test_a_mask_takes_the_pictures_where_it_is_true() -> None:
 @pytest.mark.parametrize(
     ("indices", "says"),
     [
-        ([True, False], "one truth value for each of its 9 pictures"),
+        ([True, False], "one truth value for each of its 9 images"),
         ([0.0, 1.0], "torch.float32"),
         ([[0, 1]], "of shape (1, 2)"),
     ],
@@ -324,7 +324,7 @@ def test_what_is_written_in_place_changes_the_fingerprint(part: str) -> None:
 
 def test_dataset_is_frozen_and_prints_in_one_line() -> None:
     dataset = random_dataset([1200])
-    assert repr(dataset) == "Dataset(random: 1,200 pictures of 3×4×4, 1 classes)"
+    assert repr(dataset) == "Dataset(random: 1,200 images of 3×4×4, 1 classes)"
     with pytest.raises(AttributeError):
         dataset.name = "other"  # type: ignore[misc]
     assert issubclass(CourseError, ValueError)

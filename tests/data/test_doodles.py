@@ -46,35 +46,35 @@ def test_the_order_is_shuffled_and_every_prefix_nearly_balanced(test: Split) -> 
 
 
 @pytest.mark.parametrize("count", [1, 37])
-def test_fewer_pictures_are_a_prefix_of_more(test: Split, count: int) -> None:
+def test_fewer_images_are_a_prefix_of_more(test: Split, count: int) -> None:
     images, labels = draw_doodles("test", count)
     assert np.array_equal(images, test[0][:count].numpy())
     assert np.array_equal(labels, test[1][:count].numpy())
 
 
 @pytest.mark.slow
-def test_more_pictures_than_the_split_has_draw_on(test: Split) -> None:
+def test_more_images_than_the_split_has_draw_on(test: Split) -> None:
     images, labels = draw_doodles("test", TEST_SIZE + 10)
     assert np.array_equal(images[:TEST_SIZE], test[0].numpy())
     assert sorted(labels[TEST_SIZE:]) == list(range(len(CLASSES)))
 
 
 @pytest.mark.slow
-def test_no_picture_occurs_twice_not_even_across_splits_and_seeds(train: Split, test: Split) -> None:
+def test_no_image_occurs_twice_not_even_across_splits_and_seeds(train: Split, test: Split) -> None:
     other, _ = draw_doodles("train", 100, seed=1)
-    pictures = [*train[0].numpy(), *test[0].numpy(), *other]
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    images = [*train[0].numpy(), *test[0].numpy(), *other]
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
 @pytest.mark.slow
-def test_these_are_the_pictures_that_records_were_made_with(train: Split) -> None:
+def test_these_are_the_images_that_records_were_made_with(train: Split) -> None:
     images, labels = train[0][:200].numpy(), train[1][:200].numpy()
     digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
     assert digest == "505f68fc8942294e175d7a3478ee2acd441f0b468087b8f742d0c45e5a9e479c"
 
 
 @pytest.mark.slow
-def test_no_two_pictures_of_a_class_are_alike(train: Split) -> None:
+def test_no_two_images_of_a_class_are_alike(train: Split) -> None:
     images, labels = train
     for label, name in enumerate(CLASSES):
         pixels = images[labels == label].flatten(1).double()

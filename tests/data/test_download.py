@@ -24,7 +24,7 @@ import torch
 import torchvision
 from PIL import Image
 from test_sources import pickled_batches, publish
-from trees import Pictures
+from trees import Images
 
 from alexnet_course.data import cache, cifar, download, load_dataset
 from alexnet_course.data.download import ABANDONED, PAUSES, Mirror, NotPublished, checksum
@@ -346,13 +346,11 @@ def test_how_fast_an_answer_comes_is_asked_again_and_again(
 # --- The published data sets -----------------------------------------------------------------------------------------
 
 
-def archive_of_files(
-    pictures: Pictures, place: str = "cifar/{split}/{name}/{number}.png", suffix: str = "PNG"
-) -> bytes:
+def archive_of_files(images: Images, place: str = "cifar/{split}/{name}/{number}.png", suffix: str = "PNG") -> bytes:
     """As fast.ai has it."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
-        for split, classes in pictures.items():
+        for split, classes in images.items():
             for name, members in classes.items():
                 for number, pixels in enumerate(members):
                     file = io.BytesIO()
@@ -366,18 +364,18 @@ def archive_of_files(
 
 @pytest.fixture
 def published(
-    server: tuple[Path, str], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+    server: tuple[Path, str], images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[Path, Path]]:
     """Serves a data set as torchvision's archive, as the copy of another server, and as an archive of files; gives
     the first two, of which only the copy is as it should be."""
 
     def serve(spec: str) -> tuple[Path, Path]:
-        archive = publish(server, pickled_batches(pictures, spec), spec, monkeypatch)
+        archive = publish(server, pickled_batches(images, spec), spec, monkeypatch)
         copy = archive.with_name(f"copy-{archive.name}")
         copy.write_bytes(archive.read_bytes())
         monkeypatch.setattr(cifar, "ARCHIVES", {spec: (server[1] + copy.name,)})
         monkeypatch.setattr(cifar, "TREES", {spec: (server[1] + "tree.tgz",)})
-        (server[0] / "tree.tgz").write_bytes(archive_of_files(pictures, "c/{split}/kind/{name}/{number}.png"))
+        (server[0] / "tree.tgz").write_bytes(archive_of_files(images, "c/{split}/kind/{name}/{number}.png"))
         known = {load_dataset(spec, split, root=server[0] / "other").fingerprint: spec for split in ("train", "test")}
         monkeypatch.setattr(cifar, "KNOWN_FINGERPRINTS", known)
         return archive, copy
@@ -387,7 +385,7 @@ def published(
 
 @pytest.mark.parametrize("spec", ["cifar10", "cifar100"])
 @pytest.mark.parametrize("only", ["the copy", "the files"])
-def test_the_same_pictures_come_from_another_server(
+def test_the_same_images_come_from_another_server(
     spec: str,
     only: str,
     published: Callable[[str], tuple[Path, Path]],
@@ -416,21 +414,21 @@ def torchvision_folder(spec: str) -> str:
     return str(getattr(torchvision.datasets, cifar.TORCHVISION[spec]).base_folder)
 
 
-def with_other_pixels(pictures: Pictures) -> bytes:
-    pictures["train"]["cat"][0] = 255 - pictures["train"]["cat"][0]
-    return archive_of_files(pictures)
+def with_other_pixels(images: Images) -> bytes:
+    images["train"]["cat"][0] = 255 - images["train"]["cat"][0]
+    return archive_of_files(images)
 
 
-def as_jpeg(pictures: Pictures) -> bytes:
-    return archive_of_files(pictures, "c/{split}/{name}/{number}.jpg", "JPEG")
+def as_jpeg(images: Images) -> bytes:
+    return archive_of_files(images, "c/{split}/{name}/{number}.jpg", "JPEG")
 
 
-def of_another_size(pictures: Pictures) -> bytes:
-    return archive_of_files({**pictures, "test": {"cat": [np.zeros((33, 32, 3), np.uint8)]}})
+def of_another_size(images: Images) -> bytes:
+    return archive_of_files({**images, "test": {"cat": [np.zeros((33, 32, 3), np.uint8)]}})
 
 
-def without_a_test_set(pictures: Pictures) -> bytes:
-    return archive_of_files({"train": pictures["train"], "test": {}})
+def without_a_test_set(images: Images) -> bytes:
+    return archive_of_files({"train": images["train"], "test": {}})
 
 
 @pytest.mark.parametrize(
@@ -438,24 +436,24 @@ def without_a_test_set(pictures: Pictures) -> bytes:
     [
         (with_other_pixels, "their fingerprint differs"),
         (as_jpeg, "their fingerprint differs"),
-        (of_another_size, "other pictures came"),
-        (without_a_test_set, "not an archive of pictures"),
-        (lambda pictures: archive_of_files(pictures)[:5000], "not an archive of pictures"),
-        (lambda pictures: b"nothing of the kind", "not an archive of pictures"),
+        (of_another_size, "other images came"),
+        (without_a_test_set, "not an archive of images"),
+        (lambda images: archive_of_files(images)[:5000], "not an archive of images"),
+        (lambda images: b"nothing of the kind", "not an archive of images"),
     ],
 )
-def test_files_that_are_not_the_published_pictures_are_refused(
-    make: Callable[[Pictures], bytes],
+def test_files_that_are_not_the_published_images_are_refused(
+    make: Callable[[Images], bytes],
     says: str,
     published: Callable[[str], tuple[Path, Path]],
-    pictures: Pictures,
+    images: Images,
     server: tuple[Path, str],
     tmp_path: Path,
     refused: Callable[..., str],
 ) -> None:
     for archive in published("cifar10"):
         archive.unlink()
-    (server[0] / "tree.tgz").write_bytes(make(pictures))
+    (server[0] / "tree.tgz").write_bytes(make(images))
     sentence = refused(load_dataset, "cifar10", root=tmp_path / "kept")
     assert re.search(rf"/tree\.tgz \([^)]*{says}", sentence)
     assert sentence.count("404 File not found") == 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trees import Pictures, write_tree
+from trees import Images, write_tree
 
 from alexnet_course.data import Dataset, folder, load_dataset
 
@@ -30,22 +30,22 @@ def cached(kept: Path) -> list[Path]:
     return sorted(file for file in kept.rglob("*") if file.is_file())
 
 
-def test_pictures_labels_and_names(tree: Path, pictures: Pictures) -> None:
+def test_images_labels_and_names(tree: Path, images: Images) -> None:
     train, test = load(tree), load(tree, "test")
     assert train.classes == test.classes == ("cat", "truck")
     assert train.name == "folder:pets"
     assert (len(train), len(test)) == (40, 20)
-    np.testing.assert_array_equal(train.images[20].permute(1, 2, 0), pictures["train"]["truck"][0])
+    np.testing.assert_array_equal(train.images[20].permute(1, 2, 0), images["train"]["truck"][0])
     assert train.labels.tolist() == [0] * 20 + [1] * 20
     assert train.fingerprint == load(tree, "train").fingerprint != test.fingerprint
 
 
-def test_fingerprint_is_independent_of_the_file_format(tmp_path: Path, tree: Path, pictures: Pictures) -> None:
-    assert load(write_tree(tmp_path / "other", pictures, "bmp")).fingerprint == load(tree).fingerprint
+def test_fingerprint_is_independent_of_the_file_format(tmp_path: Path, tree: Path, images: Images) -> None:
+    assert load(write_tree(tmp_path / "other", images, "bmp")).fingerprint == load(tree).fingerprint
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_known_pictures_get_their_name(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_images_get_their_name(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprint = load(tree).fingerprint
     monkeypatch.setitem(folder.KNOWN_FINGERPRINTS, fingerprint, name)
     assert load(tree).name == name
@@ -63,7 +63,7 @@ def test_known_pictures_get_their_name(tree: Path, name: str, monkeypatch: pytes
         ("test", "252f8c39c92152913bb9c76ed9834ac1", "cifar100"),
     ],
 )
-def test_fingerprints_of_the_published_pictures(
+def test_fingerprints_of_the_published_images(
     tree: Path, split: str, fingerprint: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Dataset, "fingerprint", fingerprint)
@@ -211,15 +211,15 @@ def test_interrupted_writing_leaves_nothing(tree: Path, kept: Path, monkeypatch:
     assert cached(kept) == []
 
 
-def test_full_disk_is_warned_of_and_costs_nothing(tree: Path, kept: Path, pictures: Pictures) -> None:
+def test_full_disk_is_warned_of_and_costs_nothing(tree: Path, kept: Path, images: Images) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # the forty pictures take twice as much
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # the forty images take twice as much
     try:
         with pytest.warns(UserWarning, match=r"could not be kept.*ALEXNET_COURSE_CACHE") as warned:
             dataset = load(tree)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    np.testing.assert_array_equal(dataset.images[0].permute(1, 2, 0), pictures["train"]["cat"][0])
+    np.testing.assert_array_equal(dataset.images[0].permute(1, 2, 0), images["train"]["cat"][0])
     assert len(warned) == 1
     assert Path(warned[0].filename) == Path(__file__)
     assert cached(kept) == []
@@ -276,10 +276,10 @@ def test_different_classes(tree: Path, split: str, refused: Callable[..., str]) 
 
 
 @pytest.mark.parametrize("content", ["text", "truncated", "empty", "other suffix"])
-def test_file_that_is_not_a_picture(tree: Path, content: str, refused: Callable[..., str]) -> None:
+def test_file_that_is_not_a_image(tree: Path, content: str, refused: Callable[..., str]) -> None:
     file = tree / "train/truck/005.png"
     if content == "text":
-        file.write_text("not a picture")
+        file.write_text("not an image")
     elif content == "truncated":
         file.write_bytes(file.read_bytes()[:500])
     elif content == "empty":
@@ -289,7 +289,7 @@ def test_file_that_is_not_a_picture(tree: Path, content: str, refused: Callable[
         file.write_text("about trucks")
     sentence = refused(load, tree)
     assert str(file) in sentence
-    assert "cannot be read as a picture" in sentence
+    assert "cannot be read as an image" in sentence
 
 
 def a_pipe(path: Path) -> None:
@@ -314,7 +314,7 @@ def test_what_is_no_file_is_not_waited_for(
 ) -> None:
     file = tree / "train/cat/a.png"  # the first, whose size is that of all
     make(file)
-    assert f"{str(file)!r} cannot be read as a picture (not a file)" in refused(load, tree)
+    assert f"{str(file)!r} cannot be read as an image (not a file)" in refused(load, tree)
 
 
 def test_a_cache_that_is_a_pipe_is_not_waited_for(tree: Path, kept: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pictures and the folders that people have: each kind is taken as it should be, or refused in one sentence."""
+"""The images and the folders that people have: each kind is taken as it should be, or refused in one sentence."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from PIL import Image
 
 from alexnet_course.cli import main
 from alexnet_course.data import Dataset, load_dataset, tree
-from alexnet_course.data.decode import read_picture
+from alexnet_course.data.decode import read_image
 from alexnet_course.records import RECORD
 
 RED, WHITE, BLACK = (200, 30, 90), (255, 255, 255), (0, 0, 0)
@@ -27,7 +27,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kept"
 
 
-# --- One picture -----------------------------------------------------------------------------------------------------
+# --- One image -----------------------------------------------------------------------------------------------------
 
 
 def sixteen_bits(mode: str) -> Image.Image:
@@ -37,16 +37,16 @@ def sixteen_bits(mode: str) -> Image.Image:
 
 def half_red(mode: str) -> Image.Image:
     """Red above, transparent below."""
-    picture = Image.new("RGBA", (2, 2), (*RED, 0))
-    picture.paste((*RED, 255), (0, 0, 2, 1))
-    return picture.quantize(4) if mode == "P" else picture.convert(mode)
+    image = Image.new("RGBA", (2, 2), (*RED, 0))
+    image.paste((*RED, 255), (0, 0, 2, 1))
+    return image.quantize(4) if mode == "P" else image.convert(mode)
 
 
 def palette_with_a_transparent_colour() -> Image.Image:
-    picture = Image.new("P", (2, 2), 1)
-    picture.putpalette([*RED, 1, 2, 3])
-    picture.info["transparency"] = 1
-    return picture
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([*RED, 1, 2, 3])
+    image.info["transparency"] = 1
+    return image
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def palette_with_a_transparent_colour() -> Image.Image:
         (lambda: Image.new("YCbCr", (2, 2), (255, 128, 128)), "jpg", [WHITE] * 4),
     ],
 )
-def test_every_kind_of_picture_is_rgb(
+def test_every_kind_of_image_is_rgb(
     make: Callable[[], Image.Image], suffix: str, pixels: list[tuple[int, ...]] | None, tmp_path: Path
 ) -> None:
-    file = tmp_path / f"picture.{suffix}"
+    file = tmp_path / f"image.{suffix}"
     make().save(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = read_picture(str(file))
+        found = read_image(str(file))
     assert (found.dtype, found.shape) == (np.uint8, (3, 2, 2))
     if pixels is not None:
         assert list(map(tuple, found.reshape(3, 4).T.tolist())) == pixels
@@ -89,10 +89,10 @@ def test_every_kind_of_picture_is_rgb(
 
 
 def test_what_becomes_white_is_said_once(tmp_path: Path) -> None:
-    half_red("RGBA").save(tmp_path / "picture.png")
-    with pytest.warns(UserWarning, match=r"^Some pictures are transparent in parts, which become white\.$") as said:
-        pictures = [read_picture(str(tmp_path / "picture.png")) for _ in range(3)]
-    assert len(pictures) == 3
+    half_red("RGBA").save(tmp_path / "image.png")
+    with pytest.warns(UserWarning, match=r"^Some images are transparent in parts, which become white\.$") as said:
+        images = [read_image(str(tmp_path / "image.png")) for _ in range(3)]
+    assert len(images) == 3
     assert len(said) == 1
 
 
@@ -107,22 +107,22 @@ def test_what_becomes_white_is_said_once(tmp_path: Path) -> None:
 def test_numbers_whose_range_nobody_knows_are_refused(
     make: Callable[[], Image.Image], says: str, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    make().save(tmp_path / "picture.tif")
-    assert says in refused(read_picture, str(tmp_path / "picture.tif"))
+    make().save(tmp_path / "image.tif")
+    assert says in refused(read_image, str(tmp_path / "image.tif"))
 
 
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (31, 31)), (6, (0, 31)), (8, (31, 0))])
 @pytest.mark.parametrize("size", [None, 32])
-def test_a_picture_is_turned_as_the_camera_was_held(
+def test_a_image_is_turned_as_the_camera_was_held(
     orientation: int, corner: tuple[int, int], size: int | None, tmp_path: Path
 ) -> None:
-    """The bright corner is top left in the file; ``corner`` is its row and column as the picture is to be seen."""
-    picture = Image.new("RGB", (32, 32))
-    picture.paste(WHITE, (0, 0, 8, 8))
+    """The bright corner is top left in the file; ``corner`` is its row and column as the image is to be seen."""
+    image = Image.new("RGB", (32, 32))
+    image.paste(WHITE, (0, 0, 8, 8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture.save(tmp_path / "picture.png", exif=exif)
-    image = read_picture(str(tmp_path / "picture.png"), size)
+    image.save(tmp_path / "image.png", exif=exif)
+    image = read_image(str(tmp_path / "image.png"), size)
     assert image[0, corner[0], corner[1]] == 255
     assert (image == 255).mean() == 1 / 16
 
@@ -137,34 +137,34 @@ def stripes(width: int, height: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90), (900, 300)])
 def test_the_short_side_is_resized_and_the_middle_taken_or_all_of_it(width: int, height: int, tmp_path: Path) -> None:
-    Image.fromarray(stripes(width, height)).save(tmp_path / "picture.png")
-    cropped = read_picture(str(tmp_path / "picture.png"), 30, "crop").transpose(1, 2, 0)
+    Image.fromarray(stripes(width, height)).save(tmp_path / "image.png")
+    cropped = read_image(str(tmp_path / "image.png"), 30, "crop").transpose(1, 2, 0)
     assert cropped.shape == (30, 30, 3)
     assert np.abs(cropped[1:-1, 1:-1].astype(int) - (0, 255, 0)).max() < 100  # the middle third, with soft edges
     assert cropped[15, 15].tolist() == [0, 255, 0]
-    padded = read_picture(str(tmp_path / "picture.png"), 30, "pad").transpose(1, 2, 0)
+    padded = read_image(str(tmp_path / "image.png"), 30, "pad").transpose(1, 2, 0)
     if height > width:
         padded = padded.transpose(1, 0, 2)
     assert padded[:9].max() == padded[-9:].max() == 0
     assert [padded[15, column].tolist() for column in (3, 15, 26)] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
-def test_a_reduced_picture_is_smoothed_and_a_large_jpeg_alike(tmp_path: Path) -> None:
+def test_a_reduced_image_is_smoothed_and_a_large_jpeg_alike(tmp_path: Path) -> None:
     checks = ((np.indices((512, 512)).sum(0) % 2) * 255).astype(np.uint8)
     Image.fromarray(checks).save(tmp_path / "checks.png")
     Image.fromarray(checks).save(tmp_path / "checks.jpg", quality=95)
     for name in ("checks.png", "checks.jpg"):
-        image = read_picture(str(tmp_path / name), 32)
+        image = read_image(str(tmp_path / name), 32)
         assert 120 <= image.min() <= image.max() <= 135
 
 
 # --- A folder --------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, pictures: dict[str, Image.Image]) -> Path:
-    for name, picture in pictures.items():
+def write(path: Path, images: dict[str, Image.Image]) -> Path:
+    for name, image in images.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path / name)
+        image.save(path / name)
     return path
 
 
@@ -173,7 +173,7 @@ def plain(number: int, size: tuple[int, int] = (8, 8)) -> Image.Image:
 
 
 def classes_of(count: int, part: str = "", first: int = 0) -> dict[str, Image.Image]:
-    """So many pictures of two classes, each of another colour."""
+    """So many images of two classes, each of another colour."""
     names = [f"{part}{kind}/{number}.png" for kind in ("cat", "dog") for number in range(count)]
     return {name: plain(first + place) for place, name in enumerate(names)}
 
@@ -213,11 +213,11 @@ def test_what_systems_and_notebooks_leave_behind_is_passed_over(name: str, with_
     before = load(path).fingerprint, load(path, "test").fingerprint
     left = path / (name if with_parts else name.replace("train/", ""))
     left.parent.mkdir(parents=True, exist_ok=True)
-    left.write_text("not a picture")
+    left.write_text("not an image")
     assert (load(path).fingerprint, load(path, "test").fingerprint) == before
 
 
-def test_pictures_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
+def test_images_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
     path = write(tmp_path / "pets", {**classes_of(3, "train/"), **classes_of(2, "test/", 10)})
     fingerprint = load(path).fingerprint
     for options in ({"size": 5}, {"size": 100}, {"resize": "pad"}):
@@ -225,7 +225,7 @@ def test_pictures_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
     assert load(path).images.shape[1:] == (3, 8, 8)
 
 
-def test_pictures_of_different_sizes_get_the_size_that_is_asked_for(tmp_path: Path, kept: Path) -> None:
+def test_images_of_different_sizes_get_the_size_that_is_asked_for(tmp_path: Path, kept: Path) -> None:
     sizes = {"train/cat/0.png": (40, 20), "train/cat/1.png": (20, 40), "train/dog/0.png": (30, 30)}
     tests = {"test/cat/0.png": (40, 20), "test/dog/0.png": (9, 31)}
     path = write(tmp_path / "pets", {name: plain(7, size) for name, size in {**sizes, **tests}.items()})
@@ -253,7 +253,7 @@ def test_sizes_and_ways_that_are_none_are_refused(
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_validation_pictures_beside_the_others_are_held_out(name: str, tmp_path: Path) -> None:
+def test_validation_images_beside_the_others_are_held_out(name: str, tmp_path: Path) -> None:
     parts = classes_of(4, "train/") | classes_of(2, f"{name}/", 100) | classes_of(3, "test/", 200)
     path = write(tmp_path / "pets", parts)
     dataset, test = load(path), load(path, "test")
@@ -270,9 +270,9 @@ def test_validation_pictures_beside_the_others_are_held_out(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_validation_pictures_in_the_place_of_a_test_set_are_that(name: str, tmp_path: Path) -> None:
+def test_validation_images_in_the_place_of_a_test_set_are_that(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / "pets", classes_of(4, "train/") | classes_of(2, f"{name}/", 100))
-    with pytest.warns(UserWarning, match=f"has no test, so the pictures in {name} are its test pictures") as said:
+    with pytest.warns(UserWarning, match=f"has no test, so the images in {name} are its test images") as said:
         train_set, test_set = (load_dataset(f"folder:{path}", split) for split in ("train", "test"))
     assert len(said) == 1
     assert colours(train_set) == set(range(8))
@@ -283,9 +283,7 @@ def test_validation_pictures_in_the_place_of_a_test_set_are_that(name: str, tmp_
 
 def test_a_folder_without_parts_is_divided_by_the_names(tmp_path: Path) -> None:
     path = write(tmp_path / "pets", classes_of(100))
-    with pytest.warns(
-        UserWarning, match=r"has no train and test, so \d+ of its 200 pictures, about 20% of each"
-    ) as said:
+    with pytest.warns(UserWarning, match=r"has no train and test, so \d+ of its 200 images, about 20% of each") as said:
         before = [load_dataset(f"folder:{path}", split) for split in ("train", "test")]
     assert len(said) == 1
     assert colours(before[0]) | colours(before[1]) == set(range(200))
@@ -302,7 +300,7 @@ def test_a_folder_without_parts_is_divided_by_the_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_each_class_has_pictures_in_both_parts(count: int, tmp_path: Path) -> None:
+def test_each_class_has_images_in_both_parts(count: int, tmp_path: Path) -> None:
     names = [f"{kind}/{number}.png" for kind in map(str, range(20)) for number in range(count)]
     path = write(tmp_path / "pets", {name: plain(place) for place, name in enumerate(names)})
     train_set, test_set = load(path), load(path, "test")
@@ -313,14 +311,12 @@ def test_each_class_has_pictures_in_both_parts(count: int, tmp_path: Path) -> No
 def test_folders_inside_a_class_are_taken_and_that_is_said(tmp_path: Path) -> None:
     parts = classes_of(2, "train/") | classes_of(2, "test/", 10) | {"train/cat/kittens/young/a.png": plain(99)}
     path = write(tmp_path / "pets", parts)
-    with pytest.warns(
-        UserWarning, match="has folders in it, such as 'kittens/young', whose pictures are taken as 'cat'"
-    ):
+    with pytest.warns(UserWarning, match="has folders in it, such as 'kittens/young', whose images are taken as 'cat'"):
         dataset = load_dataset(f"folder:{path}")
     assert colours(dataset.of_classes(["cat"])) == {0, 1, 99}
 
 
-def with_one_picture(path: Path) -> None:
+def with_one_image(path: Path) -> None:
     write(path, {"cat/0.png": plain(1), "dog/0.png": plain(2), "dog/1.png": plain(3)})
 
 
@@ -342,7 +338,7 @@ def with_one_class(path: Path) -> None:
     write(path, {"all/cat/0.png": plain(0)})
 
 
-def with_no_picture(path: Path) -> None:
+def with_no_image(path: Path) -> None:
     write(path, classes_of(3))
     (path / "dog/notes.txt").write_text("about dogs")
 
@@ -350,12 +346,12 @@ def with_no_picture(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (with_one_picture, "one picture alone of 'cat', which cannot be in both"),
-        (with_two_validations, "has val and valid; expected one folder of validation pictures"),
+        (with_one_image, "one image alone of 'cat', which cannot be in both"),
+        (with_two_validations, "has val and valid; expected one folder of validation images"),
         (with_another_class, "has different classes in train and val: 'cow' is only in val"),
         (with_validation_alone, "has no folder 'train'"),
         (with_one_class, "has one class folder alone, 'all'"),
-        (with_no_picture, "notes.txt' cannot be read as a picture"),
+        (with_no_image, "notes.txt' cannot be read as an image"),
         (lambda path: path.mkdir(), "has no folder 'train'"),
         (lambda path: None, "There is no folder"),
     ],
@@ -371,15 +367,15 @@ def test_what_is_wrong_with_a_folder_is_said(
 
 
 def of_different_sizes(path: Path) -> None:
-    """Red cats and blue dogs, of every shape and kind, and validation pictures of their own."""
+    """Red cats and blue dogs, of every shape and kind, and validation images of their own."""
     random = np.random.default_rng(1)
     for part, count in (("train", 12), ("val", 4), ("test", 6)):
         for kind, colour in (("cat", (220, 60, 60)), ("dog", (60, 60, 220))):
             for number in range(count):
                 width, height = random.integers(20, 60, 2)
                 noise = random.integers(0, 40, (height, width, 3), dtype=np.uint8)
-                picture = Image.fromarray(noise + np.array(colour, dtype=np.uint8) - 40)
-                write(path, {f"{part}/{kind}/{number}.png": picture if number else picture.convert("RGBA")})
+                image = Image.fromarray(noise + np.array(colour, dtype=np.uint8) - 40)
+                write(path, {f"{part}/{kind}/{number}.png": image if number else image.convert("RGBA")})
 
 
 def without_parts(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pictures that come with the package, and what the trained network that comes with it says of them."""
+"""The images that come with the package, and what the trained network that comes with it says of them."""
 
 import torch
 
@@ -6,7 +6,7 @@ from alexnet_course import load_pretrained
 from alexnet_course.data.photos import FOLDER, load_photos
 
 
-def test_each_is_a_picture_of_cifar_s_size_with_its_source():
+def test_each_is_a_image_of_cifar_s_size_with_its_source():
     photos = load_photos()
     assert list(photos) == ["cat", "coffee", "horse", "rocket"]
     sources = (FOLDER / "SOURCES.md").read_text()

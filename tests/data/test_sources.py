@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from trees import Pictures, write_tree
+from trees import Images, write_tree
 
 from alexnet_course.data import Dataset, cifar, doodles, load_dataset, sources
 from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE
@@ -17,19 +17,19 @@ from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE
 Server = tuple[Path, str]
 
 
-def pickled_batches(pictures: Pictures, spec: str) -> dict[str, bytes]:
-    """File name -> content of a CIFAR archive: the training pictures in their batches, the test pictures, the names."""
+def pickled_batches(images: Images, spec: str) -> dict[str, bytes]:
+    """File name -> content of a CIFAR archive: the training images in their batches, the test images, the names."""
     parts = {"cifar10": [f"data_batch_{i}" for i in range(1, 6)], "cifar100": ["train"]}[spec]
     files = {}
     for split, names in (("train", parts), ("test", ["test_batch" if spec == "cifar10" else "test"])):
-        images = np.array([pixels for members in pictures[split].values() for pixels in members])
-        labels = np.repeat([0, 1], [len(members) for members in pictures[split].values()])
+        arrays = np.array([pixels for members in images[split].values() for pixels in members])
+        labels = np.repeat([0, 1], [len(members) for members in images[split].values()])
         order = np.random.default_rng(3).permutation(len(labels))  # the archive's order is not a folder's
         for name, index in zip(names, np.array_split(order, len(names)), strict=True):
-            data = images[index].transpose(0, 3, 1, 2).reshape(len(index), 3072)
+            data = arrays[index].transpose(0, 3, 1, 2).reshape(len(index), 3072)
             key = "labels" if spec == "cifar10" else "fine_labels"
             files[name] = pickle.dumps({"data": data, key: labels[index].tolist()})
-    names = list(pictures["train"])
+    names = list(images["train"])
     if spec == "cifar10":
         files["batches.meta"] = pickle.dumps({"label_names": names})
     else:
@@ -69,13 +69,13 @@ def publish(server: Server, files: dict[str, bytes], spec: str, monkeypatch: pyt
 def test_archive_and_tree_of_the_same_pixels_are_the_same_data(
     spec: str,
     server: Server,
-    pictures: Pictures,
+    images: Images,
     tree: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    archive = publish(server, pickled_batches(pictures, spec), spec, monkeypatch)
+    archive = publish(server, pickled_batches(images, spec), spec, monkeypatch)
     for split in ("train", "test"):
         ours = load_dataset(spec, split, root=tmp_path / "kept")
         folder = load_dataset(f"folder:{tree}", split, root=tmp_path / "kept")
@@ -104,12 +104,12 @@ def test_archive_that_is_not_the_published_one(
     harm: Callable[[Path], None],
     checksum: str,
     server: Server,
-    pictures: Pictures,
+    images: Images,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refused: Callable[..., str],
 ) -> None:
-    archive = publish(server, pickled_batches(pictures, "cifar10"), "cifar10", monkeypatch)
+    archive = publish(server, pickled_batches(images, "cifar10"), "cifar10", monkeypatch)
     whole, md5 = archive.read_bytes(), torchvision.datasets.CIFAR10.tgz_md5
     harm(archive)
     if checksum == "of the harmed":  # so that the damage shows only in unpacking
@@ -123,26 +123,26 @@ def test_archive_that_is_not_the_published_one(
     assert len(load_dataset("cifar10", root=tmp_path / "kept")) == 40  # trying again helps, as the sentence says
 
 
-def test_labels_and_pictures_of_different_lengths(
-    pictures: Pictures, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+def test_labels_and_images_of_different_lengths(
+    images: Images, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
-    files = pickled_batches(pictures, "cifar10")
+    files = pickled_batches(images, "cifar10")
     batch = pickle.loads(files["data_batch_2"])
     files["data_batch_2"] = pickle.dumps({**batch, "labels": batch["labels"][:-1]})
     publish(server, files, "cifar10", monkeypatch)
-    assert "40 pictures but 39 labels" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
+    assert "40 images but 39 labels" in refused(load_dataset, "cifar10", root=tmp_path / "kept")
 
 
 # --- CIFAR-10.1 ------------------------------------------------------------------------------------------------------
 
 
-def publish_cifar10_1(server: Server, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    images = np.array(pictures["test"]["cat"])
+def publish_cifar10_1(server: Server, images: Images, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    arrays = np.array(images["test"]["cat"])
     labels = np.arange(10, dtype=np.int32)
-    for name, array in zip(cifar.CIFAR10_1_FILES, (images, labels), strict=True):
+    for name, array in zip(cifar.CIFAR10_1_FILES, (arrays, labels), strict=True):
         np.save(server[0] / name, array)
     accept_what_is_served(server, monkeypatch)
-    return images
+    return arrays
 
 
 def accept_what_is_served(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +151,8 @@ def accept_what_is_served(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cifar, "CIFAR10_1_FILES", checksums)
 
 
-def test_cifar10_1(server: Server, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = publish_cifar10_1(server, pictures, monkeypatch)
+def test_cifar10_1(server: Server, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = publish_cifar10_1(server, images, monkeypatch)
     dataset = load_dataset("cifar10.1", root=tmp_path / "kept")
     np.testing.assert_array_equal(dataset.images.permute(0, 2, 3, 1), images)
     assert (dataset.name, dataset.classes, dataset.labels.tolist()) == ("cifar10.1", CLASSES, list(range(10)))
@@ -167,12 +167,12 @@ def test_cifar10_1_files_that_are_not_the_published_ones(
     harm: Callable[[Path], None],
     number: int,
     server: Server,
-    pictures: Pictures,
+    images: Images,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refused: Callable[..., str],
 ) -> None:
-    publish_cifar10_1(server, pictures, monkeypatch)
+    publish_cifar10_1(server, images, monkeypatch)
     load_dataset("cifar10.1", root=tmp_path / "kept")
     name = list(cifar.CIFAR10_1_FILES)[number]
     harm(tmp_path / "kept" / name)  # a damaged file here is fetched again ...
@@ -185,7 +185,7 @@ def test_cifar10_1_files_that_are_not_the_published_ones(
 
 
 def test_cifar10_1_never_opens_a_pickle(
-    server: Server, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+    server: Server, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     opened = tmp_path / "opened"
 
@@ -193,7 +193,7 @@ def test_cifar10_1_never_opens_a_pickle(
         def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (opened,)
 
-    publish_cifar10_1(server, pictures, monkeypatch)
+    publish_cifar10_1(server, images, monkeypatch)
     target = server[0] / "cifar10.1_v6_data.npy"
     for content in ("object array", "bare pickle"):
         if content == "object array":
@@ -225,7 +225,7 @@ def test_doodles() -> None:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The splits that were drawn, in this order; a drawing is twenty noisy pictures, and each is another one."""
+    """The splits that were drawn, in this order; a drawing is twenty noisy images, and each is another one."""
     splits: list[str] = []
 
     def draw(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -314,8 +314,8 @@ def test_path_without_the_prefix(tree: Path, refused: Callable[..., str]) -> Non
     assert f"write 'folder:{tree}'" in refused(load_dataset, str(tree))
 
 
-def test_home_is_expanded(pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tree(tmp_path / "pets", pictures)
+def test_home_is_expanded(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(tmp_path / "pets", images)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("ALEXNET_COURSE_CACHE", raising=False)
     assert len(load_dataset("folder:~/pets")) == 40

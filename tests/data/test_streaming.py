@@ -1,4 +1,4 @@
-"""Pictures that do not fit into memory: kept on the disk as they are decoded, read while they are used, the same."""
+"""Images that do not fit into memory: kept on the disk as they are decoded, read while they are used, the same."""
 
 import os
 import resource
@@ -34,7 +34,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In which neither the forty training pictures nor the twenty test pictures fit."""
+    """In which neither the forty training images nor the twenty test images fit."""
     monkeypatch.setattr(memory, "free_memory", lambda: 20_000)
 
 
@@ -49,7 +49,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, None, None),
     ],
 )
-def test_pictures_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
+def test_images_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
     tree: Path,
     tmp_path: Path,
     meminfo: str | None,
@@ -57,7 +57,7 @@ def test_pictures_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
     free: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The forty pictures need 122,880 bytes."""
+    """The forty images need 122,880 bytes."""
     for name, content in (("MEMINFO", meminfo), ("LIMITS", limit)):
         path = tmp_path / name
         if content is not None:
@@ -71,7 +71,7 @@ def test_pictures_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
 
 
 def test_that_they_stay_there_is_said_once(tree: Path, kept: Path, little_memory: None) -> None:
-    with pytest.warns(UserWarning, match=r"40 pictures in .*train' take 0\.0 GiB decoded, more than half of") as said:
+    with pytest.warns(UserWarning, match=r"40 images in .*train' take 0\.0 GiB decoded, more than half of") as said:
         load(tree)
     assert len(said) == 1
     assert str(kept / "folders") in str(said[0].message)
@@ -81,7 +81,7 @@ def test_that_they_stay_there_is_said_once(tree: Path, kept: Path, little_memory
 
 
 def both(tree: Path, monkeypatch: pytest.MonkeyPatch, split: str = "train", **options: Any) -> tuple[Dataset, Dataset]:
-    """The pictures in memory, and those that stay on the disk."""
+    """The images in memory, and those that stay on the disk."""
     with warnings.catch_warnings(), monkeypatch.context() as little:
         warnings.simplefilter("ignore")
         resident = load_dataset(f"folder:{tree}", split, root=tree / "../resident", **options)
@@ -91,7 +91,7 @@ def both(tree: Path, monkeypatch: pytest.MonkeyPatch, split: str = "train", **op
     return resident, streamed
 
 
-def test_they_are_the_same_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_the_same_images(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resident, streamed = both(tree, monkeypatch)
     assert torch.equal(resident.images, streamed.images)
     assert torch.equal(resident.labels, streamed.labels)
@@ -105,7 +105,7 @@ def test_they_are_the_same_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert part.fingerprint == resident.subset(range(5)).fingerprint
 
 
-def test_no_picture_is_read_for_the_fingerprint_the_order_or_the_division(
+def test_no_image_is_read_for_the_fingerprint_the_order_or_the_division(
     tree: Path, little_memory: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with warnings.catch_warnings():
@@ -137,16 +137,16 @@ def test_batches_are_the_same_to_the_bit(
     tree: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def loader(pictures: Dataset) -> BatchLoader:
-        mean, std = pictures.channel_statistics()
+    def loader(images: Dataset) -> BatchLoader:
+        mean, std = images.channel_statistics()
         generator = torch.Generator().manual_seed(3)
         indices = torch.arange(3, 38)
         return BatchLoader(
-            pictures, 8, indices=indices, mean=mean, std=std, training=training, augmentation=augmentation,
+            images, 8, indices=indices, mean=mean, std=std, training=training, augmentation=augmentation,
             generator=generator, **options,
         )  # fmt: skip
 
-    loaders = [loader(pictures) for pictures in both(tree, monkeypatch)]
+    loaders = [loader(images) for images in both(tree, monkeypatch)]
     for _ in range(2):
         epochs = [list(loader) for loader in loaders]
         assert len(epochs[0]) == len(epochs[1]) == (4 if training else 5)
@@ -223,7 +223,7 @@ def test_a_run_is_the_same_and_goes_on_the_same(
         assert getattr(runs[0].record, figure) == getattr(rest.record, figure)
 
 
-def test_pictures_of_different_sizes_stay_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_different_sizes_stay_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_different_sizes(tmp_path / "pets")
     resident, streamed = both(tmp_path / "pets", monkeypatch, size=32)
     assert torch.equal(resident.images, streamed.images)
@@ -280,9 +280,9 @@ def test_the_file_is_one_that_safetensors_reads(tree: Path, kept: Path, little_m
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pictures = load(tree)
+        images = load(tree)
     (file,) = cached(kept)
     tensors = load_file(file)
-    np.testing.assert_array_equal(tensors["images"], pictures.images.numpy())
-    np.testing.assert_array_equal(tensors["labels"], pictures.labels.numpy())
+    np.testing.assert_array_equal(tensors["images"], images.images.numpy())
+    np.testing.assert_array_equal(tensors["labels"], images.labels.numpy())
     assert tensors["digests"].shape == (40, 16)

@@ -1,4 +1,4 @@
-"""The networks against what was published about them, and what they say to pictures that do not fit."""
+"""The networks against what was published about them, and what they say to images that do not fit."""
 
 import re
 from pathlib import Path
@@ -215,7 +215,7 @@ def test_wrong_arguments(arguments, words):
         assert word in str(error.value)
 
 
-# --- pictures that do not fit -----------------------------------------------------------------------------------------
+# --- images that do not fit -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,48 +224,48 @@ def test_wrong_arguments(arguments, words):
         (
             "alexnet-lrn",
             (1, 3, 32, 32),
-            "alexnet-lrn cannot take a picture of 32×32: it vanishes at features.7 (MaxPool2d 3/2), where only 2×2 of "
+            "alexnet-lrn cannot take an image of 32×32: it vanishes at features.7 (MaxPool2d 3/2), where only 2×2 of "
             "it is left; the smallest that works is 227×227 and the largest 258×258.",
         ),
         (
             "alexnet-cifar-5x5-v1",
             (1, 3, 36, 40),
-            "alexnet-cifar-5x5-v1 cannot take a picture of 36×40: it reaches classifier.0 (Linear) as 256×3×3 = 2,304 "
+            "alexnet-cifar-5x5-v1 cannot take an image of 36×40: it reaches classifier.0 (Linear) as 256×3×3 = 2,304 "
             "values, where 1,024 are expected; the smallest that works is 27×27 and the largest 34×34.",
         ),
         (
             "alexnet-owt",
             (1, 3, 224, 40),
-            "alexnet-owt cannot take a picture of 224×40: it vanishes at features.12 (MaxPool2d 3/2), where only 13×1 "
+            "alexnet-owt cannot take an image of 224×40: it vanishes at features.12 (MaxPool2d 3/2), where only 13×1 "
             "of it is left; the smallest that works is 63×63.",
         ),
         (
             "alexnet-d2l",
             (1, 3, 256, 256),
-            "alexnet-d2l cannot take a picture of 256×256: it reaches net.14 (Linear) as 256×6×6 = 9,216 values, where "
+            "alexnet-d2l cannot take an image of 256×256: it reaches net.14 (Linear) as 256×6×6 = 9,216 values, where "
             "6,400 are expected; the smallest that works is 193×193 and the largest 224×224.",
         ),
         (
             "lenet5",
             (5, 1, 64, 64),
-            "lenet5 cannot take a picture of 64×64: it reaches classifier.0 (Linear) as 120×9×9 = 9,720 values, where "
+            "lenet5 cannot take an image of 64×64: it reaches classifier.0 (Linear) as 120×9×9 = 9,720 values, where "
             "120 are expected; the smallest that works is 32×32 and the largest 35×35.",
         ),
         (
             "lenet5",
             (5, 3, 32, 32),
-            "lenet5 takes pictures with 1 channel, but got 5×3×32×32 (N×C×H×W); convert the pictures, or build it with "
+            "lenet5 takes images with 1 channel, but got 5×3×32×32 (N×C×H×W); convert the images, or build it with "
             "in_channels=3.",
         ),
         (
             "cnn4",
             (3, 32, 32),
             "cnn4 takes a batch of shape N×3×H×W, but got one of shape 3×32×32; add the dimensions that are missing "
-            "(x.unsqueeze(0) makes a batch of one picture).",
+            "(x.unsqueeze(0) makes a batch of one image).",
         ),
     ],
 )
-def test_pictures_that_do_not_fit(name, shape, message):
+def test_images_that_do_not_fit(name, shape, message):
     with pytest.raises(CourseError) as error:
         hollow(name)(torch.zeros(shape, device="meta"))
     assert str(error.value) == message
@@ -311,7 +311,7 @@ def test_compiles_into_one_graph_and_still_explains():
     for batch, side in [(2, 32), (3, 33)]:  # the second call makes the sizes symbolic
         x = torch.randn(batch, 1, side, side)
         assert torch.equal(compiled(x), model(x))
-    with pytest.raises(CourseError, match="lenet5 cannot take a picture of 8×8"):
+    with pytest.raises(CourseError, match="lenet5 cannot take an image of 8×8"):
         torch.compile(model, backend="eager")(torch.zeros(1, 1, 8, 8))
 
 
@@ -341,7 +341,7 @@ def test_summary_spells_its_units(height, unit):
 
 def test_summary_explains_wrong_input():
     model = hollow("alexnet-lrn")
-    with pytest.raises(CourseError, match="alexnet-lrn cannot take a picture of 32×32"):
+    with pytest.raises(CourseError, match="alexnet-lrn cannot take an image of 32×32"):
         summary(model, (3, 32, 32))
     for wrong in [(32, 32), (3, 0, 32), (3, 32.0, 32)]:
         with pytest.raises(CourseError, match=r"input_size is .* positive whole numbers"):

@@ -65,8 +65,8 @@ def kinds(model):
     return [type(layer).__name__ for layer in model.modules() if not any(layer.children())]
 
 
-def logits_of(model, name, pictures=2):
-    return model(zeros_like_input(model, (pictures, *MODELS[name].input_size)))
+def logits_of(model, name, images=2):
+    return model(zeros_like_input(model, (images, *MODELS[name].input_size)))
 
 
 def convolution(inputs, outputs, kernel, groups=1):
@@ -159,7 +159,7 @@ def test_width_multiplies_the_channels_of_an_alexnet(name, width):
     model = hollow(name, 7, width=width)
     convolutions = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
     assert tuple(layer.out_channels for layer in convolutions) == channels
-    assert convolutions[0].in_channels == 3  # the pictures stay as they are
+    assert convolutions[0].in_channels == 3  # the images stay as they are
     assert count(model) == alexnet_parameters(name, channels, classes=7)
     assert logits_of(model, name).shape == (2, 7)
 

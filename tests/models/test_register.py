@@ -124,7 +124,7 @@ def test_a_builder_may_take_whatever_there_is():
 
     register_model("tiny-net", build, input_size=(1, 28, 28), num_classes=3)
     assert build_model("tiny-net", num_classes=3, wide=6).out.in_features == 6
-    assert Recipe(model="tiny-net").picture_size == 28
+    assert Recipe(model="tiny-net").image_size == 28
 
 
 def test_registering_it_again_is_fine_and_what_it_builds_now_counts():
@@ -164,8 +164,8 @@ class Viewing(Tiny):
         ("tiny-net", lambda num_classes, in_channels: [Tiny()], {}, "gives list, but must give an nn.Module"),
         ("tiny-net", lambda num_classes, in_channels: nn.Flatten(), {}, "has no parameters, so there is nothing to"),
         ("tiny-net", of_another_shape, {}, r"gives shape (2, 7) for 2×3×32×32, but must give (2, 10)"),
-        ("tiny-net", of_another_shape, {"input_size": (3, 28, 28)}, "cannot take a picture of 3×28×28 (RuntimeError: "),
-        ("tiny-net", Tiny, {"input_size": (3, 32, 16)}, "pictures must be square; give H equal to W"),
+        ("tiny-net", of_another_shape, {"input_size": (3, 28, 28)}, "cannot take an image of 3×28×28 (RuntimeError: "),
+        ("tiny-net", Tiny, {"input_size": (3, 32, 16)}, "images must be square; give H equal to W"),
         ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive whole numbers: (C, H, W)"),
         ("tiny-net", Tiny, {"num_classes": 0}, "num_classes 0, but must be positive whole"),
     ],
@@ -179,12 +179,12 @@ def test_what_will_not_do_is_refused_in_one_sentence_and_not_registered(name, bu
     assert before == MODELS
 
 
-def test_a_network_that_does_not_fit_the_pictures_is_refused_before_training(data):
+def test_a_network_that_does_not_fit_the_images_is_refused_before_training(data):
     register_model("seven-classes", of_another_shape, num_classes=7)
     with pytest.raises(CourseError, match=r"seven-classes gives shape \(1, 7\) for 1×3×32×32, but must give \(1, 2\)"):
         fit(Recipe(model="seven-classes"), progress=False, **data)
     register_model("viewing", partial(Viewing, width=4 * 7 * 7), input_size=(3, 8, 8))
-    with pytest.raises(CourseError, match=r"viewing cannot take a picture of 3×32×32 \(RuntimeError: .*reshape"):
+    with pytest.raises(CourseError, match=r"viewing cannot take an image of 3×32×32 \(RuntimeError: .*reshape"):
         fit(Recipe(model="viewing", input_size=32, model_options={"width": 4}), progress=False, **data)
 
 

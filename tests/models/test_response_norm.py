@@ -20,7 +20,7 @@ CASES = {
     "window of two": ((2, 8, 3, 5), {**PAPER, "size": 2}),
     "window of one": ((2, 8, 3, 5), {**PAPER, "size": 1}),
     "other constants": ((2, 8, 4, 4), {"size": 3, "alpha": 0.01, "beta": 0.5, "k": 1.0}),
-    "no picture": ((0, 8, 3, 5), PAPER),
+    "no image": ((0, 8, 3, 5), PAPER),
     "a row of pixels": ((2, 8, 6), PAPER),
     "volumes": ((2, 8, 2, 3, 4), PAPER),
 }

@@ -55,20 +55,20 @@ class TestKernelPositions:
         figure = plots.kernel_positions(size=8, kernel=3, stride=2)
         assert self.coloured(figure, plots.ORANGE) == [(row, 7) for row in range(3)]
         legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-        assert legend == ["kernel", "picture", "never seen"]
+        assert legend == ["kernel", "image", "never seen"]
 
     def test_refuses_a_kernel_that_does_not_fit(self):
         with pytest.raises(CourseError, match="5 pixels"):
             plots.kernel_positions(size=3, kernel=5)
 
 
-class TestShrinkingPictures:
+class TestShrinkingImages:
     def test_spatial_sizes(self, tables):
         assert plots.spatial_sizes(*tables["alexnet-2012"]) == [227, 55, 27, 13, 6]
         assert plots.spatial_sizes(*tables["alexnet-cifar-3x3"]) == [32, 34, 16, 7, 3, 6]
 
     def test_squares_are_in_proportion(self, tables):
-        figure = plots.shrinking_pictures(tables)
+        figure = plots.shrinking_images(tables)
         first = figure.axes[0]
         assert [text.get_text() for text in first.texts] == ["227", "55", "27", "13", "6"]
         sides = [square.get_width() for square in first.patches]
@@ -77,28 +77,26 @@ class TestShrinkingPictures:
 
 
 class TestReceptiveFieldBoxes:
-    picture = torch.full((3, 32, 32), 128, dtype=torch.uint8)
+    image = torch.full((3, 32, 32), 128, dtype=torch.uint8)
 
     def test_boxes_are_as_wide_as_the_receptive_fields(self, tables):
-        first, second = plots.receptive_field_boxes(self.picture, tables).axes
+        first, second = plots.receptive_field_boxes(self.image, tables).axes
         frame = 227
         assert [box.get_width() for box in first.patches] == [11, 19, 51, 67, 99, 131, 163, 195, frame]
         frame = 32
         assert [box.get_width() for box in second.patches] == [3, 5, 13, 17, 25, 33, 41, 49, frame]
 
-    def test_boxes_share_the_middle_of_the_picture(self, tables):
-        for axes, (size, _) in zip(
-            plots.receptive_field_boxes(self.picture, tables).axes, tables.values(), strict=True
-        ):
+    def test_boxes_share_the_middle_of_the_image(self, tables):
+        for axes, (size, _) in zip(plots.receptive_field_boxes(self.image, tables).axes, tables.values(), strict=True):
             assert {box.get_x() + box.get_width() / 2 for box in axes.patches} == {size / 2}
 
-    def test_leaves_out_boxes_far_beyond_the_picture(self, tables):
+    def test_leaves_out_boxes_far_beyond_the_image(self, tables):
         _, layers = tables["alexnet-cifar-3x3"]
-        axes, _ = plots.receptive_field_boxes(self.picture, {"tiny": (16, layers)}).axes
+        axes, _ = plots.receptive_field_boxes(self.image, {"tiny": (16, layers)}).axes
         assert max(box.get_width() for box in axes.patches) == 25
 
     def test_labels_name_layer_and_width(self, tables):
-        written = texts(plots.receptive_field_boxes(self.picture, tables))
+        written = texts(plots.receptive_field_boxes(self.image, tables))
         assert "conv2: 51" in written
         assert "conv2: 13" in written
 

@@ -1,4 +1,4 @@
-"""Records in a folder of their own, as the campaign leaves them, on pictures whose labels the package keeps."""
+"""Records in a folder of their own, as the campaign leaves them, on images whose labels the package keeps."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ def finished(data, tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def known_labels(data, tmp_path, monkeypatch) -> Path:
-    """The package keeps the labels of the test pictures here."""
+    """The package keeps the labels of the test images here."""
     folder = tmp_path / "labels"
     folder.mkdir()
     test_set = data["test_set"]
@@ -38,7 +38,7 @@ def known_labels(data, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def write(finished, data, tmp_path) -> Callable[..., Path]:
-    """``write(name, right)`` records a run that has the first ``right`` of the pictures right, or those ``right``
+    """``write(name, right)`` records a run that has the first ``right`` of the images right, or those ``right``
     names; returns the folder of records."""
     example = json.loads((finished / "record.json").read_text())
     labels = labels_of(data["test_set"]).astype(int)  # blue 0, red 1

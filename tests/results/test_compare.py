@@ -1,4 +1,4 @@
-"""Differences are tested: picture by picture with one seed, seed by seed with several."""
+"""Differences are tested: image by image with one seed, seed by seed with several."""
 
 from math import comb, sqrt
 
@@ -11,12 +11,12 @@ from alexnet_course.results.compare import compare, correct, mcnemar, paired_ove
 
 
 def pair(both, first, second, neither):
-    """Which pictures two networks got right: so many both, the first alone, the second alone, neither."""
+    """Which images two networks got right: so many both, the first alone, the second alone, neither."""
     table = [(True, True)] * both + [(True, False)] * first + [(False, True)] * second + [(False, False)] * neither
     return np.array(table, dtype=bool).T
 
 
-def test_mcnemar_counts_only_the_pictures_that_one_alone_got_right():
+def test_mcnemar_counts_only_the_images_that_one_alone_got_right():
     test = mcnemar(*pair(60, 4, 16, 20))
     assert test.points == pytest.approx(12)
     assert test.p == pytest.approx(2 * sum(comb(20, k) for k in range(5)) / 2**20)
@@ -56,7 +56,7 @@ def test_seeds_that_agree_exactly_leave_nothing_to_chance(second, p):
     assert paired_over_seeds([80, 82], second).p == p
 
 
-def test_one_seed_is_compared_picture_by_picture_and_more_seed_by_seed(write):
+def test_one_seed_is_compared_image_by_image_and_more_seed_by_seed(write):
     write("base", 30)
     folder = write("other", 40)
     test = compare(records_of("base", folder), records_of("other", folder), folder)
@@ -86,5 +86,5 @@ def test_runs_that_cannot_be_compared_are_refused(write, known_labels):
     next(known_labels.iterdir()).unlink()
     with pytest.raises(CourseError, match=r"keeps no labels of two-colours, so base-evening-seed0 .* two seeds"):
         compare(base, base, folder)
-    with pytest.raises(CourseError, match=r"^There are 2 and 3 pictures"):
+    with pytest.raises(CourseError, match=r"^There are 2 and 3 images"):
         mcnemar(np.ones(2, bool), np.ones(3, bool))

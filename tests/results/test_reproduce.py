@@ -48,9 +48,9 @@ def test_a_repetition_that_comes_out_otherwise_says_so(record):
     assert "OUTSIDE" in str(Reproduction(record, worse))
 
 
-def test_other_pictures_are_refused_before_anything_is_trained(record, data):
+def test_other_images_are_refused_before_anything_is_trained(record, data):
     other = {**data, "train_set": data["train_set"].subset(range(100))}
-    with pytest.raises(CourseError, match=r"^The train pictures of two-colours have the fingerprint .* --data\.$"):
+    with pytest.raises(CourseError, match=r"^The train images of two-colours have the fingerprint .* --data\.$"):
         repetition(record, **other)
 
 

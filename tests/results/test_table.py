@@ -183,7 +183,7 @@ def test_more_outputs_than_classes_are_counted():
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "cnn4"])
-def test_costs_are_those_of_the_layer_table_at_the_size_of_the_pictures(name):
+def test_costs_are_those_of_the_layer_table_at_the_size_of_the_images(name):
     assert costs(Recipe(model=name))[0] == MODELS[name].parameters or MODELS[name].num_classes != 10
     if name == "alexnet-cifar-3x3":
         assert costs(Recipe(model=name))[1] == 240_150_410  # S0's own table: 240.15 M
@@ -264,7 +264,7 @@ def test_a_file_without_the_markers_is_refused_and_stays(tmp_path, capsys):
     assert (tmp_path / "some.md").read_text() == "nothing\n"
 
 
-def test_other_pictures_and_other_settings_have_rows_of_their_own_and_a_seed_counts_once(write):
+def test_other_images_and_other_settings_have_rows_of_their_own_and_a_seed_counts_once(write):
     records = load_records(write("mine", 40))
     [first] = records
     longer = first.replace(recipe=first.recipe.replace(lr=0.01))

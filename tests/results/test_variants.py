@@ -9,7 +9,7 @@ from alexnet_course.results.variants import accuracy_of, circumstances, compare_
 from alexnet_course.training import wilson_interval
 
 
-def test_the_accuracy_is_the_mean_over_seeds_with_the_interval_of_the_pictures(write):
+def test_the_accuracy_is_the_mean_over_seeds_with_the_interval_of_the_images(write):
     write("base", 40)
     folder = write("base", 42, seed=1)
     accuracy, low, high = accuracy_of("base", folder)
@@ -20,7 +20,7 @@ def test_the_accuracy_is_the_mean_over_seeds_with_the_interval_of_the_pictures(w
 
 def test_the_circumstances_are_those_of_the_records(write):
     folder = write("base", 40)
-    assert circumstances("base", folder) == "evening: 2 epochs, 110 pictures of 32, 1 run"
+    assert circumstances("base", folder) == "evening: 2 epochs, 110 images of 32, 1 run"
     write("base", 35, seed=1)
     assert circumstances("base", folder).endswith("2 runs")
     assert circumstances("other", folder) == NOT_MEASURED
@@ -33,7 +33,7 @@ def test_the_circumstances_of_runs_that_stopped_early_name_the_shortest_and_the_
     record = json.loads(path.read_text())
     record["history"].pop()
     path.write_text(json.dumps(record))
-    assert circumstances("base", folder) == "evening: 1 to 2 epochs, 110 pictures of 32, 2 runs"
+    assert circumstances("base", folder) == "evening: 1 to 2 epochs, 110 images of 32, 2 runs"
 
 
 def test_only_the_longest_budget_that_is_recorded_counts(write):
@@ -45,7 +45,7 @@ def test_only_the_longest_budget_that_is_recorded_counts(write):
         assert accuracy_of("base", folder)[0] == pytest.approx(2 * right)
 
 
-def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(write):
+def test_a_difference_is_seen_where_the_same_images_tell_the_networks_apart(write):
     """Base and ``swapped`` are as good, base and ``near`` almost; ``far`` has ten right that the base has not."""
     write("swapped", [*range(5, 30), *range(30, 35)])
     write("near", 32)
@@ -60,7 +60,7 @@ def test_a_difference_is_seen_where_the_same_pictures_tell_the_networks_apart(wr
     assert (missing.accuracy, missing.points, missing.seen) == (None, None, False)
     assert comparison.seen == "1 of 3"
     assert str(comparison).splitlines() == [
-        "base: evening: 2 epochs, 110 pictures of 32, 1 run",
+        "base: evening: 2 epochs, 110 images of 32, 1 run",
         "         test % runs points  chance",
         "as it is  60.00    1",
         f"swapped   60.00    1  +0.00  ±{swapped.chance:.2f} within",

@@ -55,7 +55,7 @@ def test_a_record_that_fits_passes(folder, data, capsys):
 
 
 def one_more_right(record: dict[str, Any]) -> None:
-    """Everything that follows from one more picture is changed with it; only the predictions say otherwise."""
+    """Everything that follows from one more image is changed with it; only the predictions say otherwise."""
     confusion = record["confusion_matrix"]
     confusion[0][1] -= 1
     confusion[0][0] += 1
@@ -88,13 +88,13 @@ def move(record: dict[str, Any], *keys: Any, by: float) -> None:
         (lambda r: r["recipe"].update(seed=1), "says budget 'evening' and seed 0, but its recipe 'evening' and 1"),
         (lambda r: r.update(budget="long"), "says budget 'long' and seed 0, but its recipe 'evening' and 0"),
         (lambda r: r["recipe"].update(name="better"), "so it must be called better-evening-seed0.json"),
-        (lambda r: r["dataset"].update(name="cifar10"), "pictures that it calls 'cifar10', but their fingerprint"),
+        (lambda r: r["dataset"].update(name="cifar10"), "images that it calls 'cifar10', but their fingerprint"),
         (lambda r: r["dataset"].update(test_fingerprint=CIFAR10), "is not that of 'two-colours'"),
         (lambda r: move(r, "test_accuracy", by=0.02), "test_accuracy is 0.62, but the other figures give 0.6."),
         (lambda r: move(r, "test_accuracy_interval", 0, by=0.02), "test_accuracy_interval is ("),
         (lambda r: move(r, "per_class_accuracy", "red", by=0.1), "per_class_accuracy of red is "),
         (lambda r: r["per_class_accuracy"].update(green=1.0), "does not name the classes"),
-        (lambda r: move(r, "confusion_matrix", 0, 0, by=1), "confusion_matrix counts 51 pictures, and"),
+        (lambda r: move(r, "confusion_matrix", 0, 0, by=1), "confusion_matrix counts 51 images, and"),
         (lambda r: r["confusion_matrix"].pop(), "confusion_matrix has the shape (1, 2), for 2 classes"),
         (one_more_right, "its confusion matrix is not that of the predictions beside it, which have 30 of 50 right"),
         (lambda r: r.update(predictions="0" * 32), "its predictions are named 00000000000000000000000000000000, but"),
@@ -108,9 +108,9 @@ def move(record: dict[str, Any], *keys: Any, by: float) -> None:
         (lambda r: move(r, "images_per_second", by=1000), "images_per_second is "),
         (lambda r: r.update(augmented_test_accuracy=0.501), "augmented_test_accuracy is not a share of 50"),
         (
-            lambda r: r.update(new_pictures={"name": "cifar10.1", "fingerprint": "0" * 32, "images": 10,
+            lambda r: r.update(new_images={"name": "cifar10.1", "fingerprint": "0" * 32, "images": 10,
                                              "accuracy": 0.5, "interval": [0.4, 0.6]}),
-            "new_pictures/interval is (0.4, 0.6), but",
+            "new_images/interval is (0.4, 0.6), but",
         ),
     ],
 )  # fmt: skip
@@ -165,12 +165,12 @@ def test_labels_that_were_tampered_with_are_found(folder, data, known_labels):
     save_predictions(path, 1 - load_predictions(path))
     assert any("which have 20 of 50 right" in problem for problem in verify(folder))
     [about_labels, _] = verify(folder, data["test_set"])
-    assert "are not those of the pictures; restore" in about_labels
-    [_, about_pictures] = verify(folder, data["train_set"])
-    assert "No record is of the test pictures of two-colours, which have the fingerprint" in about_pictures
+    assert "are not those of the images; restore" in about_labels
+    [_, about_images] = verify(folder, data["train_set"])
+    assert "No record is of the test images of two-colours, which have the fingerprint" in about_images
 
 
-def test_labels_that_the_package_does_not_keep_are_read_off_the_pictures(folder, tamper, data, known_labels):
+def test_labels_that_the_package_does_not_keep_are_read_off_the_images(folder, tamper, data, known_labels):
     next(known_labels.iterdir()).unlink()
     assert verify(folder, data["test_set"]) == []
     tamper(one_more_right)
@@ -178,7 +178,7 @@ def test_labels_that_the_package_does_not_keep_are_read_off_the_pictures(folder,
     assert "is not that of the predictions beside it, which have 30 of 50 right" in problem
 
 
-def test_someone_s_own_pictures_are_compared_as_far_as_it_goes(folder, tamper, known_labels):
+def test_someone_s_own_images_are_compared_as_far_as_it_goes(folder, tamper, known_labels):
     next(known_labels.iterdir()).unlink()
     assert verify(folder) == []
     tamper(lambda record: record.update(predictions="0" * 32))
@@ -204,7 +204,7 @@ def test_every_committed_record_fits(monkeypatch):
     assert verify(FOLDER) == []
 
 
-def test_the_kept_labels_are_those_of_the_test_pictures_of_cifar_and_of_doodles(monkeypatch):
+def test_the_kept_labels_are_those_of_the_test_images_of_cifar_and_of_doodles(monkeypatch):
     monkeypatch.setattr(predictions, "LABELS", LABELS)
     doodles = load_dataset("doodles", "test")
     kept = {path.stem for path in LABELS.iterdir()} - {doodles.fingerprint}

@@ -223,7 +223,7 @@ DATA = {
     "name-of-no-text": (a_name_of_no_text, "The name of the data set 'caf\\udce9' cannot be used"),
     "no-test-images": (
         lambda data: train(recipe(), **{**data, "test_set": data["test_set"].subset([])}),
-        "'two-colours' has no test pictures",
+        "'two-colours' has no test images",
     ),
     "gray-test-images": (gray_tests, "The training images have 3 channels and the test images 1; give two parts"),
     "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is empty; write something"),

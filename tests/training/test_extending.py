@@ -63,7 +63,7 @@ def test_no_optimiser_moves_the_weights_after_numbers_that_are_not_finite(optimi
 
     def note() -> None:
         after.append([weight.detach().clone() for weight in run.model.parameters()])
-        if run.steps_done == 1:  # from now on every picture is as bad as can be
+        if run.steps_done == 1:  # from now on every image is as bad as can be
             run.trainer.train_loader.mean.fill_(bad)
 
     run.on_step = note

@@ -19,7 +19,7 @@ from alexnet_course.watching import fit
 
 
 def small(**changes: object) -> Recipe:
-    """A run of half a second: lenet5 on 100 training and 20 validation pictures, 3 steps an epoch."""
+    """A run of half a second: lenet5 on 100 training and 20 validation images, 3 steps an epoch."""
     values = {
         "model": "lenet5",
         "epochs": 3,
@@ -154,7 +154,7 @@ def test_on_apple_s_gpus_nothing_moves_either(few, optimiser, monkeypatch):
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_network_that_breaks_in_the_last_step_of_all_is_not_recorded(data, tmp_path, epochs):
-    """Only the validation pictures can show it."""
+    """Only the validation images can show it."""
     run = train(small(epochs=epochs), out=tmp_path / "run", **data)
     at_step(run, run.steps, lambda: poison(run.model, "features.3"))
     with pytest.raises(TrainingStopped) as caught:
@@ -360,11 +360,11 @@ OF_A_PROCESSOR = RuntimeError(
 )
 
 
-def room_for(run: Run, pictures: int, error: Exception, first_step: int = 1) -> None:
-    """From step ``first_step`` on, a training step with more ``pictures`` than that has too little memory."""
+def room_for(run: Run, images: int, error: Exception, first_step: int = 1) -> None:
+    """From step ``first_step`` on, a training step with more ``images`` than that has too little memory."""
 
     def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        if torch.is_grad_enabled() and run.steps_done + 1 >= first_step and len(inputs[0]) > pictures:
+        if torch.is_grad_enabled() and run.steps_done + 1 >= first_step and len(inputs[0]) > images:
             raise error
 
     run.model.register_forward_pre_hook(hook)
@@ -394,10 +394,10 @@ def test_the_size_that_is_said_to_fit_fits(data):
     assert next(run).epoch == 1
 
 
-def test_too_little_memory_for_a_single_picture(data):
+def test_too_little_memory_for_a_single_image(data):
     run = train(small(), **data)
     room_for(run, 0, OF_A_GPU)
-    with pytest.raises(TrainingStopped, match=r"; not even one picture fits, so choose a smaller network\.$"):
+    with pytest.raises(TrainingStopped, match=r"; not even one image fits, so choose a smaller network\.$"):
         next(run)
 
 
@@ -426,7 +426,7 @@ def test_too_little_memory_for_a_validation_batch_halves_it(data):
 
     run.model.register_forward_pre_hook(hook)
     list(run)
-    assert sizes[:6] == [20, 10, 5, 5, 5, 5]  # 20 validation pictures
+    assert sizes[:6] == [20, 10, 5, 5, 5, 5]  # 20 validation images
     list(whole)
     assert run.record.confusion_matrix == whole.record.confusion_matrix
 

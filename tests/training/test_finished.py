@@ -53,14 +53,14 @@ def test_the_record_agrees_with_itself(run, data):
     assert (test.accuracy, test.confusion) == (run.record.test_accuracy, run.record.confusion_matrix)
 
 
-def test_the_predictions_lie_beside_the_record_in_an_order_of_the_pictures_themselves(run, data):
+def test_the_predictions_lie_beside_the_record_in_an_order_of_the_images_themselves(run, data):
     predictions = load_predictions(run.out / "predictions.npy")
     assert predictions.dtype == "uint8"
     assert digest(predictions) == run.record.predictions
     turned = data["test_set"].subset(torch.arange(len(data["test_set"])).flip(0))
-    for pictures in (data["test_set"], turned):
-        assert pack(run.evaluate(pictures).predictions[pictures.ordered], 2).tolist() == predictions.tolist()
-        labels = pictures.labels[pictures.ordered]
+    for images in (data["test_set"], turned):
+        assert pack(run.evaluate(images).predictions[images.ordered], 2).tolist() == predictions.tolist()
+        labels = images.labels[images.ordered]
         counts = torch.bincount(labels * 2 + torch.tensor(predictions.tolist()), minlength=4).reshape(2, 2)
         assert counts.tolist() == run.record.confusion_matrix
 

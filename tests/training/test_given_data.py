@@ -24,7 +24,7 @@ def test_half_a_pair_is_refused(data, given):
 
 
 def test_no_test_images_are_refused(data):
-    with pytest.raises(CourseError, match="'two-colours' has no test pictures"):
+    with pytest.raises(CourseError, match="'two-colours' has no test images"):
         train(small(), **{**data, "test_set": data["test_set"].subset([])})
 
 

@@ -39,7 +39,7 @@ from benchmarks.kill import (
     Process,
     good,
     kill_again_and_again,
-    make_pictures,
+    make_images,
     resume_arguments,
     same_end,
     saved_state,
@@ -108,13 +108,13 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    """A folder with pictures and with a run of 96 steps that was left alone."""
+    """A folder with images and with a run of 96 steps that was left alone."""
     root = tmp_path_factory.mktemp("left-alone")
-    make_pictures(root / "pictures")
+    make_images(root / "images")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ALEXNET_COURSE_CACHE", str(root / "cache"))
         environment.setenv("GIT_DIR", os.devnull)
-        assert main([*train_arguments(root / "pictures", root / "run", "cnn4", seed=0), "--epochs", "8"]) == 0
+        assert main([*train_arguments(root / "images", root / "run", "cnn4", seed=0), "--epochs", "8"]) == 0
     return root
 
 
@@ -128,7 +128,7 @@ def hear_ctrl_c() -> None:
 def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatch, capfd, wish, status):
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(alone / "cache"))
     out = tmp_path / "run"
-    arguments = [*train_arguments(alone / "pictures", out, "cnn4", seed=0), "--epochs", "8"]
+    arguments = [*train_arguments(alone / "images", out, "cnn4", seed=0), "--epochs", "8"]
     command = [sys.executable, "-m", "alexnet_course", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c) as process:
@@ -238,7 +238,7 @@ def test_a_run_that_goes_back_to_its_best_weights_goes_on_with_them(tiny, tmp_pa
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_two_groups_of_weights_and_a_part_of_the_pictures_go_on_inside_an_epoch(tiny, tmp_path, optimiser):
+def test_two_groups_of_weights_and_a_part_of_the_images_go_on_inside_an_epoch(tiny, tmp_path, optimiser):
     plan = recipe(optimiser=optimiser, decay="weights", weight_decay=0.1, train_size=64, autoaugment=True, crop=4)
     stop_at(6, plan, out=tmp_path / "run", checkpoint_steps=3, **tiny)
     resumed = resume(tmp_path / "run", **tiny)
@@ -671,7 +671,7 @@ def test_a_changed_option_is_refused(tiny, tmp_path):
 
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(("split", "field"), [("train_set", "fingerprint"), ("test_set", "test_fingerprint")])
-def test_changed_pictures_are_refused(data, tmp_path, finished, split, field):
+def test_changed_images_are_refused(data, tmp_path, finished, split, field):
     run = train(recipe(epochs=1), out=tmp_path / "run", **data)
     if finished:
         finish(run)
@@ -701,9 +701,9 @@ def test_where_there_is_nothing_to_resume(data, tmp_path, capsys):
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_pictures_may_have_moved(tmp_path, monkeypatch, capsys):
+def test_images_may_have_moved(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "cache"))
-    make_pictures(tmp_path / "before", training=60, test=15)
+    make_images(tmp_path / "before", training=60, test=15)
     plan = recipe(dataset=f"folder:{tmp_path / 'before'}", validation_size=12)
     alone = fit(plan, progress=False, device="cpu")
     stop_at(5, plan, out=tmp_path / "run", device="cpu")

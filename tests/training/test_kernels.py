@@ -91,7 +91,7 @@ def test_a_pool_that_enlarges_by_whole_factors_repeats_the_same_values(pool, sid
         ((2, 5, 6, 6), 3),  # reduces
         ((2, 5, 3, 4), (6, 6)),  # whole in one direction only
         ((2, 5, 3, 3), (None, 6)),
-        ((5, 3, 3), 6),  # one picture
+        ((5, 3, 3), 6),  # one image
     ],
 )
 def test_any_other_pool_is_pytorchs_own(pool, shape, size, by_repeating):
@@ -177,8 +177,8 @@ def test_dropout_takes_any_shape_type_and_layout(shape, mode):
         result = F.dropout(x, 0.5)
         assert (result.shape, result.dtype) == (x.shape, dtype)
         assert set(result.flatten().tolist()) <= {0.0, 2.0}
-    picture = torch.ones(4, 3, 5, 5).to(memory_format=torch.channels_last)
-    assert set(F.dropout(picture, 0.5).flatten().tolist()) == {0.0, 2.0}
+    image = torch.ones(4, 3, 5, 5).to(memory_format=torch.channels_last)
+    assert set(F.dropout(image, 0.5).flatten().tolist()) == {0.0, 2.0}
 
 
 @pytest.mark.parametrize("p", [0.25, 0.5])
@@ -255,7 +255,7 @@ def test_a_share_that_is_none_is_refused_as_pytorch_does(p, mode):
 SHAPES = {  # input, weight, padding
     "7×7, 3×3": ((6, 8, 7, 7), (12, 8, 3, 3), 1),
     "4×4, the largest that is tiny": ((6, 8, 4, 4), (12, 8, 3, 3), 1),
-    "2×2, more pictures than go into one piece": ((70, 8, 2, 2), (12, 8, 3, 3), 1),
+    "2×2, more images than go into one piece": ((70, 8, 2, 2), (12, 8, 3, 3), 1),
     "2×4, oblong kernel": ((5, 8, 2, 4), (12, 8, 1, 3), (0, 1)),
     "16×16, 5×5": ((3, 4, 16, 16), (8, 4, 5, 5), 2),
     "8×8 to 8×8, the largest that is small": ((3, 4, 8, 8), (8, 4, 3, 3), 1),
@@ -331,7 +331,7 @@ def test_any_other_linear_layer_is_pytorchs_own():
 
 @pytest.mark.parametrize("size", [7, 12])
 def test_a_network_s_own_layout_and_types_under_autocast(size, by_product):
-    """fp32 weights, channels-last pictures: what the trainer has."""
+    """fp32 weights, channels-last images: what the trainer has."""
     layer = nn.Conv2d(3, 8, 3, padding=1).to(memory_format=torch.channels_last)
     x = noise(4, 3, size, size).to(memory_format=torch.channels_last)
     results = []
@@ -401,7 +401,7 @@ def test_any_other_convolution_is_pytorchs_own(options, by_product):
     assert by_product.count == 0
 
 
-def test_one_picture_and_no_gradient_are_pytorchs_own(by_product):
+def test_one_image_and_no_gradient_are_pytorchs_own(by_product):
     x, weight, bias = (
         noise(2, 4, 9, 9, dtype=BF16),
         noise(4, 4, 3, 3, dtype=BF16).requires_grad_(),
@@ -417,7 +417,7 @@ def test_one_picture_and_no_gradient_are_pytorchs_own(by_product):
 # --- Local response normalisation ------------------------------------------------------------------------------------
 
 PAPER = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}  # in PyTorch's terms
-NORMS = {  # shape and options; the pictures are 100 times noise, so that the sum under the root is not small beside k
+NORMS = {  # shape and options; the images are 100 times noise, so that the sum under the root is not small beside k
     "the paper's": ((3, 16, 5, 7), PAPER),
     "one channel": ((3, 1, 4, 4), PAPER),
     "fewer channels than the window": ((2, 3, 6, 6), PAPER),
@@ -463,7 +463,7 @@ def test_response_norm_and_its_gradient_are_pytorchs_in_float64_within_the_round
 
 
 def test_the_examples_of_response_norm_tell_its_constants_apart():
-    """Each constant matters so much for these pictures that a wrong one could not pass for rounding."""
+    """Each constant matters so much for these images that a wrong one could not pass for rounding."""
     x = 100 * noise(3, 16, 5, 7, dtype=torch.float64)
     right = F.local_response_norm(x, **PAPER)
     for change in ({"size": 4}, {"alpha": 1e-4}, {"beta": 0.7}, {"k": 1.9}):
@@ -471,7 +471,7 @@ def test_the_examples_of_response_norm_tell_its_constants_apart():
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 3), (2, 6, 5), (2, 4, 3, 3, 3), (0, 4, 3, 3)])
-def test_response_norm_of_anything_but_pictures_is_pytorchs_own(shape, by_band):
+def test_response_norm_of_anything_but_images_is_pytorchs_own(shape, by_band):
     x = 10 * noise(*shape)
     expected = F.local_response_norm(x, **PAPER)
     with FasterFunctions(CPU, "bf16"):
@@ -501,7 +501,7 @@ def test_elsewhere_and_in_fp16_a_reader_s_own_layer_of_pytorchs_is_the_packages(
 
 
 def test_a_network_with_response_norm_learns_the_same_in_its_own_types(by_band):
-    """fp32 weights and channels-last pictures under autocast: what the trainer has."""
+    """fp32 weights and channels-last images under autocast: what the trainer has."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(inplace=True), local_response_norm(alpha=0.1), nn.MaxPool2d(4),

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def small(**changes: object) -> Recipe:
-    """A run of a second: cnn4 on 100 training and 20 validation pictures."""
+    """A run of a second: cnn4 on 100 training and 20 validation images."""
     values = {"model": "cnn4", "epochs": 2, "batch_size": 32, "precision": "fp32", "validation_size": 20, "lr": 0.05}
     return Recipe(**{**values, **changes})
 
@@ -84,7 +84,7 @@ def test_nothing_is_read_back_inside_an_epoch(data, optimiser):
     assert reads.count > after_each_step[-1]  # after the epoch; so the count works
 
 
-def test_the_test_pictures_are_read_once_and_at_the_end(data, monkeypatch):
+def test_the_test_images_are_read_once_and_at_the_end(data, monkeypatch):
     seen: list[tuple[int, int]] = []
     evaluate_run = Trainer.evaluate
 
@@ -97,7 +97,7 @@ def test_the_test_pictures_are_read_once_and_at_the_end(data, monkeypatch):
     assert seen == [(3, len(data["test_set"]))]
 
 
-def test_normalisation_comes_from_the_training_pictures_without_the_held_out_ones(data):
+def test_normalisation_comes_from_the_training_images_without_the_held_out_ones(data):
     run = train(small(), **data)
     fitting, validation = data["train_set"].split_validation(20, 0)
     assert (run.mean, run.std) == fitting.channel_statistics() != data["train_set"].channel_statistics()
@@ -177,7 +177,7 @@ def test_a_plateau_goes_back_to_the_best_weights(data, monkeypatch):
     assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.05, 0.005, 0.005])
 
 
-def test_a_training_figure_is_the_mean_over_all_pictures_of_the_epoch(data):
+def test_a_training_figure_is_the_mean_over_all_images_of_the_epoch(data):
     """Without augmentation, dropout and at a rate of almost 0 the epoch's figures are those of the fixed network."""
     run = train(small(epochs=1, lr=1e-12, crop=0, flip=False, batch_size=25, weight_decay=0), **data)
     fitting, _ = data["train_set"].split_validation(20, 0)
@@ -187,7 +187,7 @@ def test_a_training_figure_is_the_mean_over_all_pictures_of_the_epoch(data):
     assert result.train_loss == pytest.approx(before.loss, rel=1e-5)
 
 
-def test_evaluate_counts_pictures_not_batches(data):
+def test_evaluate_counts_images_not_batches(data):
     model = build_model("cnn4", num_classes=2)
     mean, std = data["train_set"].channel_statistics()
     results = [evaluate(model, data["test_set"], mean=mean, std=std, batch_size=size) for size in (1, 7, 49, 50, 500)]
@@ -214,7 +214,7 @@ def test_evaluate_leaves_the_mode_and_the_weights_alone(data):
 
 
 @pytest.mark.slow
-def test_pictures_are_enlarged_to_what_the_network_takes(few):
+def test_images_are_enlarged_to_what_the_network_takes(few):
     shapes = []
     recipe = Recipe(model="alexnet-d2l", epochs=1, batch_size=4, validation_size=4, precision="fp32")
     run = train(recipe, **few)
@@ -310,7 +310,7 @@ def test_image_count():
                 image_count(key, size, 50_000)
 
 
-def test_train_and_test_pictures_of_different_classes_are_refused(data):
+def test_train_and_test_images_of_different_classes_are_refused(data):
     other = Dataset(data["test_set"].images, data["test_set"].labels, ("red", "green"), "other")
     with pytest.raises(CourseError, match="do not have the same classes"):
         train(small(), train_set=data["train_set"], test_set=other, device="cpu")
@@ -368,7 +368,7 @@ def test_wilson_interval():
     assert 0.792 < low < 0.8005 < high < 0.809
 
 
-# --- Part of the training pictures -----------------------------------------------------------------------------------
+# --- Part of the training images -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [40, 0.4])
@@ -450,7 +450,7 @@ def test_the_rate_of_every_group_follows_the_schedule(schedule):
     assert (len({one for one, _ in seen}) == 1) == (schedule == "constant")
 
 
-# --- S0's test pictures ----------------------------------------------------------------------------------------------
+# --- S0's test images ----------------------------------------------------------------------------------------------
 
 LOUD = {
     "colour_pca": 10.0,
@@ -460,8 +460,8 @@ LOUD = {
 
 
 @pytest.mark.slow
-def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
-    """Trained on colours that say nothing, and still: only the second figure may come from changed test pictures."""
+def test_augmented_test_images_are_measured_beside_the_clean_ones(data):
+    """Trained on colours that say nothing, and still: only the second figure may come from changed test images."""
     plain, both, again = (fit(small(augmented_test=on, **LOUD), progress=False, **data) for on in (False, True, True))
     assert plain.record.augmented_test_accuracy is None
     for key in ("test_accuracy", "test_loss", "confusion_matrix", "val_accuracy"):
@@ -475,7 +475,7 @@ def test_augmented_test_pictures_are_measured_beside_the_clean_ones(data):
     assert by_hand.loss != both.record.test_loss
 
 
-def test_augmented_test_pictures_cost_a_network_that_was_trained_on_clean_ones(data):
+def test_augmented_test_images_cost_a_network_that_was_trained_on_clean_ones(data):
     run = train(small(epochs=4, crop=0, flip=False), **data)
     list(run)
     run.recipe = run.trainer.recipe = run.recipe.replace(augmented_test=True, colour_pca=10.0)

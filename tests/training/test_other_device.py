@@ -78,7 +78,7 @@ def test_a_loader_s_state_from_a_gpu_lets_a_run_go_on(data):
 
 
 @pytest.mark.parametrize("name", ["vgg-style-bn", "alexnet-cifar-3x3", "cnn4"])
-def test_on_apple_s_gpus_every_layer_gets_its_pictures_one_channel_after_the_other(name, few, monkeypatch):
+def test_on_apple_s_gpus_every_layer_gets_its_images_one_channel_after_the_other(name, few, monkeypatch):
     """In the other order their gradients are wrong there; seen on a processor, which is told to do the same."""
     for module in (batches, trainer):
         monkeypatch.setattr(module, "memory_format", lambda device: memory_format("mps"))

@@ -91,7 +91,7 @@ def test_both_have_the_same_network_to_the_bit(both):
 
 
 @pytest.mark.slow
-def test_every_picture_is_counted_once(both, one, folder, odd):
+def test_every_image_is_counted_once(both, one, folder, odd):
     record = both[0]["whole"]["record"]
     assert record == both[1]["whole"]["record"] == json.loads((folder / "whole" / "record.json").read_text())
     assert sorted(path.name for path in (folder / "whole").iterdir()) == [
@@ -152,7 +152,7 @@ def test_what_goes_wrong_in_one_stops_both(both):
     assert first["batch of one"].startswith("A batch of 1 has no part for each of 2 processes; give a larger ")
     assert first["out of memory"] == second["out of memory"]
     assert first["out of memory"] == (
-        "There is not enough memory for batch_size = 17 on cpu (a GPU of the test is full); not even one picture fits, "
+        "There is not enough memory for batch_size = 17 on cpu (a GPU of the test is full); not even one image fits, "
         "so choose a smaller network."
     )
     assert first["not finite"] == second["not finite"]

@@ -35,8 +35,8 @@ def photographs(path: Path, counts: dict[str, int]) -> Path:
     """Pieces of a few photographs, of every shape and of sizes around 256 pixels."""
     random = np.random.default_rng(4)
     for name, source in SOURCES.items():
-        with Image.open(source) as picture:
-            whole = picture.convert("RGB").resize((480, 480))
+        with Image.open(source) as image:
+            whole = image.convert("RGB").resize((480, 480))
         for part, count in counts.items():
             (path / part / name).mkdir(parents=True)
             for number in range(count):

@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite_is_left_out(data, monkeypatch):
     assert calls == [0.1] * 3
 
 
-def test_it_looks_at_no_picture_that_it_does_not_train_on(data, monkeypatch):
+def test_it_looks_at_no_image_that_it_does_not_train_on(data, monkeypatch):
     def evaluate_batches(*_arguments):
         raise AssertionError("evaluated")
 

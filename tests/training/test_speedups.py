@@ -50,8 +50,8 @@ def same(one: Run, other: Run) -> bool:
 @pytest.fixture(scope="module")
 def images() -> dict[str, Dataset]:
     draw = torch.Generator().manual_seed(1)
-    pictures = torch.randint(256, (100, 3, 32, 32), dtype=torch.uint8, generator=draw)
-    both = Dataset(pictures, torch.arange(100) % 2, ("even", "odd"), "noise")
+    images = torch.randint(256, (100, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    both = Dataset(images, torch.arange(100) % 2, ("even", "odd"), "noise")
     return {"train_set": both.subset(range(90)), "test_set": both.subset(range(90, 100))}
 
 

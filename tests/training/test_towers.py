@@ -159,5 +159,5 @@ def test_what_cannot_be_halved_is_refused():
 
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_started(networks):
-    with pytest.raises(CourseError, match=r"^alexnet-2012 cannot take a picture of 32×32: "):
+    with pytest.raises(CourseError, match=r"^alexnet-2012 cannot take an image of 32×32: "):
         run_towers(networks[0], torch.zeros(1, 3, 32, 32))

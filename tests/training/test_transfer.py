@@ -97,17 +97,17 @@ def test_frozen_features_do_not_change_in_a_run_and_the_classifier_learns(traine
 
 
 def test_frozen_batch_norm_works_as_in_evaluation_whatever_mode_it_is_put_in(trained, data):
-    pictures = data["train_set"].images[:8].float() / 255
+    batch = data["train_set"].images[:8].float() / 255
     with torch.no_grad():
-        evaluated = trained.eval().features(pictures)
+        evaluated = trained.eval().features(batch)
         freeze(trained.features)
-        assert torch.equal(trained.train().features(pictures), evaluated)
+        assert torch.equal(trained.train().features(batch), evaluated)
         copied = copy.deepcopy(trained).train()
-        assert torch.equal(copied.features(pictures), evaluated)
+        assert torch.equal(copied.features(batch), evaluated)
         for network in (trained, copied):
             before = state(network.features)
             thaw(network.features)
-            assert not torch.equal(network.features(pictures), evaluated)  # the batch's own statistics again
+            assert not torch.equal(network.features(batch), evaluated)  # the batch's own statistics again
             assert not all(same(before, state(network.features)))
 
 

@@ -16,12 +16,12 @@ from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import Run, TrainingStopped, resume, train, trainer
 
-BATCH = 16  # pictures of an evaluation at a time, so that a test set of 49 leaves a last batch of one
+BATCH = 16  # images of an evaluation at a time, so that a test set of 49 leaves a last batch of one
 AUGMENTED = {"crop": 4, "flip": True, "cutout": 8, "colour_pca": 0.1, "label_smoothing": 0.1, "augmented_test": True}
 
 
 def recipe(**changes: Any) -> Recipe:
-    """Three epochs of 5 steps, the batches of 17 pictures so that the parts are not alike."""
+    """Three epochs of 5 steps, the batches of 17 images so that the parts are not alike."""
     values = {"model": "cnn4", "epochs": 3, "batch_size": 17, "precision": "fp32", "validation_size": 33, "lr": 0.02}
     return Recipe(**{**values, **AUGMENTED, **changes})
 

@@ -1,4 +1,4 @@
-"""Four little pictures that come with the package: something to show a trained network without any download."""
+"""Four little images that come with the package: something to show a trained network without any download."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ FOLDER = Path(__file__).parent
 
 
 def load_photos() -> dict[str, Tensor]:
-    """Pictures by what they show, each uint8 of 3×32×32: two of classes that CIFAR-10 has, two of none.
+    """Images by what they show, each uint8 of 3×32×32: two of classes that CIFAR-10 has, two of none.
 
     They are in the public domain and from no data set (``SOURCES.md`` beside them), so a figure may show them.
     """
     import numpy as np
     from PIL import Image
 
-    pictures = {}
+    images = {}
     for path in sorted(FOLDER.glob("*.png")):
         with Image.open(path) as image:
-            pictures[path.stem] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pictures
+            images[path.stem] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return images

@@ -1,10 +1,10 @@
-"""Tiny budgets for a chapter's full profile, and made-up pictures in place of CIFAR.
+"""Tiny budgets for a chapter's full profile, and made-up images in place of CIFAR.
 
 Python imports a module of this name by itself when it starts. test_full_profile.py puts this folder on the path of a
 chapter's kernel, so it is at work there and in every ``alexnet-course …`` that the chapter calls.
 
-- ``cifar10`` and ``cifar100`` have their 50,000 training pictures, so that sizes, splits and subsets are checked as in
-  earnest; of test pictures, all of which every run looks at, there are only some.
+- ``cifar10`` and ``cifar100`` have their 50,000 training images, so that sizes, splits and subsets are checked as in
+  earnest; of test images, all of which every run looks at, there are only some.
 - A run has a few epochs of a few small batches. Its recipe keeps everything but the epochs and, of the networks that a
   chapter trains dozens of times or on large images, the width.
 - A start from ImageNet is one from new weights, until there is no network any more.
@@ -46,7 +46,7 @@ real_range_test = training.lr_range_test
 
 @cache
 def made_up(spec: str, split: str) -> Dataset:
-    """Pictures of coarse squares in colours that depend on the class, with noise: a network learns them in seconds."""
+    """Images of coarse squares in colours that depend on the class, with noise: a network learns them in seconds."""
     classes = tuple(f"kind {n}" for n in range(100)) if spec == "cifar100" else CLASSES
     draw = torch.Generator().manual_seed(len(classes))
     squares = torch.randint(196, (len(classes), 3, 4, 4), dtype=torch.uint8, generator=draw)
@@ -85,30 +85,30 @@ class TinyRun(run_module.Run):
 
 
 split: dict[str, int] = {}
-"""How many pictures the run that was made last would train on, and validate with."""
+"""How many images the run that was made last would train on, and validate with."""
 
 
 def few_batches(dataset: Dataset, batch_size: int, *, indices: torch.Tensor, **options: Any) -> BatchLoader:
-    """Of the training or validation pictures, some that are spread over all of them."""
+    """Of the training or validation images, some that are spread over all of them."""
     split["training" if options.get("training") else "validation"] = len(indices)
     some = torch.linspace(0, len(indices) - 1, min(len(indices), BATCHES * BATCH_SIZE)).long()
     return BatchLoader(dataset, min(batch_size, BATCH_SIZE), indices=indices[some], **options)
 
 
 def tiny_range_test(recipe: Recipe, *, train_set: Dataset, steps: int, **options: Any) -> list[tuple[float, float]]:
-    pictures = {"training": steps * recipe.batch_size, "validation": 0}
-    note({"epochs": 1, **pictures, **network_of(recipe, train_set)})
+    images = {"training": steps * recipe.batch_size, "validation": 0}
+    note({"epochs": 1, **images, **network_of(recipe, train_set)})
     return real_range_test(recipe, train_set=train_set, steps=min(steps, RANGE_TEST_STEPS), **options)
 
 
-def network_of(recipe: Recipe, pictures: Dataset) -> dict[str, Any]:
+def network_of(recipe: Recipe, images: Dataset) -> dict[str, Any]:
     """What a step of the recipe's own network costs."""
-    channels, outputs = pictures.images.shape[1], recipe.outputs or len(pictures.classes)
+    channels, outputs = images.images.shape[1], recipe.outputs or len(images.classes)
     with torch.device("meta"):
         network = build_model(recipe.model, num_classes=outputs, in_channels=channels, **recipe.model_options)
-    table = layer_table(network, (channels, recipe.picture_size, recipe.picture_size))
+    table = layer_table(network, (channels, recipe.image_size, recipe.image_size))
     sums = {key: sum(getattr(layer, key) for layer in table) for key in ("parameters", "mult_adds", "activation_bytes")}
-    return {"network": recipe.model, "batch_size": recipe.batch_size, "image_bytes": pictures.images.nbytes, **sums}
+    return {"network": recipe.model, "batch_size": recipe.batch_size, "image_bytes": images.images.nbytes, **sums}
 
 
 def note(work: dict[str, Any]) -> None:

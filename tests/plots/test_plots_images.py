@@ -1,4 +1,4 @@
-"""Rows of pictures: what they show is what they were given."""
+"""Rows of images: what they show is what they were given."""
 
 import numpy as np
 import pytest
@@ -10,48 +10,48 @@ from torchvision.transforms import FiveCrop
 from alexnet_course import CourseError, plots
 
 
-class TestPictureRow:
-    def test_shows_every_picture_in_rows(self):
-        pictures = torch.arange(7 * 3 * 4 * 4).reshape(7, 3, 4, 4).to(torch.uint8)
-        figure = plots.picture_row(pictures, titles=list("abcdefg"), columns=5)
+class TestImageRow:
+    def test_shows_every_image_in_rows(self):
+        images = torch.arange(7 * 3 * 4 * 4).reshape(7, 3, 4, 4).to(torch.uint8)
+        figure = plots.image_row(images, titles=list("abcdefg"), columns=5)
         shown = [axes for axes in figure.axes if axes.images]
         assert len(figure.axes) == 10
         assert [axes.get_title() for axes in shown] == list("abcdefg")
-        assert torch.equal(torch.tensor(shown[3].images[0].get_array() * 255).round(), pictures[3].permute(1, 2, 0))
+        assert torch.equal(torch.tensor(shown[3].images[0].get_array() * 255).round(), images[3].permute(1, 2, 0))
 
-    def test_clips_floats_and_takes_grey_pictures(self):
-        (axes,) = plots.picture_row(torch.tensor([-1.0, 0.5, 2.0, 1.0]).reshape(1, 1, 2, 2)).axes
+    def test_clips_floats_and_takes_grey_images(self):
+        (axes,) = plots.image_row(torch.tensor([-1.0, 0.5, 2.0, 1.0]).reshape(1, 1, 2, 2)).axes
         assert axes.images[0].get_array().tolist() == [[0.0, 0.5], [1.0, 1.0]]
 
     @pytest.mark.parametrize("shape", [(3, 4, 4), (1, 2, 4, 4)])
-    def test_refuses_what_is_not_a_picture(self, shape):
+    def test_refuses_what_is_not_a_image(self, shape):
         with pytest.raises(CourseError, match="N×C×H×W"):
-            plots.picture_row(torch.zeros(shape))
+            plots.image_row(torch.zeros(shape))
 
     def test_refuses_a_wrong_number_of_titles(self):
-        with pytest.raises(CourseError, match="2 pictures and 1 titles"):
-            plots.picture_row(torch.zeros(2, 3, 4, 4), titles=["one"])
+        with pytest.raises(CourseError, match="2 images and 1 titles"):
+            plots.image_row(torch.zeros(2, 3, 4, 4), titles=["one"])
 
 
 class TestCropBoxes:
     def test_are_torchvision_s_five_crops(self):
-        picture = torch.arange(3 * 9 * 12).reshape(3, 9, 12).to(torch.uint8)
-        (axes,) = plots.crop_boxes(picture, size=6).axes
+        image = torch.arange(3 * 9 * 12).reshape(3, 9, 12).to(torch.uint8)
+        (axes,) = plots.crop_boxes(image, size=6).axes
         crops = []
         for box in axes.patches:
             left, top = round(box.get_x() + 0.5), round(box.get_y() + 0.5)
-            crops.append(picture[:, top : top + round(box.get_height()), left : left + round(box.get_width())])
-        assert torch.equal(torch.stack(crops), torch.stack(FiveCrop(6)(picture)))
+            crops.append(image[:, top : top + round(box.get_height()), left : left + round(box.get_width())])
+        assert torch.equal(torch.stack(crops), torch.stack(FiveCrop(6)(image)))
 
-    def test_refuses_a_crop_larger_than_the_picture(self):
-        with pytest.raises(CourseError, match="33 pixels does not fit a 32×32 picture"):
+    def test_refuses_a_crop_larger_than_the_image(self):
+        with pytest.raises(CourseError, match="33 pixels does not fit a 32×32 image"):
             plots.crop_boxes(torch.zeros(3, 32, 32), size=33)
 
 
-class TestPictureTable:
+class TestImageTable:
     def test_shows_each_row_under_its_label(self):
         ramp = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
-        figure = plots.picture_table({"two": ramp, "one": np.full((1, 1, 4, 4), 0.5)})
+        figure = plots.image_table({"two": ramp, "one": np.full((1, 1, 4, 4), 0.5)})
         shown = [axes for axes in figure.axes if axes.images]
         assert [line.get_suptitle() for line in figure.subfigs] == ["two", "one"]
         assert [axes.figure for axes in shown] == [figure.subfigs[0]] * 2 + [figure.subfigs[1]]
@@ -59,17 +59,17 @@ class TestPictureTable:
         assert np.allclose(shown[2].images[0].get_array(), 0.5)
 
     def test_draws_the_boxes(self):
-        figure = plots.picture_table({"a": np.zeros((1, 3, 8, 8))}, {"a": [(1, 2, 3, 4)]})
+        figure = plots.image_table({"a": np.zeros((1, 3, 8, 8))}, {"a": [(1, 2, 3, 4)]})
         frames = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
         assert {(box.get_x(), box.get_y(), box.get_width(), box.get_height()) for box in frames} == {(1.5, 0.5, 4, 3)}
 
-    def test_refuses_what_are_no_pictures(self):
+    def test_refuses_what_are_no_images(self):
         with pytest.raises(CourseError, match=r"\(8, 8\) for 'a'"):
-            plots.picture_table({"a": np.zeros((8, 8))})
+            plots.image_table({"a": np.zeros((8, 8))})
 
 
 def test_the_frames_are_seen_on_every_ground():
-    figure = plots.picture_table({"a": np.zeros((1, 1, 8, 8))}, {"a": [(1, 1, 3, 3)]})
+    figure = plots.image_table({"a": np.zeros((1, 1, 8, 8))}, {"a": [(1, 1, 3, 3)]})
     colours = [to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
     assert colours == ["#ffffff", plots.ORANGE.lower()]
 

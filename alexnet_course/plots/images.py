@@ -1,4 +1,4 @@
-"""Pictures, and whatever else has their form, in rows and with frames."""
+"""Images, and whatever else has their form, in rows and with frames."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,18 +12,18 @@ from alexnet_course.errors import CourseError
 from alexnet_course.plots.style import BLUE, GREEN, ORANGE, PINK, WIDTH, plain
 
 
-def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -> Figure:
-    """Show N pictures in rows of `columns`.
+def image_row(images: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -> Figure:
+    """Show N images in rows of `columns`.
 
     Args:
-        pictures: N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
-        titles: one a picture, or none.
+        images: N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
+        titles: one an image, or none.
     """
-    array = np.asarray(pictures)
+    array = np.asarray(images)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
-        raise CourseError(f"picture_row got an array of shape {array.shape}; give N×C×H×W with C = 1 or 3.")
+        raise CourseError(f"image_row got an array of shape {array.shape}; give N×C×H×W with C = 1 or 3.")
     if titles and len(titles) != len(array):
-        raise CourseError(f"picture_row got {len(array)} pictures and {len(titles)} titles; give one title a picture.")
+        raise CourseError(f"image_row got {len(array)} images and {len(titles)} titles; give one title an image.")
     if array.dtype == np.uint8:
         array = array / 255
     array = np.clip(array, 0.0, 1.0)
@@ -33,19 +33,19 @@ def picture_row(pictures: ArrayLike, titles: Sequence[str] = (), columns: int = 
     fig, grid = plt.subplots(rows, columns, figsize=(WIDTH, rows * (cell + (0.25 if titles else 0.0))), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for index, (axes, picture) in enumerate(zip(grid.flat, array, strict=False)):
-        axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+    for index, (axes, image) in enumerate(zip(grid.flat, array, strict=False)):
+        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
         if titles:
             axes.set_title(plain(titles[index]), fontsize=10, fontweight="normal")
     return fig
 
 
-def crop_boxes(picture: ArrayLike, size: int) -> Figure:
-    """Draw the five crops (four corners and the centre) of side `size` over a C×H×W picture (bytes or 0..1 floats)."""
-    array = np.asarray(picture)
+def crop_boxes(image: ArrayLike, size: int) -> Figure:
+    """Draw the five crops (four corners and the centre) of side `size` over a C×H×W image (bytes or 0..1 floats)."""
+    array = np.asarray(image)
     height, width = array.shape[-2:]
     if not 0 < size <= min(height, width):
-        raise CourseError(f"A crop of {size} pixels does not fit a {height}×{width} picture; take a smaller crop.")
+        raise CourseError(f"A crop of {size} pixels does not fit a {height}×{width} image; take a smaller crop.")
     down, right = height - size, width - size
     corners = {
         "top left": (0, 0),
@@ -94,20 +94,20 @@ def evidence_map(image: ArrayLike, evidence: ArrayLike, titles: tuple[str, str] 
     return fig
 
 
-def picture_table(
+def image_table(
     rows: Mapping[str, ArrayLike], boxes: Mapping[str, Sequence[tuple[int, int, int, int]]] | None = None
 ) -> Figure:
-    """Show one row of pictures for each label, which is written above it.
+    """Show one row of images for each label, which is written above it.
 
     Args:
         rows: label -> N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped). The
             longest row sets the number of columns.
-        boxes: label -> for each picture of the row a frame to draw: top, left, height and width in pixels.
+        boxes: label -> for each image of the row a frame to draw: top, left, height and width in pixels.
     """
-    arrays = {label: np.asarray(pictures) for label, pictures in rows.items()}
+    arrays = {label: np.asarray(images) for label, images in rows.items()}
     for label, array in arrays.items():
         if array.ndim != 4 or array.shape[1] not in (1, 3):
-            raise CourseError(f"picture_table got {array.shape} for {label!r}; give N×C×H×W with C = 1 or 3.")
+            raise CourseError(f"image_table got {array.shape} for {label!r}; give N×C×H×W with C = 1 or 3.")
     columns = max(map(len, arrays.values()))
     cell = WIDTH / columns
     fig = plt.figure(figsize=(WIDTH, len(arrays) * (cell + 0.24)))
@@ -118,8 +118,8 @@ def picture_table(
         for axes in cells:
             axes.axis("off")
         shown = np.clip(array / 255 if array.dtype == np.uint8 else array, 0.0, 1.0)
-        for index, (axes, picture) in enumerate(zip(cells, shown, strict=False)):
-            axes.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        for index, (axes, image) in enumerate(zip(cells, shown, strict=False)):
+            axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
             if boxes is not None:
                 top, left, height, width = boxes[label][index]
                 for colour, thickness in (("white", 3.0), (ORANGE, 1.6)):  # a frame that is seen on every ground
