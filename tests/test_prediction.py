@@ -57,7 +57,7 @@ def test_a_file_gets_the_answer_that_its_image_gets_in_a_data_set(network, tmp_p
     with torch.no_grad():
         expected = model(loader.prepare(dataset.images)).softmax(1)
     found = predict(network, tmp_path / "test")
-    assert [answer.image.parent.name for answer in found] == list(dataset.classes)
+    assert [answer.path.parent.name for answer in found] == list(dataset.classes)
     for answer, row in zip(found, expected, strict=True):
         assert [answer.probabilities[name] for name in dataset.classes] == pytest.approx(row.tolist(), abs=1e-6)
         assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
@@ -142,7 +142,7 @@ class TestFiles:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = predict(network, folder)
-        assert [answer.image for answer in found] == [folder / name for name in ("b.png", "c.png", "deep/er/a.png")]
+        assert [answer.path for answer in found] == [folder / name for name in ("b.png", "c.png", "deep/er/a.png")]
 
     def test_what_is_no_image_is_left_out_of_a_folder_and_said(self, network, folder):
         (folder / "notes.txt").write_text("no image")

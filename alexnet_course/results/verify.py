@@ -97,7 +97,7 @@ def verify_record(path: Path) -> list[str]:
 
 
 def _examine(
-    path: Path, images: Dataset | None = None, training_images: Dataset | None = None
+    path: Path, test_images: Dataset | None = None, training_images: Dataset | None = None
 ) -> tuple[Record | None, list[str]]:
     """The record, if it is one that fits the package, and what else does not fit."""
     try:
@@ -121,7 +121,7 @@ def _examine(
         predictions = load_predictions(predictions_path(path))
     except CourseError as error:
         return record, [*problems, str(error)]
-    return record, problems + list(_contradictions(record, predictions, images))
+    return record, problems + list(_contradictions(record, predictions, test_images))
 
 
 def _disagreements(record: Record) -> Iterator[str]:
