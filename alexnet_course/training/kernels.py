@@ -220,8 +220,7 @@ def _power(denominator: Tensor, beta: float) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """A stride-1 convolution that computes the gradients of bias and weights, and on tiny maps all, as matrix products.
-    """
+    """A stride-1 convolution with gradients of bias and weights, and on tiny maps everything, as matrix products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
