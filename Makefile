@@ -139,6 +139,7 @@ lint: $(STAMP)  ## run ruff, mypy, import-linter and codespell
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/codespell
 
 lock: $(STAMP)  ## update requirements.lock after a change to pyproject.toml
 	@$(GET_UV)

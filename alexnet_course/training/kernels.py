@@ -333,7 +333,7 @@ def keep_freed_memory() -> None:
 def _use_large_pages() -> None:
     """Let the next ``LARGE_PAGES`` bytes that this process allocates come in pages of 2 MB, if Linux has them.
 
-    The CPU caches the addresses of some thousand pages. With pages of 4 KB these cover less than one layer's weights,
+    The CPU caches the addresses of a few thousand pages. With pages of 4 KB these cover less than one layer's weights,
     so an operation on all weights, such as the optimiser's, waits for addresses more than for data. The memory is
     allocated and freed at once: the address range stays marked, and takes up memory only when it is used.
     """

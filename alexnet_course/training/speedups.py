@@ -1,6 +1,6 @@
 """Optional speed-ups of a training step, which help only on some hardware.
 
-They do not change what is computed. A GPU takes some microseconds to launch even the smallest kernel, and moves data
+They do not change what is computed. A GPU takes a few microseconds to launch even the smallest kernel, and moves data
 more slowly than it computes: each of these saves launches or memory traffic. ``alexnet-course bench`` measures a step
 with and without them. A third, ``epoch_at_once``, is in the loader.
 """

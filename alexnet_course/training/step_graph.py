@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: the CPU launches one graph instead of some hundred kernels.
+"""A training step as a CUDA graph: the CPU launches one graph instead of several hundred kernels.
 
 For a small network, a GPU needs less time to compute a step than the CPU needs to launch its kernels one by one. A CUDA
 graph is a recording of these kernels. When it is replayed, each kernel reads and writes the same memory as before, so

@@ -82,7 +82,7 @@ def describe_layer(network: nn.Module, name: str) -> dict[str, Any]:
         return {
             **kind,
             "units": layer.out_features,
-            "inputs": layer.in_features,  # as built; the actual number may differ
+            "inputs": layer.in_features,  # as built; may differ
         }
     if isinstance(layer, PLAIN):
         return kind
