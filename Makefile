@@ -1,30 +1,30 @@
-# Everything happens in .venv; nothing needs to be installed or activated beforehand but Python 3.11+ and make.
+# Everything runs in .venv; only Python 3.11+ and make need to be installed beforehand.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# Another environment that happens to be active must not leak into this one.
+# An active environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET MPLBACKEND
 
-# The first interpreter that will do, so that an old `python3` does not stand in the way of a `python3.12`.
+# The first suitable interpreter, so that an old `python3` does not hide a `python3.12`.
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -I -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
-# The machine's own uv where it has one that runs, else one in .venv.
+# The machine's own uv if it works, else one in .venv.
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(BIN)/uv)
 GET_UV = test $(UV) = uv || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-# A .venv that was moved, or whose Python has gone, is made anew.
+# A .venv that was moved, or whose Python no longer exists, is rebuilt.
 ifneq "$(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null)" "$(CURDIR)"
 $(shell rm -f $(STAMP))
 endif
 
-# On Linux there are two builds of PyTorch. The lock's brings CUDA along, several gigabytes; the one without (cpu) is on
-# PyTorch's own index. TORCH=cpu or TORCH=cuda says which; else it is the one that .venv has, and in a new .venv the one that
-# the machine has a use for. A .venv with the other one is made anew.
+# On Linux there are two builds of PyTorch. The lock's includes CUDA, several gigabytes; the one without (cpu) is on PyTorch's
+# own index. TORCH=cpu or TORCH=cuda selects one; by default .venv keeps its build, and a new .venv gets the one that suits
+# the machine. A .venv with the other build is rebuilt.
 ifneq "$(filter-out cpu cuda,$(TORCH))" ""
-$(error TORCH is $(TORCH), but can only be cpu (PyTorch without CUDA) or cuda)
+$(error TORCH is $(TORCH), but must be cpu (PyTorch without CUDA) or cuda)
 endif
 HAS := $(if $(wildcard $(STAMP)),$(or $(shell cat .venv/.torch 2>/dev/null),cuda))
 ifneq "$(filter-out $(or $(TORCH),$(HAS)),$(HAS))" ""
@@ -32,15 +32,15 @@ $(shell rm -f $(STAMP))
 endif
 LINUX := $(filter Linux,$(shell uname -s))
 BUILD = $(if $(LINUX),$(or $(TORCH),$(HAS),$(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)),cuda)
-WHY_cpu = without CUDA, because nvidia-smi shows no GPU (make setup TORCH=cuda takes the other)
-WHY_cuda = with CUDA, because nvidia-smi shows a GPU (make setup TORCH=cpu takes the other)
+WHY_cpu = without CUDA, because nvidia-smi shows no GPU (make setup TORCH=cuda installs the other build)
+WHY_cuda = with CUDA, because nvidia-smi shows a GPU (make setup TORCH=cpu installs the other build)
 
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python --no-deps
 WITHOUT_CUDA = awk '/^[^ ]/ { kept = !/^(torch|torchvision|triton|cuda-[^ ]*|nvidia-[^ ]*)==/ } kept' requirements.lock
-# The lock's versions, but not its hashes, which are those of other files.
+# The lock's versions without its hashes, which belong to other files.
 INSTALL_CPU_TORCH = $(INSTALL) --torch-backend cpu $(shell awk '/^torch(vision)?==/ { print $$1 }' requirements.lock)
 
-# uv brings certificates along; behind a company's proxy only the machine's own will do.
+# uv has its own certificates; behind a company's proxy only the machine's own work.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
@@ -57,22 +57,22 @@ PDF := _build/alexnet-course.pdf
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## make .venv with the exact versions of requirements.lock
+setup: $(STAMP)  ## create .venv with the exact versions of requirements.lock
 
-# A .venv without its stamp was left half made and is made anew. --no-deps: the lock is complete, and d2l's own old pins
-# must not be looked at (see pyproject.toml).
+# A .venv without its stamp is incomplete and is rebuilt. --no-deps: the lock is complete, and d2l's old pins must be
+# ignored (see pyproject.toml).
 $(STAMP): requirements.lock pyproject.toml
 	@$(or $(PYTHON),false) -I -c '$(USABLE)' 2>/dev/null || { echo "Found no Python 3.11 or newer with its venv module:" \
 	  "install one (Debian, Ubuntu: apt install python3-venv) or name one (make PYTHON=/path/to/python3)." >&2; exit 1; }
-	@echo "Making .venv (once; PyTorch is a large download)"
-	@$(if $(LINUX),$(if $(TORCH)$(HAS),,echo "PyTorch is taken $(WHY_$(BUILD))."))
+	@echo "Creating .venv (once; PyTorch is a large download)"
+	@$(if $(LINUX),$(if $(TORCH)$(HAS),,echo "PyTorch is installed $(WHY_$(BUILD))."))
 	@test -e $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
 	@$(GET_UV)
 	@build=$(BUILD); \
 	if [ $$build = cpu ] && ! UV_HTTP_RETRIES=0 $(INSTALL_CPU_TORCH) --dry-run 2>/dev/null; then \
-	  echo "PyTorch without CUDA cannot be had from PyTorch's own index;" \
-	    "$(if $(TORCH),make setup TORCH=cuda takes the one with CUDA,the one with CUDA is taken, several gigabytes more)." >&2; \
+	  echo "PyTorch without CUDA cannot be downloaded from PyTorch's own index;" \
+	    "$(if $(TORCH),make setup TORCH=cuda installs it with CUDA,it is installed with CUDA, several gigabytes more)." >&2; \
 	  $(if $(TORCH),exit 1,build=cuda); \
 	fi; \
 	if [ $$build = cpu ]; then $(WITHOUT_CUDA) | $(INSTALL) --require-hashes -r - && $(INSTALL_CPU_TORCH); \
@@ -83,7 +83,7 @@ $(STAMP): requirements.lock pyproject.toml
 book: $(CHECKED)  ## render the book into _build/html
 	@echo "The book is ready. Open $(CURDIR)/$(BOOK)/index.html"
 
-# Made anew as a whole: a page that has not changed would keep its warnings to itself.
+# Always rebuilt completely: Sphinx does not repeat the warnings of unchanged pages.
 $(CHECKED): $(STAMP) $(SOURCES) tests/check_html.py
 	@echo "Rendering the book"
 	@rm -rf $(BOOK) $@
@@ -104,7 +104,7 @@ serve: $(CHECKED)  ## show the book at http://localhost:8000
 
 test test-fast execute: export ALEXNET_COURSE_PROFILE := quick
 
-test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and the book in a browser
+test: $(STAMP)  ## run the unit tests, all chapters here and as on Colab, and the book in a browser
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ignore tests/browser --ignore tests/colab
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
 	  --nbval --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
@@ -114,37 +114,38 @@ test: $(STAMP)  ## run the unit tests, every chapter here and as on Colab, and t
 	@if $(BIN)/python book/pdf.py --can-print; then $(MAKE) --no-print-directory pdf; fi
 	@$(BIN)/python -m pytest -rs tests/browser
 
-test-fast: $(STAMP)  ## run the unit tests that take no time, a core each, and nothing else
+test-fast: $(STAMP)  ## run only the fast unit tests, in parallel
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -m 'not slow' --ignore tests/browser --ignore tests/colab
 
 execute: $(STAMP)  ## run every chapter and store its outputs (quick profile)
 	@$(BIN)/python book/execute.py
 
-formulas: $(STAMP)  ## set the formulas of the book and store them (needs Chromium)
+formulas: $(STAMP)  ## typeset the formulas of the book and store them (needs Chromium)
 	@$(BIN)/python book/formulas.py
 
-notebooks: $(STAMP)  ## write the chapters as plain notebooks, for Colab and the like
+notebooks: $(STAMP)  ## write the chapters as plain notebooks, for Colab and others
 	@$(BIN)/python book/notebooks.py
 
-readdress: $(STAMP)  ## give a copy of the course its address: make readdress URL=https://github.com/OWNER/NAME
+readdress: $(STAMP)  ## set the address of a copy of the course: make readdress URL=https://github.com/OWNER/NAME
 	@$(BIN)/python book/readdress.py $(URL)
 
-results: $(STAMP)  ## write what the records say into README.md and the cards of the weights
+results: $(STAMP)  ## write the results of the records into README.md and the model cards
 	@$(BIN)/python -m benchmarks.costs
 	@$(BIN)/alexnet-course results --write README.md
 	@$(BIN)/python -m benchmarks.weights
 
-lint: $(STAMP)  ## ruff, mypy, and which way imports point
+lint: $(STAMP)  ## run ruff, mypy, import-linter and codespell
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/codespell
 
-lock: $(STAMP)  ## make requirements.lock anew after a change to pyproject.toml
+lock: $(STAMP)  ## update requirements.lock after a change to pyproject.toml
 	@$(GET_UV)
 	@$(UV) pip compile --quiet pyproject.toml --extra book --extra test --group d2l --universal --python-version 3.11 \
 	  --generate-hashes --no-header -o requirements.lock
 
-clean:  ## remove everything that was made but .venv, data and runs
+clean:  ## remove all generated files except .venv, data and runs
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find alexnet_course tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

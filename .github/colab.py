@@ -1,8 +1,8 @@
-"""What a reader does on Colab: run the first cell of a chapter, which installs the course, then run every chapter.
+"""Test what a reader does on Colab: run a chapter's first cell, which installs the course, then run every chapter.
 
 Runs in Colab's image (.github/workflows/colab.yml) or in any other environment with Jupyter (tests/colab); prints a
-report in Markdown and exits with 1 where something is wrong. By hand, from outside the checkout, whose package is not
-meant:
+report in Markdown and exits with 1 after a failure. By hand, run it from outside the checkout, so that its package is
+not imported:
 
     python3 /path/to/checkout/.github/colab.py [--package /path/to/checkout]
 """
@@ -24,10 +24,10 @@ BOOK = Path(__file__).resolve().parents[1] / "book"
 COLABS_OWN = ("torch", "torchvision", "numpy", "pandas", "matplotlib")
 CELL_SECONDS = 1200
 
-# What makes a kernel one of Colab's.
+# Makes a kernel look like Colab's.
 ON_COLAB = 'import sys, types\nsys.modules.setdefault("google.colab", types.ModuleType("google.colab"))'
-# Colab has imported some packages before a reader's first cell. A package that was installed again has another version,
-# another place, or files that are not the same (number and time).
+# Colab imports some packages before a reader's first cell. A package that was reinstalled has another version, another
+# path, or different files (inode and time).
 LOOK = f"""
 import json, os, time
 from importlib import import_module, metadata
@@ -52,24 +52,24 @@ def first_cell(chapter: Path, package: str | None) -> str:
 
 
 def execute(notebook: Any, folder: str) -> str:
-    """Runs the notebook in a new kernel in ``folder``; returns the error, or nothing."""
+    """Run the notebook in a new kernel in ``folder``; returns the error, or an empty string."""
     resources = {"metadata": {"path": folder}}
     client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources)
     try:
         client.execute()
-    except Exception as error:  # whatever it is, the other chapters are to be run as well
+    except Exception as error:  # run the other chapters in any case
         return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__  # without colours
     return ""
 
 
 def written(cells: list[Any], stream: str) -> list[str]:
-    """What each cell wrote to ``stdout`` or to ``stderr``, which notebooks show in red; without those that did not."""
+    """What each cell wrote to ``stdout`` or to ``stderr`` (shown in red), without cells that wrote nothing."""
     outputs = [[output.text for output in cell.outputs if output.get("name") == stream] for cell in cells]
     return ["".join(texts) for texts in outputs if texts]
 
 
 def install(first: str) -> dict[str, Any]:
-    """Runs the first cell in a kernel of Colab's, and imports the course in the same kernel."""
+    """Run the first cell in a kernel like Colab's, and import the course in the same kernel."""
     sources = [f"{ON_COLAB}\n{LOOK}", first, "look()", COURSE]
     notebook: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def install(first: str) -> dict[str, Any]:
 
 
 def run_chapter(chapter: Path) -> dict[str, Any]:
-    """Runs the chapter in a kernel of Colab's, with what is installed."""
+    """Run the chapter in a kernel like Colab's, with the installed packages."""
     notebook: Any = nbformat.read(chapter, as_version=4)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     codes[0].source = ON_COLAB
@@ -103,13 +103,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", metavar="PATH", help="install this instead of the release")
     parser.add_argument("--chapters", nargs="*", metavar="NAME", help="run these instead of all")
-    parser.add_argument("--jobs", type=int, default=1, help="run so many chapters at a time")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write what was found as JSON as well")
+    parser.add_argument("--jobs", type=int, default=1, help="number of chapters to run at a time")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write the findings as JSON")
     options = parser.parse_args()
     chapters = sorted(BOOK.glob("*.ipynb"))
     print("## The course on Colab\n")
     cells = [first_cell(chapter, options.package) for chapter in chapters]
-    installed = install(max(cells, key=len))  # one installs d2l as well
+    installed = install(max(cells, key=len))  # one also installs d2l
     report = {"install": installed, "chapters": {}}
     failed = bool(installed["error"])
     if failed:

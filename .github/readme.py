@@ -1,8 +1,8 @@
-"""Links of README.md as the package index needs them: away from the repository, a file's name leads nowhere.
+"""Make the links in README.md absolute for the package index, where relative links do not work.
 
     python .github/readme.py v0.1.0
 
-writes README.md anew, with the repository's address at that tag before each of them (see release.yml).
+rewrites README.md, with the repository's address at that tag before each relative link (see release.yml).
 """
 
 import re
@@ -15,7 +15,7 @@ LINK = re.compile(r"(!?)(\[[^]]*\])\((?![a-z]+:|#)([^)]+)\)")  # an image, or a 
 
 
 def for_the_index(text: str, tag: str, repository: str) -> str:
-    """``text`` with the address of each file at ``tag``: GitHub's page of it, or for an image the file itself."""
+    """``text`` with the address of each file at ``tag``: GitHub's page for it, or for an image the file itself."""
     return LINK.sub(
         lambda link: f"{link[1]}{link[2]}({repository}/{'raw' if link[1] else 'blob'}/{tag}/{link[3]})", text
     )

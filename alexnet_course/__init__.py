@@ -1,6 +1,6 @@
 """AlexNet, rebuilt: the networks, the data, the trainer and the records behind the course.
 
-A name is imported when it is first asked for, so that what does without PyTorch need not wait for it.
+Names are imported on first use, so code that does not need PyTorch does not wait for it.
 """
 
 from typing import TYPE_CHECKING
@@ -65,5 +65,5 @@ _MODULES = {
     "watching": ("fit",),
 }
 
-if not TYPE_CHECKING:  # a type checker would take every name from it
+if not TYPE_CHECKING:  # a type checker would accept any name through it
     __getattr__, __dir__ = lazily(__name__, _MODULES)

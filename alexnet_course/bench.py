@@ -1,8 +1,8 @@
-"""How fast the trainer is, against the loop that one would otherwise write: ratios, measured side by side in one run.
+"""Benchmark of the trainer against a typical training loop: speed ratios, measured side by side.
 
-All contenders train the same network on the same images, with the same augmentation and the same optimiser, each in a
-process of its own. They take turns of a few seconds, so that whatever else the machine does hits all of them; each turn
-gives one ratio, and the median of the turns is quoted with the smallest and the largest.
+All contenders train the same network on the same images, with the same augmentation and the same optimiser, each in its
+own process. They take turns of a few seconds, so that other load on the machine affects all of them. Each turn gives
+one ratio; the report has the median of the turns with the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCHEMA = "alexnet-course/bench-1"
 S0, TUNED, PLAIN, OURS, COMPILED, MATRIX = (
     "S0's loop", "the same, tuned", "ours, PyTorch's functions", "ours", "ours, compiled", "matrix product",
 )  # fmt: skip
-# What a run can ask for, each alone and then all together, and how a report calls it.
+# Optional speed-ups of a run, each alone and then all together, by their names in the report.
 ALL_WAYS = "ours, with all of these"
 WAYS: dict[str, dict[str, bool]] = {
     "ours, a step as a graph": {"graph": True},
@@ -45,11 +45,11 @@ WAYS: dict[str, dict[str, bool]] = {
 }
 WAYS[ALL_WAYS] = {name: True for way in WAYS.values() for name in way}
 S0_BATCH, S0_WORKERS = 32, 2
-BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # ours, and that of the tuned loop
+BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # of our trainer and of the tuned loop
 MATRIX_SIDE = {"cpu": 4096, "cuda": 8192, "mps": 4096}
-QUEUE = 8  # steps that a GPU may be behind: enough for it never to wait, and no half minute of products on a small one
+QUEUE = 8  # steps that may be queued on a GPU: enough to keep it busy, without half a minute of backlog on a slow one
 
-Step = Callable[[], float]  # one step of some work, which gives how much it was
+Step = Callable[[], float]  # one step of work, which returns its amount
 
 
 def bench(
@@ -64,11 +64,11 @@ def bench(
     ways: bool = False,
     progress: Callable[[str], object] = lambda text: None,
 ) -> dict[str, Any]:
-    """Measure the trainer on network ``model`` and the images ``dataset`` names; gives all figures, ready for JSON.
+    """Benchmark the trainer with the network ``model`` on ``dataset``; returns all measurements, ready for JSON.
 
-    ``seconds`` is how long a contender works in each of ``repeats`` turns; at least one step. ``compile`` measures
-    ``torch.compile`` as well, and ``ways`` each of ``WAYS``; on a GPU they are always measured. ``rates`` are in
-    images a second, that of the matrix product in operations a second: one list a contender, one entry a turn.
+    In each of ``repeats`` turns, a contender works for ``seconds``, and for at least one step. ``compile`` also
+    measures ``torch.compile``, and ``ways`` each of ``WAYS``, which are always measured on a GPU. ``rates`` are in
+    images per second, and for the matrix product in operations per second: one list per contender, one entry per turn.
     """
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
@@ -103,7 +103,7 @@ def bench(
         contenders[COMPILED] = Contender(our_loop, recipe, device, True, {"compile": True})
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     try:
-        for contender in contenders.values():  # a turn that is not counted: memory and processes settle
+        for contender in contenders.values():  # a warm-up turn that is not counted
             contender.rate(seconds)
         for turn in range(repeats):
             for name, contender in contenders.items():
@@ -137,7 +137,7 @@ def bench(
 
 
 def ways_for(device: torch.device, precision: str) -> dict[str, dict[str, bool]]:
-    """Those of ``WAYS`` that there are on ``device`` in that format."""
+    """The entries of ``WAYS`` that are available on ``device`` in this precision."""
     without = {"graph"} if device.type != "cuda" else set()
     without |= {"half_weights"} if precision == "fp32" else set()
     kept = {name: {option: True for option in options if option not in without} for name, options in WAYS.items()}
@@ -148,7 +148,7 @@ def ways_for(device: torch.device, precision: str) -> dict[str, dict[str, bool]]
 
 
 def matrix_product(recipe: Recipe, device: torch.device) -> Step:
-    """A large matrix product in the format that the trainer computes in: what the machine can do at most."""
+    """A large matrix product in the trainer's precision: the most that the machine can do."""
     side = MATRIX_SIDE[device.type]
     dtype = DTYPES[resolve_precision(recipe.precision, device)]
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -162,9 +162,9 @@ def matrix_product(recipe: Recipe, device: torch.device) -> Step:
 
 
 def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: int) -> Step:
-    """The loop of S0 and of most tutorials: torchvision's data set, a DataLoader, fp32, the loss looked at every step.
+    """The loop of S0 and of most tutorials: torchvision's data set, a DataLoader, fp32, ``loss.item()`` at every step.
 
-    The augmentation is ours, not S0's AutoAugment, which would only make it slower.
+    The augmentation is ours; S0's AutoAugment would only make it slower.
     """
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         ImagesOneByOne(recipe), batch_size, shuffle=True, drop_last=True, num_workers=workers,
@@ -190,7 +190,7 @@ def loop_of_s0(recipe: Recipe, device: torch.device, batch_size: int, workers: i
 
 
 class ImagesOneByOne(torchvision.datasets.CIFAR10):
-    """A data set as torchvision serves CIFAR-10: one PIL image after the other, through PIL transforms."""
+    """A data set like torchvision's CIFAR-10: one PIL image at a time, through PIL transforms."""
 
     def __init__(self, recipe: Recipe) -> None:
         dataset = recipe.images("train")
@@ -211,8 +211,8 @@ class ImagesOneByOne(torchvision.datasets.CIFAR10):
 def our_loop(
     recipe: Recipe, device: torch.device, faster: bool, options: Mapping[str, Any] = MappingProxyType({})
 ) -> Step:
-    """The trainer's own step on the trainer's own batches, with ``options`` of the trainer; without ``faster``, with
-    PyTorch's own functions in it."""
+    """The trainer's own step on its own batches, with ``options`` of the trainer; without ``faster``, it uses PyTorch's
+    functions."""
     train_set = recipe.images("train")
     precision = resolve_precision(recipe.precision, device)
     trainer = Trainer(recipe, train_set, device, precision, **options)
@@ -225,7 +225,7 @@ def our_loop(
             for images, labels in endless(trainer.train_loader):
                 trainer.step(images, labels)
                 if trainer.steps_of_epoch >= len(trainer.train_loader):
-                    trainer.begin_epoch()  # as after every epoch
+                    trainer.begin_epoch()  # as at the start of every epoch
                 yield len(labels)
 
     return steps().__next__
@@ -253,9 +253,9 @@ def endless(loader: Any) -> Iterator[Any]:
 
 
 class Contender:
-    """A process of its own that makes a step with ``make(recipe, device, *settings)`` and works when it is asked to.
+    """A separate process that builds a step with ``make(recipe, device, *settings)`` and runs it on request.
 
-    Of its own, so that no contender profits from what another one has done to the memory or the threads of its process.
+    The process is separate so that no contender benefits from another one's memory or threads.
     """
 
     def __init__(self, make: Callable[..., Step], recipe: Recipe, device: str, *settings: Any) -> None:
@@ -267,16 +267,16 @@ class Contender:
         self.first_step_seconds: float = self._answer()
 
     def rate(self, seconds: float, warm_up: bool = True) -> float:
-        """Work a second over at least ``seconds`` and one step, after one step that is not counted (``warm_up``)."""
+        """Work per second over at least ``seconds`` and one step, after an uncounted step if ``warm_up``."""
         return float(self._ask(("rate", seconds, warm_up)))
 
     def peak_bytes(self) -> int | None:
-        """The most memory that was ever in use on a GPU."""
+        """Peak memory in use on a GPU."""
         peak: int | None = self._ask(("peak",))
         return peak
 
     def profile(self) -> dict[str, float]:
-        """Which share of a step's time each kind of operation takes."""
+        """The fraction of a step's time that each kind of operation takes."""
         shares: dict[str, float] = self._ask(("profile",))
         return shares
 
@@ -289,7 +289,7 @@ class Contender:
             return self._pipe.recv()
         except EOFError:
             self.close()
-            raise RuntimeError("A contender's process ended; its error is above.") from None
+            raise RuntimeError("A contender's process has ended; see its error above.") from None
 
     def close(self) -> None:
         self._pipe.close()  # which ends the process
@@ -314,13 +314,13 @@ def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: 
             if question == "rate":
                 rate = _rate(step, chosen, *details)
                 if chosen.type == "cuda":
-                    torch.cuda.empty_cache()  # the others need the memory in their turns
+                    torch.cuda.empty_cache()  # the other contenders need the memory
                 pipe.send(rate)
             elif question == "peak":
                 pipe.send(torch.cuda.max_memory_allocated(chosen) if chosen.type == "cuda" else None)
             else:
                 pipe.send(_profile(step, chosen))
-    except EOFError:  # nobody asks any more
+    except EOFError:  # the pipe was closed
         pass
 
 
@@ -337,7 +337,7 @@ def _rate(step: Step, device: torch.device, seconds: float, warm_up: bool) -> fl
 
 
 def _not_far_ahead(step: Step) -> Step:
-    """``step``, but waiting for the GPU where it is ``QUEUE`` steps behind."""
+    """``step``, but waiting while the GPU is ``QUEUE`` steps behind."""
     queued: deque[torch.cuda.Event] = deque()
 
     def bounded() -> float:
@@ -352,7 +352,7 @@ def _not_far_ahead(step: Step) -> Step:
 
 
 def _now(device: torch.device) -> float:
-    """The time, once the device has done all that it was asked for."""
+    """The time once the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -360,7 +360,7 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-# In this order, since cuDNN's names say how a kernel works, too: a convolution may be a gemm with a ReLU in it.
+# The order matters, since cuDNN's names also tell how a kernel works: a convolution may be a gemm with a fused ReLU.
 KINDS = {
     "pooling": ("pool", "upsample"),
     "batch norm": ("batch_norm", "bn_fw", "bn_bw", "batchnorm"),
@@ -375,7 +375,7 @@ KINDS = {
 
 
 def kind_of(operation: str) -> str:
-    """What an operation of PyTorch, or a kernel of cuDNN or cuBLAS, is for, by its name."""
+    """The kind of an operation of PyTorch, or of a kernel of cuDNN or cuBLAS, by its name."""
     name = operation.lower()
     return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "other")
 
@@ -398,7 +398,7 @@ def _profile(step: Step, device: torch.device, warm_up: int = 8, steps: int = 5)
     return {**shares, "gaps": max(0.0, 1 - sum(shares.values()))}
 
 
-# --- What came out ---------------------------------------------------------------------------------------------------
+# --- The report ------------------------------------------------------------------------------------------------------
 
 
 def ratios(result: dict[str, Any], name: str, to: str) -> list[float]:
@@ -407,15 +407,15 @@ def ratios(result: dict[str, Any], name: str, to: str) -> list[float]:
 
 
 def matrix_shares(result: dict[str, Any], name: str) -> list[float]:
-    """Which share of the matrix rate ``name`` reached, turn by turn.
+    """The fraction of the matrix rate that ``name`` reached, turn by turn.
 
-    A training step is counted as three forward passes of two operations a multiply-add.
+    A training step counts as three forward passes with two operations per multiply-add.
     """
     return [6 * result["mult_adds"] * share for share in ratios(result, name, MATRIX)]
 
 
 def epochs_to_earn_back(result: dict[str, Any]) -> float | None:
-    """After how many epochs ``torch.compile`` has earned back the time it took; None: never, or not measured."""
+    """After how many epochs ``torch.compile`` has paid for its compilation; None: never, or not measured."""
     if COMPILED not in result["rates"]:
         return None
     plain, compiled = (
@@ -426,7 +426,7 @@ def epochs_to_earn_back(result: dict[str, Any]) -> float | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in lines of text."""
+    """The result as text."""
     about, batch = result["environment"], result["batch_size"]
     settings = {
         S0: f"batch {S0_BATCH}, fp32, {S0_WORKERS} loading processes",

@@ -1,4 +1,4 @@
-"""Values that are checked as they are made: pydantic models, and what is wrong with a value in one sentence."""
+"""Pydantic models that are validated on creation, with an error message of one sentence."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from alexnet_course.errors import CourseError, nearest
 
 Location: TypeAlias = "tuple[int | str, ...]"
 
-# What is asked for, by the first word of pydantic's name for the error.
+# What is expected, by the first word of pydantic's error type.
 WANTED = {
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a finite number",
     "finite": "a finite number",
     "bool": "true or false",
-    "string": "a text in quotes",
+    "string": "a string in quotes",
     "tuple": "a list",
     "list": "a list",
     "dict": "a table",
@@ -27,25 +27,25 @@ WANTED = {
     "dataclass": "a table",
 }
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-LONGEST = 80  # characters of a value in a sentence
+LONGEST = 80  # characters of a value that a message quotes
 
 
 class Part(BaseModel):
-    """A part of a checked value: it has no keys but its own, and cannot be changed; floats are finite."""
+    """A part of a checked value: immutable, with finite floats and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     if not TYPE_CHECKING:  # a type checker knows it from the configuration
 
         def __setattr__(self, key: str, value: object) -> None:
-            raise AttributeError(f"{key} cannot be set; make a copy of the {type(self).__name__} with another {key}.")
+            raise AttributeError(f"{key} cannot be set; copy the {type(self).__name__} with a different {key}.")
 
 
 class Checked(Part):
-    """A value that is checked as it is made, with ``CourseError`` for what is wrong."""
+    """A value that is validated on creation; raises ``CourseError`` if it is invalid."""
 
     called: ClassVar[str]
-    """What such a value is called in a sentence: a recipe."""
+    """What messages call such a value, for example "a recipe"."""
 
     if not TYPE_CHECKING:  # a type checker knows the keys
 
@@ -56,23 +56,23 @@ class Checked(Part):
                 raise CourseError(sentence(error, type(self), self.called)) from None
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that was given, in the types that JSON and TOML have."""
+        """Every value that was given, in types that JSON and TOML support."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some values changed, checked like any other."""
+        """A validated copy with some values changed."""
         return type(self)(**{**self.as_dict(), **changes})
 
     __replace__ = replace
 
 
 def wrong(text: str) -> PydanticCustomError:
-    """For a validator to raise: the sentence goes on with ``text`` after the key and the value."""
+    """An error for validators to raise; ``text`` follows the key and the value in the message."""
     return PydanticCustomError("wrong", "{text}", {"text": text})
 
 
 def one_of(names: Collection[str]) -> AfterValidator:
-    """One of ``names``, as they are when the value is checked: a registry may have grown."""
+    """A validator that accepts one of ``names``, read at validation time because a registry may have grown."""
 
     def check(value: str) -> str:
         if value not in names:
@@ -83,7 +83,7 @@ def one_of(names: Collection[str]) -> AfterValidator:
 
 
 def follows(rule: Callable[[str], str | None], empty: bool = False) -> AfterValidator:
-    """A text in which ``rule`` finds no fault; where it does, it gives the end of a sentence. ``empty``: or none."""
+    """A validator for text: ``rule`` returns None, or the end of an error message. ``empty`` allows empty text."""
 
     def check(value: str) -> str:
         fault = None if empty and not value else rule(value)
@@ -95,7 +95,7 @@ def follows(rule: Callable[[str], str | None], empty: bool = False) -> AfterVali
 
 
 def out_of_range(value: float, bounds: Mapping[str, Any]) -> str:
-    """What is wrong with a value outside of ``bounds``, whose keys are those of ``BOUNDS``.
+    """The end of an error message for a value outside ``bounds``, whose keys are those of ``BOUNDS``.
 
     >>> from alexnet_course.checked import out_of_range
     >>> out_of_range(0, {"ge": 1, "le": 9})
@@ -110,10 +110,10 @@ def out_of_range(value: float, bounds: Mapping[str, Any]) -> str:
 def sentence(
     error: ValidationError, model: type[BaseModel], what: str, name: Callable[[Location], str] | None = None
 ) -> str:
-    """What is wrong first: the key, its value, what is expected and, where it can be said, the nearest that works.
+    """A message for the first error: the key, its value, what is expected and, if known, the nearest valid value.
 
-    ``what`` is what a value of ``model`` is called; ``name`` writes the location of a key, ``a/0/b`` by default. A
-    field's description says how to mend it where there are too few or too many of it.
+    ``what`` is what messages call a value of ``model``; ``name`` formats the location of a key, by default ``a/0/b``.
+    A field's description says what to do if it is missing or has too few or too many entries.
     """
     name = name or (lambda location: "/".join(map(str, location)))
     found = error.errors(include_url=False)[0]
@@ -128,7 +128,7 @@ def sentence(
         known = _fields(_owner(model, location[:-1]))
         owner, near = name(location[:-1]) or what, nearest(str(location[-1]), known)
         says = f"{location[-1]!r} is not a key of {owner}; nearest: {near}"
-    elif kind == "value_error":  # of a validator that looks at several values
+    elif kind == "value_error":  # from a validator that compares several values
         says = f"{key}{': ' if key else ''}{context['error']}"
     elif kind == "wrong":
         says = f"{key} = {text} {found['msg']}"
@@ -145,19 +145,19 @@ def sentence(
     elif kind == "too_long":
         says = f"{key} has {context['actual_length']} entries, but at most {context['max_length']} fit{hint}"
     elif kind.partition("_")[0] in WANTED:
-        says = f"{key or what} = {text} is of the wrong kind; give {WANTED[kind.partition('_')[0]]}"
+        says = f"{key or what} = {text} has the wrong type; give {WANTED[kind.partition('_')[0]]}"
     else:
         says = f"{key} = {text}: {found['msg']}"
     return f"{says.removesuffix('.')}."
 
 
 def _fields(model: Any) -> Mapping[str, Any]:
-    """Those of a model or of a pydantic dataclass; none of any other type."""
+    """The fields of a model or of a pydantic dataclass; empty for any other type."""
     return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", {})
 
 
 def _owner(model: Any, location: Location) -> Any:
-    """The model within ``model`` that has its keys at ``location``."""
+    """The nested model whose keys are at ``location``."""
     for step in location:
         field = _fields(model).get(str(step))
         model = _within(field.annotation) if field else model
@@ -165,13 +165,13 @@ def _owner(model: Any, location: Location) -> Any:
 
 
 def _within(annotation: Any) -> Any:
-    """The model that values of this type hold; None where they hold none."""
+    """The model that values of this type contain, or None."""
     if _fields(annotation):
         return annotation
     return next(filter(None, map(_within, get_args(annotation))), None)
 
 
 def _bounds(field: Any) -> dict[str, Any]:
-    """Both ends of a field's range, where pydantic names only the one that is passed."""
+    """Both ends of a field's range; pydantic's error names only the one that was violated."""
     rules = field.metadata if field else []
     return {name: getattr(rule, name) for rule in rules for name in BOUNDS if hasattr(rule, name)}

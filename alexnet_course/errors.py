@@ -1,17 +1,17 @@
-"""The one exception that the package raises for wrong input, and the help that goes with it."""
+"""The exception that the package raises for invalid input, and the suggestions in its messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class CourseError(ValueError):
-    """Input that the course cannot use. The message is one sentence: the value, what was expected, what to do."""
+    """Invalid input. The message is one sentence: what was given, what was expected, what to do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The names in ``known`` closest to ``name``, nearest first, as a phrase for an error: ``a, b or c``.
 
-    Where nothing is close all of ``known`` is offered or, of more than a dozen, the three that are least far.
+    If nothing is close, all of ``known`` is offered, or the closest three if there are more than a dozen.
     """
     known = list(known)
     far = get_close_matches(name, known, n=3, cutoff=0.0) if len(known) > 12 else known

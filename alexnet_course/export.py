@@ -1,4 +1,4 @@
-"""A trained network in a file for other programs: ONNX, TorchScript or safetensors, checked against the network."""
+"""Export a trained network for other programs: ONNX, TorchScript or safetensors, checked against the network."""
 
 from __future__ import annotations
 
@@ -21,42 +21,41 @@ from alexnet_course.shapes import watching
 from alexnet_course.training.finished import build_recorded
 from alexnet_course.version import __version__
 
-TOLERANCE = 1e-4  # of a logit, or of the largest where that is above 1
-ABOUT = "about.json"  # in a TorchScript file, the part with what the other two have as pairs
-OPSET = 17  # of ONNX: the newest that the exporter of every PyTorch from 2.6 on knows
+TOLERANCE = 1e-4  # of a logit, relative to the largest one if that is above 1
+ABOUT = "about.json"  # the entry of a TorchScript file that holds the metadata
+OPSET = 17  # of ONNX: the newest that the exporters of PyTorch 2.6 and later all support
 
-Answers = Callable[[Tensor], Tensor]  # of images on the 0..1 scale: their logits
+Answers = Callable[[Tensor], Tensor]  # images on the 0..1 scale to logits
 
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written."""
+    """An exported file."""
 
     path: Path
     difference: float | None
-    """The largest difference between its logits and those of the network; None where nothing here can run it."""
+    """The largest difference between its logits and the network's; None if nothing here can run the file."""
 
 
 def export_network(
     network: str | Path | tuple[nn.Module, Record], format: str, path: str | Path | None = None
 ) -> Export:
-    """Write a trained network to a file, and compare what comes out of the file with what the network says.
+    """Write a trained network to a file, and compare the file's logits with the network's.
 
-    ``network`` is what ``load_pretrained`` knows by name, the folder of a finished run, or a network with its record;
-    ``format`` is one of
+    ``network`` is the name of pretrained weights (``list_pretrained``), the folder of a finished run, or a network with
+    its record; ``format`` is one of
 
-    - ``onnx`` and ``torchscript``: the network with its normalisation, so that nobody can get that wrong: N×C×H×W
-      images on the 0..1 scale in, N × classes logits out, for any N. ONNX's input is called ``images``, its output
-      ``logits``;
-    - ``safetensors``: the weights alone, for ``build_model``; whoever uses them has to normalise.
+    - ``onnx`` and ``torchscript``: the network including its normalisation. The input is N×C×H×W images on the 0..1
+      scale, the output N × classes logits, for any N. In ONNX they are called ``images`` and ``logits``;
+    - ``safetensors``: only the weights, for ``build_model``; images must be normalised before use.
 
-    Each has in its metadata what its use needs: the record's name, the network and its options, the classes in the
-    order of the logits, side, mean and standard deviation of the images. ``path`` is by default the name of the run in
-    the working directory. Images of noise, fewer and more than it was written with, must give the network's own logits
-    to 1e-4; else, and where it cannot be written as a whole, there is no file.
+    The file's metadata have the record's name, the network and its options, the classes in the order of the logits, and
+    the side, mean and standard deviation of the images. ``path`` defaults to the name of the run, in the working
+    directory. For batches of noise of several sizes, the file must give the network's logits to within 1e-4; otherwise
+    no file is kept.
 
-    Raises ``CourseError`` for an unknown format, for a file that exists already, for a network that the format cannot
-    hold, and where ONNX's package is missing. Without onnxruntime an ONNX file is not compared.
+    Raises ``CourseError`` for an unknown format, for a file that already exists, for a network that cannot be exported
+    in this format, and if ONNX's package is missing. An ONNX file is compared only if onnxruntime is installed.
 
     >>> from alexnet_course import export_network
     >>> export = export_network("vgg-style-bn.small", "torchscript")
@@ -64,7 +63,7 @@ def export_network(
     ('vgg-style-bn.small-cpu-seed0.pt', True)
     """
     if format not in FORMATS:
-        raise CourseError(f"format = {format!r} is not one that is written; nearest: {nearest(format, FORMATS)}.")
+        raise CourseError(f"format = {format!r} is not a known format; nearest: {nearest(format, FORMATS)}.")
     suffix, write, read = FORMATS[format]
     model, record = network if isinstance(network, tuple) else load_trained(network)
     target = expanded(path) if path is not None else Path(f"{record.recipe.run_name}{suffix}")
@@ -73,25 +72,25 @@ def export_network(
     whole = Whole(copy.deepcopy(model).cpu().float(), record)
     with whole_file(target) as part:
         try:
-            with warnings.catch_warnings():  # that torch.jit is old, and that shapes are fixed, as they should be
+            with warnings.catch_warnings():  # torch.jit is deprecated; shapes are fixed, as intended
                 warnings.simplefilter("ignore")
                 write(part, whole, record)
                 answers = read(part, record)
                 difference = None if answers is None else _compare(whole, answers, record)
         except (CourseError, OSError):
             raise
-        except Exception as error:  # whatever the exporters come across in someone's own network
+        except Exception as error:  # an exporter may fail in any way on a user's own network
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise CourseError(f"{record.recipe.model} cannot be written as {format} ({reason:.200}); take another "
+            raise CourseError(f"{record.recipe.model} cannot be exported as {format} ({reason:.200}); choose another "
                               "format.") from error  # fmt: skip
-        if difference is not None and not difference <= TOLERANCE:  # or not a number
-            raise CourseError(f"What was written as {format} gives logits that are off by {difference:.2g}, more than "
-                              f"{TOLERANCE:g}, so {shown(target)} was not kept; take another format.")  # fmt: skip
+        if difference is not None and not difference <= TOLERANCE:  # or NaN
+            raise CourseError(f"The logits of the {format} file are off by {difference:.2g}, more than "
+                              f"{TOLERANCE:g}, so {shown(target)} was not kept; choose another format.")  # fmt: skip
     return Export(target, difference)
 
 
 class Whole(nn.Module):
-    """A trained network behind its normalisation: images on the 0..1 scale in, the logits of its classes out."""
+    """A trained network with its normalisation: from images on the 0..1 scale to the logits of its classes."""
 
     mean: Tensor
     std: Tensor
@@ -99,7 +98,7 @@ class Whole(nn.Module):
     def __init__(self, network: nn.Module, record: Record) -> None:
         super().__init__()
         self.network = network
-        self.classes = len(record.dataset.classes)  # there may be more outputs, as S3 had
+        self.classes = len(record.dataset.classes)  # there may be more outputs, as in S3
         self.register_buffer("mean", torch.tensor(record.dataset.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(record.dataset.std)[:, None, None])
         self.eval().requires_grad_(False)
@@ -110,7 +109,7 @@ class Whole(nn.Module):
 
 
 def about(record: Record, normalises: bool = True) -> dict[str, str]:
-    """What stands in a file's metadata; whatever is no text is written as JSON."""
+    """A file's metadata; values that are not text are written as JSON."""
     recipe, dataset = record.recipe, record.dataset
     channels, side = len(dataset.mean), recipe.image_size
     normal = "which the file normalises" if normalises else "less mean, divided by std"
@@ -139,16 +138,16 @@ def _images(count: int, record: Record) -> Tensor:
 
 
 def _compare(whole: Whole, answers: Answers, record: Record) -> float:
-    """The largest difference of a logit, as a share of the largest one where that is above 1."""
+    """The largest difference of a logit, relative to the largest logit if that is above 1."""
     largest = 0.0
-    for count in (1, 3):  # neither is the number that it was written with
+    for count in (1, 3):  # neither is the batch size of the export
         images = _images(count, record)
         with torch.no_grad():
             expected = whole(images)
         found = answers(images)
         if found.shape != expected.shape:
-            raise CourseError(f"What was written gives {tuple(found.shape)} for {count} images, where the network "
-                              f"gives {tuple(expected.shape)}; take another format.")  # fmt: skip
+            raise CourseError(f"The file outputs {tuple(found.shape)} for {count} images, and the network "
+                              f"{tuple(expected.shape)}; choose another format.")  # fmt: skip
         scale = max(1.0, expected.abs().max().item())
         largest = max(largest, (found - expected).abs().max().item() / scale)
     return largest
@@ -160,7 +159,7 @@ def _compare(whole: Whole, answers: Answers, record: Record) -> float:
 def _write_safetensors(part: Path, whole: Whole, record: Record) -> None:
     from safetensors.torch import save
 
-    # Copies, because safetensors takes no two names for the same memory.
+    # Copies, because safetensors refuses tensors that share memory.
     weights = {key: tensor.clone().contiguous() for key, tensor in whole.network.state_dict().items()}
     part.write_bytes(save(weights, about(record, normalises=False)))
 
@@ -183,8 +182,8 @@ def _read_torchscript(part: Path, record: Record) -> Answers:
 
 
 def _write_onnx(part: Path, whole: Whole, record: Record) -> None:
-    """By PyTorch's older exporter, which follows one forward pass. It needs no package besides onnx, and is the only
-    one that every PyTorch from 2.6 on has in working order."""
+    """Use PyTorch's older exporter, which traces one forward pass. It needs no package besides onnx, and is the only
+    one that works in every PyTorch since 2.6."""
     onnx = _package("onnx")
     images = _images(2, record)
     torch.onnx.export(
@@ -212,7 +211,7 @@ def _read_onnx(part: Path, record: Record) -> Answers | None:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-# By name: how a file ends, what writes it, and what reads it again.
+# By name: the file's suffix, the function that writes it and the one that reads it back.
 FORMATS: dict[str, tuple[str, Callable[[Path, Whole, Record], None], Callable[[Path, Record], Answers | None]]] = {
     "onnx": (".onnx", _write_onnx, _read_onnx),
     "torchscript": (".pt", _write_torchscript, _read_torchscript),
@@ -240,10 +239,10 @@ def _package(name: str) -> Any:
 
 
 class FixedPooling(nn.Module):
-    """An adaptive pooling of maps of one size, h×w, in operations that ONNX has.
+    """Adaptive pooling for one input size, h×w, in operations that ONNX supports.
 
-    ONNX's own poolings have windows of one size, which adaptive ones have only where the sides divide. Window i of
-    ``output`` begins at ⌊i h / output⌋ and ends before ⌈(i + 1) h / output⌉, as in PyTorch.
+    ONNX's pooling has windows of equal size; adaptive pooling has them only if the output size divides the input size.
+    Window i of ``output`` begins at ⌊i h / output⌋ and ends before ⌈(i + 1) h / output⌉, as in PyTorch.
     """
 
     def __init__(self, layer: nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, size: tuple[int, int]) -> None:
@@ -262,7 +261,7 @@ class FixedPooling(nn.Module):
 
 
 def _with_plain_poolings(whole: Whole, images: Tensor) -> Whole:
-    """A copy in which adaptive poolings are fixed to the size of map that they get from ``images``."""
+    """A copy whose adaptive pooling layers are fixed to the input size they get for ``images``."""
     plain = copy.deepcopy(whole)
     kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
     adaptive = {name: layer for name, layer in plain.named_modules() if isinstance(layer, kinds)}

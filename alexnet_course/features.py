@@ -1,5 +1,5 @@
-"""A look inside a trained network: what its layers make of an image, which images excite a unit most, and where in a
-image the evidence for a class lies."""
+"""Look inside a trained network: feature maps, the images that activate a unit most, and where in an image the evidence
+for a class lies."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from alexnet_course.errors import CourseError, nearest
 from alexnet_course.shapes import Layer, evaluating, layer_table, watching
 
 Box = tuple[int, int, int, int]
-ENOUGH = 4  # positions along each side of a map that still says where
+ENOUGH = 4  # positions along each side that a map needs to locate anything
 
 
 @dataclass(frozen=True)
 class Response:
-    """How strongly one unit answers to one image."""
+    """How strongly one unit responds to one image."""
 
     image: int
     """Index of the image in the loader's data set."""
     value: float
     """The largest activation of the unit's channel anywhere in the image."""
     box: Box
-    """The patch that the unit sees there: top, left, height and width in pixels of what the network gets, cut off at
-    the image's edge. The whole image where units have no window of their own (``Layer.receptive_field``)."""
+    """The unit's receptive field there: top, left, height and width in pixels of the network's input, clipped at the
+    image's edge. The whole image if the layer has no receptive field (``Layer.receptive_field``)."""
 
 
 def feature_maps(model: nn.Module, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """What the named ``layers`` of ``model`` put out for one ``image``: (C, H, W), or (features,) once flattened.
+    """The outputs of the named ``layers`` of ``model`` for one ``image``: (C, H, W), or (features,) once flattened.
 
     ``image`` is normalised, C×H×W, on the model's device (``BatchLoader`` makes such images); ``layers`` are dotted
-    paths as in ``layer_table``. The maps are those of evaluation mode, on the CPU, as float32. Raises ``CourseError``
-    for an unknown layer.
+    paths as in ``layer_table``. The outputs are those of evaluation mode, on the CPU, as float32. Raises
+    ``CourseError`` for an unknown layer.
     """
     kept: dict[str, Tensor] = {}
 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        kept[name] = output[0].float().cpu().clone()  # the ReLU that follows may overwrite what a convolution puts out
+        kept[name] = output[0].float().cpu().clone()  # an in-place ReLU may overwrite the convolution's output
 
     with watching(_named(model, layers), keep), evaluating(model), torch.no_grad():
         model(image[None])
@@ -49,17 +49,17 @@ def feature_maps(model: nn.Module, image: Tensor, layers: Sequence[str]) -> dict
 
 
 def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
-    """For each unit of ``layer``, the ``count`` images of ``loader`` that excite it most, the strongest first.
+    """For each unit of ``layer``, the ``count`` images of ``loader`` that activate it most, the strongest first.
 
-    A unit here is a channel of a convolution or pooling, at the position where it answers most, or one output of a
-    linear layer; the result has one list for each of them. In evaluation mode, every image once. Raises
+    A unit is a channel of a convolution or pooling layer, at the position of its largest activation, or one output of a
+    linear layer; the result has one list for each unit. Every image is seen once, in evaluation mode. Raises
     ``CourseError`` for an unknown layer and for a loader that shuffles. Source: Zeiler and Fergus 2014, without their
     deconvolution.
     """
     if loader.training:
-        raise CourseError("The loader shuffles its images, so nobody could tell which was which; give one made with "
+        raise CourseError("The loader shuffles its images, so their indices would be lost; give one made with "
                           "training=False.")  # fmt: skip
-    tops: list[tuple[Tensor, Tensor]] = []  # of each batch: largest values of all units, and their positions
+    tops: list[tuple[Tensor, Tensor]] = []  # for each batch: the largest value of every unit, and its position
 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         flat = output.float().flatten(2) if output.dim() > 2 else output.float()[:, :, None]
@@ -83,17 +83,17 @@ def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5)
 
 
 def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> Callable[[int], Box]:
-    """A function that gives the box (see ``Response``) seen from a position of ``layer``, positions counted row by row.
+    """A function from a position of ``layer``, counted row by row, to its receptive field as a box (see ``Response``).
 
-    ``input_size`` is (C, H, W). Going up through the layers, each moves the first window to the left and up, by its
-    padding times the jump of the layer below. Raises ``CourseError`` where ``layer`` is no row of ``layer_table``.
+    ``input_size`` is (C, H, W). Each layer shifts the first window left and up, by its padding times the jump of the
+    layer below. Raises ``CourseError`` if ``layer`` is not a row of ``layer_table``.
     Source: Araujo et al. 2019.
     """
     channels, height, width = input_size
     rows = layer_table(model, (channels, height, width))
     names = [row.name for row in rows]
     if layer not in names:
-        raise CourseError(f"{layer!r} is not one layer of the network; nearest: {nearest(layer, names)}.")
+        raise CourseError(f"{layer!r} is not a single layer of the network; nearest: {nearest(layer, names)}.")
     this = rows[names.index(layer)]
     if this.receptive_field is None or this.jump is None:
         return lambda position: (0, 0, height, width)
@@ -113,21 +113,20 @@ def patch_finder(model: nn.Module, layer: str, input_size: tuple[int, ...]) -> C
 
 
 def grad_cam(model: nn.Module, image: Tensor, target: int | None = None, layer: str | None = None) -> Tensor:
-    """Where in ``image`` the evidence for the class ``target`` lies: h×w numbers, none below 0, on the CPU.
+    """Where in ``image`` the evidence for the class ``target`` lies: h×w non-negative values, on the CPU.
 
     ``image`` is normalised, C×H×W, on the model's device; ``target`` is the index of a logit, by default of the
-    largest; ``layer`` is a dotted path as in ``layer_table``, by default that of ``evidence_layer``. The map has the
-    positions of that layer's output. The gradient of the logit with respect to a channel, averaged over its positions,
-    is the weight of the channel; the weighted sum of all channels, where it is positive, is the evidence. Behind an
-    average over all positions and one linear layer, it adds up to the logit without its bias, but for what was
-    negative.
+    largest; ``layer`` is a dotted path as in ``layer_table``, by default that of ``evidence_layer``. The result has the
+    height and width of that layer's output. Each channel's weight is the gradient of the logit with respect to it,
+    averaged over its positions; the evidence is the positive part of the weighted sum of the channels. If only global
+    average pooling and one linear layer follow, the weighted sum over all positions is the logit without its bias.
 
-    Of the ways to explain a network's answer, this one needs no training and no layer of a special kind, one pass back
-    instead of hundreds of passes forward (as when parts of the image are covered in turn), and it depends on what the
-    network has learned: where weights are made random, its maps change, while those of some others hardly do (Adebayo
-    et al. 2018). captum and pytorch-grad-cam have it too; here it is short enough to be read.
+    Grad-CAM needs no training and no special layer, and one backward pass instead of the hundreds of forward passes
+    that occlusion takes. It also depends on what the network has learned: when weights are randomised its maps change,
+    while those of some other methods hardly do (Adebayo et al. 2018). captum and pytorch-grad-cam have it too; this
+    version is short enough to read.
 
-    Raises ``CourseError`` for an unknown layer, for one without a map, and for a network whose layers do not suffice.
+    Raises ``CourseError`` for an unknown layer, for one without a map, and for a network without a suitable layer.
     Source: Selvaraju et al. 2017.
     """
     channels, height, width = image.shape
@@ -137,24 +136,24 @@ def grad_cam(model: nn.Module, image: Tensor, target: int | None = None, layer: 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         kept.append(output)
 
-    # The gradient begins at the image, so that there is one through frozen weights as well.
+    # The image requires a gradient, so that there is one through frozen weights too.
     with watching(_named(model, [layer]), keep), evaluating(model), torch.enable_grad():
         logits = model(image[None].detach().requires_grad_())[0]
         score = logits.max() if target is None else logits[target]
         maps = kept[-1]
         if maps.dim() != 4:
-            raise CourseError(f"{layer!r} puts out {tuple(maps.shape[1:])}, and no map of C×H×W; give a convolution.")
+            raise CourseError(f"{layer!r} outputs {tuple(maps.shape[1:])}, not a C×H×W map; give a convolution.")
         (gradient,) = torch.autograd.grad(score, maps)
     weights = gradient.mean((2, 3), keepdim=True)
     return (weights * maps).sum(1)[0].detach().relu().float().cpu()
 
 
 def evidence_layer(model: nn.Module, input_size: tuple[int, int, int]) -> str:
-    """The layer whose map says most of what is where: the last convolution, with the norm and the ReLU behind it.
+    """The layer to explain a prediction with: the last convolution, including the normalisation and ReLU after it.
 
-    ``input_size`` is (C, H, W). Where the last map is smaller than 4×4, as late in a network for small images, the
-    last one that is not is taken, or else the largest. Raises ``CourseError`` where the network has no convolution, or
-    none with a map of more than one position.
+    ``input_size`` is (C, H, W). If the last map is smaller than 4×4, as is common for small images, the last one of at
+    least 4×4 is taken, or else the largest. Raises ``CourseError`` if the network has no convolution, or none with a
+    map of more than one position.
     """
     rows = layer_table(model, input_size)
     found: list[Layer] = []
@@ -166,19 +165,19 @@ def evidence_layer(model: nn.Module, input_size: tuple[int, int, int]) -> str:
                     break
                 found[-1] = follower
     if not found:
-        raise CourseError(f"{type(model).__name__} has no convolution, so there is no map of where it saw what; "
-                          "explain a network that has one.")  # fmt: skip
+        raise CourseError(f"{type(model).__name__} has no convolution, so it has no map to explain with; "
+                          "give a network that has one.")  # fmt: skip
     large_enough = [row for row in found if min(row.output_shape[1:]) >= ENOUGH]
     best = large_enough[-1] if large_enough else max(found, key=lambda row: min(row.output_shape[1:]))
     if max(best.output_shape[1:]) == 1:
-        raise CourseError(f"The convolutions of {type(model).__name__} make one position of an image of "
-                          f"{'×'.join(map(str, input_size))}, so there is no map of where they saw what; explain a "
+        raise CourseError(f"The convolutions of {type(model).__name__} reduce an image of "
+                          f"{'×'.join(map(str, input_size))} to one position, so it has no map to explain with; give a "
                           "network with larger maps.")  # fmt: skip
     return best.name
 
 
 def _named(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """The layers of these names; ``CourseError`` for one that the network does not have."""
+    """The layers with these names; ``CourseError`` for a name that the network does not have."""
     modules = {path: module for path, module in model.named_modules() if path}
     for name in names:
         if name not in modules:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens to the process or to the disk meanwhile."""
+"""Atomic file writes: a file appears complete or not at all, even if the process or the disk fails."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UNFINISHED = ".unfinished"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it is flushed to the disk and takes the name ``path`` at the end.
+    """A temporary path next to ``path`` to write to; at the end it is flushed to disk and renamed to ``path``.
 
-    After an error, or a crash at any moment, ``path`` is what it was before. Raises ``OSError`` where the disk does not
-    take the file, and where ``path`` is something else than a file.
+    After an error or a crash, ``path`` is unchanged. Raises ``OSError`` if the file cannot be written, or if ``path``
+    exists and is not a regular file.
     """
     refuse_what_is_no_file(path)
     part = beside(path)
@@ -36,7 +36,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if os.name == "posix":  # the new name must reach the disk too
             folder = os.open(path.parent, os.O_RDONLY)
             try:
-                with suppress(OSError):  # some mounted drives cannot do that for a folder
+                with suppress(OSError):  # some mounted drives cannot sync a folder
                     os.fsync(folder)
             finally:
                 os.close(folder)
@@ -45,10 +45,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or as editors on Windows save it: with a byte-order mark, or in UTF-16 with one.
+    """Read a text file in UTF-8, or as editors on Windows save it: with a byte-order mark, or in UTF-16 with one.
 
-    Raises ``UnicodeDecodeError`` for any other encoding, and ``OSError`` where the file cannot be read, for a pipe, on
-    which one would wait, and for a device, which may have no end.
+    Raises ``UnicodeDecodeError`` for any other encoding, and ``OSError`` if the file cannot be read or is a pipe or a
+    device, which may never end.
     """
     refuse_what_is_no_file(path)
     content = path.read_bytes()
@@ -57,25 +57,25 @@ def read_text(path: Path) -> str:
 
 
 def expanded(path: str | Path) -> Path:
-    """``path`` with the home folder in the place of its ``~``; ``CourseError`` where there is none."""
+    """``path`` with ``~`` replaced by the home folder; ``CourseError`` if there is none."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # as in a container, for a user without a name
         raise CourseError(f"{str(path)!r} begins with a home folder that this system does not know; set HOME, or give "
-                          "the whole path (of the cache: in ALEXNET_COURSE_CACHE).") from None  # fmt: skip
+                          "the full path (for the cache: in ALEXNET_COURSE_CACHE).") from None  # fmt: skip
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; ``OSError`` where the disk does not take it.
+    """Write a safetensors file atomically; ``OSError`` if it cannot be written.
 
-    The library's own ``save_file`` writes to a file of its own beside ``path``. Nobody else may read that, and it stays
-    behind where the process is killed.
+    The library's ``save_file`` would use a temporary file that other users cannot read and that stays behind if the
+    process is killed.
     """
     from safetensors.torch import save
 
@@ -85,7 +85,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
 
 
 def check_target(path: Path) -> None:
-    """``CourseError`` where no file can be written to ``path``: for before the work whose result goes there."""
+    """``CourseError`` if ``path`` cannot be written to; call it before long work whose result goes there."""
     try:
         refuse_what_is_no_file(path)
         part = beside(path)
@@ -94,18 +94,18 @@ def check_target(path: Path) -> None:
         finally:
             discard(part)
     except OSError as error:
-        raise CourseError(f"{str(path)!r} cannot be written to ({error.strerror}); give the path of a file in a folder "
-                          "that you may write to.") from None  # fmt: skip
+        raise CourseError(f"{str(path)!r} cannot be written to ({error.strerror}); give the path of a file in a "
+                          "writable folder.") from None  # fmt: skip
 
 
 def refuse_existing(path: Path) -> None:
-    """``CourseError`` where there is something at ``path``, for what must take nobody's file away."""
+    """``CourseError`` if ``path`` exists, so that no file is overwritten."""
     if present(path):
-        raise CourseError(f"{str(path)!r} exists already and is not overwritten; give another path, or remove it.")
+        raise CourseError(f"{str(path)!r} already exists and is not overwritten; give another path, or remove it.")
 
 
 def refuse_what_is_no_file(path: Path) -> None:
-    """``OSError`` for a folder, a pipe or a device, which a file must not replace, and which may have no end."""
+    """``OSError`` for a folder, a pipe or a device, which must not be replaced and may never end when read."""
     if present(path) and not path.is_file():
         raise OSError(errno.EINVAL, "not a file", str(path))
 
@@ -115,18 +115,18 @@ def beside(path: Path) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove a file, if it is there, and give back its space: a mounted drive keeps what is deleted in a bin, where it
-    counts, so the file is emptied first. What has another name as well, or is a link, keeps its content there."""
+    """Remove a file if it exists, and free its space. A mounted drive moves deleted files to a bin, where they still
+    count, so the file is truncated first, unless it is a link or has other hard links."""
     with suppress(FileNotFoundError):
         found = path.lstat()
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            with suppress(PermissionError):  # of a file that may be removed all the same
+            with suppress(PermissionError):  # it may still be removable
                 os.truncate(path, 0)
         path.unlink()
 
 
 def present(path: Path) -> bool:
-    """Whether there is something at ``path``; ``OSError`` where that cannot be told, which ``Path.exists`` calls no."""
+    """Whether ``path`` exists; ``OSError`` if that is unknown, where ``Path.exists`` would return False."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -135,7 +135,7 @@ def present(path: Path) -> bool:
 
 
 def shown(path: Path) -> str:
-    """``path`` as a sentence should name it: seen from the working directory where it is in there."""
-    with suppress(OSError, ValueError):  # a working directory that has been removed; a path outside of it
+    """``path`` for messages: relative to the working directory if it lies inside."""
+    with suppress(OSError, ValueError):  # the working directory was removed; the path lies outside
         return str(path.absolute().relative_to(Path.cwd()))
     return str(path)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that what needs no PyTorch need not wait."""
+"""Lazy imports: a package's names are imported on first use, so code without PyTorch does not wait for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazily(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of ``package``; ``modules`` has the names that each of its modules gives."""
+    """``__getattr__`` and ``__dir__`` for ``package``; ``modules`` maps each module to the names it provides."""
     home = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What chapters need of the place they run in: the profile, numbers for the text, and a look at an answer."""
+"""Helpers for the chapters: the profile they run in, numbers for their text, and checks of exercises."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from alexnet_course.errors import CourseError
 
 PROFILE_VARIABLE = "ALEXNET_COURSE_PROFILE"
 NO_GPU = """\
-This runtime has no GPU, so the cells use little drawings and take seconds.
+This runtime has no GPU, so the cells use small drawings and take seconds.
 For CIFAR-10: Runtime → Change runtime type → T4 GPU, then Runtime → Run all."""
 
 
 def profile() -> str:
-    """``quick`` (doodles, seconds a cell) or ``full`` (CIFAR-10).
+    """``quick`` (doodles, seconds per cell) or ``full`` (CIFAR-10).
 
-    ``full`` is the default where there is a GPU; the environment variable ``ALEXNET_COURSE_PROFILE`` overrides it.
-    On Colab, where a GPU is there for the asking, it says where to ask.
+    The default is ``full`` on a machine with a GPU, else ``quick``; the environment variable
+    ``ALEXNET_COURSE_PROFILE`` overrides it. On Colab without a GPU, it prints how to get one.
     """
     wanted = os.environ.get(PROFILE_VARIABLE)
     if not wanted:
@@ -35,7 +35,7 @@ def profile() -> str:
 
 
 def glue(name: str, value: Any) -> None:
-    """Give ``value`` to the text of the book under ``name``. Outside the book (on Colab, say) it does nothing."""
+    """Make ``value`` available to the book's text as ``name``. Does nothing outside the book, such as on Colab."""
     try:
         from myst_nb import glue as myst_glue
     except ImportError:
@@ -44,9 +44,9 @@ def glue(name: str, value: Any) -> None:
 
 
 def attempt(check: Callable[[], object]) -> None:
-    """Whether what stands in an exercise's cell is an answer: prints ``right``, or ``not yet:`` and why.
+    """Check the answer to an exercise: prints ``right``, or ``not yet:`` and the reason.
 
-    ``check`` looks at the answer with assertions. An answer that is not there yet stops nothing.
+    ``check`` tests the answer with assertions. A missing or wrong answer does not stop the notebook.
 
     >>> from alexnet_course.notebook import attempt
     >>> attempt(lambda: 1 / 0)
@@ -54,8 +54,8 @@ def attempt(check: Callable[[], object]) -> None:
     """
     try:
         check()
-    except Exception as error:  # whatever an unfinished answer can run into
+    except Exception as error:  # an unfinished answer may fail in any way
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        print(textwrap.fill(f"not yet: {reason}", 76))  # what fits on a page of the book
+        print(textwrap.fill(f"not yet: {reason}", 76))  # the width of a page of the book
     else:
         print("right")

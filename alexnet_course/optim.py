@@ -1,6 +1,6 @@
-"""Optimisers and schedules by name: a new one is an entry here, and a recipe can name it.
+"""Optimisers and schedules by name. To add one, add an entry here; recipes can then name it.
 
-A recipe asks for the names alone, so PyTorch is imported where it is needed.
+Recipes need only the names, so PyTorch is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Protocol):
-    """What is read of a recipe here; ``Recipe`` says what each is."""
+    """The fields of a recipe that are used here; see ``Recipe``."""
 
     @property
     def optimiser(self) -> str: ...
@@ -49,10 +49,10 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class OptimiserSpec:
-    """An optimiser: ``make(groups, recipe, fused)`` makes it for groups of weights, as torch's own take them.
+    """An optimiser: ``make(groups, recipe, fused)`` builds it for parameter groups, as in ``torch.optim``.
 
-    A ``fused`` one is one kernel for all weights, which leaves them alone where ``optimiser.found_inf`` is 1, without
-    asking the processor; the trainer asks for one that cannot be, before each step.
+    A ``fused`` optimiser updates all weights in one kernel, which skips the update if ``optimiser.found_inf`` is 1
+    without synchronising with the CPU. For an optimiser that cannot be fused, the trainer checks before each step.
     """
 
     make: Callable[[list[dict[str, Any]], Settings, bool], torch.optim.Optimizer]
@@ -67,7 +67,7 @@ def _sgd(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch.o
 
     sgd = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
     if recipe.momentum:
-        # Where fp16's scaler skips the first step, the fused kernel would leave this memory as it found it.
+        # If fp16's scaler skips the first step, the fused kernel would leave this buffer uninitialised.
         for weight in (weight for group in groups for weight in group["params"]):
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return sgd
@@ -93,9 +93,9 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """The recipe's optimiser for all weights of ``model``.
 
-    With ``decay = "weights"``, what is not a kernel or a matrix, that is biases and batch norm's scales and shifts, is
-    not pulled towards 0. The weights that ``body`` names have ``body_lr`` times the rate of the others, the head's;
-    the head's come first, so that theirs is the rate of the history.
+    With ``decay = "weights"``, biases and the scales and shifts of batch norm have no weight decay. The parameters
+    named in ``body`` have ``body_lr`` times the learning rate of the others, the head. The head's groups come first, so
+    the history records their learning rate.
     """
     groups: list[dict[str, Any]] = []
     for part, factor in ((False, 1.0), (True, recipe.body_lr)):
@@ -109,7 +109,7 @@ def make_optimiser(
     return spec.make(groups, recipe, spec.heeds_found_inf(device))
 
 
-# Of each schedule: the scheduler to step after every step, and the one to step after every epoch.
+# The scheduler to step after every optimiser step, and the one to step after every epoch.
 Schedulers: TypeAlias = "tuple[Scheduler | None, Scheduler | None]"
 
 
@@ -142,15 +142,15 @@ SCHEDULES = {"constant": _constant, "step": _step, "plateau": _plateau, "one-cyc
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
-    """torch's own schedulers: the one to step after every step, and the one to step after every epoch."""
+    """PyTorch schedulers: the one to step after every optimiser step, and the one to step after every epoch."""
     return SCHEDULES[recipe.schedule](optimiser, recipe, steps_per_epoch)
 
 
 def one_cycle(step: int, total: int, warmup: float) -> float:
-    """The share of the highest learning rate at ``step`` (from 0) of ``total``.
+    """The learning rate at ``step`` (from 0) of ``total``, as a fraction of the maximum.
 
-    A straight rise over the share ``warmup`` of all steps, then half a cosine down towards 0. Source: Smith 2018, with
-    the cosine of Loshchilov and Hutter 2017.
+    A linear warm-up over the fraction ``warmup`` of all steps, then half a cosine down towards 0. Source: Smith 2018,
+    with the cosine of Loshchilov and Hutter 2017.
     """
     rise = max(1, round(warmup * total))
     if step < rise:
@@ -159,7 +159,7 @@ def one_cycle(step: int, total: int, warmup: float) -> float:
 
 
 def epochs_without_progress(accuracies: Sequence[float]) -> int:
-    """How many epochs have gone by since the best validation accuracy, the first where several are the best.
+    """The number of epochs since the best validation accuracy, counted from the first of equal ones.
 
     >>> from alexnet_course.optim import epochs_without_progress
     >>> epochs_without_progress([0.5, 0.7, 0.6, 0.7])

@@ -1,4 +1,4 @@
-"""What a trained network says of images that nobody has labelled."""
+"""Predictions of a trained network for unlabelled images."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image."""
+    """A network's prediction for one image."""
 
     path: Path
     """The file."""
     probabilities: dict[str, float]
-    """Of every class, the most probable first; they add up to 1."""
+    """The probability of every class, the most probable first; they add up to 1."""
     image: Tensor = field(compare=False, repr=False)
-    """What the network saw of it, C×H×W on the 0..1 scale."""
+    """The image as the network saw it, C×H×W on the 0..1 scale."""
     evidence: Tensor | None = field(default=None, compare=False, repr=False)
-    """Where it saw the most probable class, h×w (``alexnet_course.features.grad_cam``), if that was asked for."""
+    """With ``explain``, where the evidence for the most probable class lies, h×w (``grad_cam``); otherwise None."""
 
     @property
     def best(self) -> str:
@@ -53,18 +53,18 @@ def predict(
     device: str = "auto",
     explain: bool = False,
 ) -> list[Prediction]:
-    """What a trained network says of ``images``, in the order in which they are given.
+    """Classify ``images`` with a trained network; returns one prediction per image, in the order given.
 
-    ``network`` is what ``load_pretrained`` knows by name, the folder of a finished run, or a network with its record;
-    the last stays on the device where it is, the others go to ``device``.
+    ``network`` is the name of pretrained weights (``list_pretrained``), the folder of a finished run, or a network with
+    its record. A network that is passed in stays on its device; the others are moved to ``device``.
 
-    An image is a file, or a folder with all that it holds at any depth, but for what file managers leave there. It is
-    prepared as it would be in a folder of training images of different sizes: turned upright, transparent parts made
-    white, brought to the size of the recipe as its ``resize`` says, and normalised with the constants of the training
-    images. A network for grey images gets the brightness. With ``explain``, each answer comes with its evidence.
+    Each of ``images`` is a file, or a folder whose files are read at any depth, except those that file managers leave
+    there. Images are prepared as in a folder of training images of different sizes: rotated upright, transparent parts
+    made white, resized as the recipe's ``resize`` says, and normalised with the constants of the training images. For
+    a network of greyscale images they are converted. With ``explain``, each prediction comes with its evidence.
 
-    Raises ``CourseError`` for a run or an image that is not there, for a file that is named and is no image, and for
-    a network whose images have neither one channel nor three. What is no image in a folder is left out, with a
+    Raises ``CourseError`` for a run or an image that does not exist, for a named file that is not an image, and for a
+    network whose input has neither one channel nor three. Files in a folder that are not images are skipped with a
     warning.
 
     >>> from alexnet_course import predict
@@ -89,7 +89,7 @@ def predict(
         while batch := list(islice(found, BATCH)):
             pixels = torch.stack([each for _, each in batch])
             dataset = Dataset(pixels, torch.zeros(len(batch), dtype=torch.int64), names, "images")
-            loader = BatchLoader(  # as it makes the images of a data set
+            loader = BatchLoader(  # prepares them like the images of a data set
                 dataset,
                 BATCH,
                 mean=trained_on.mean,
@@ -99,7 +99,7 @@ def predict(
                 device=chosen,
             )
             prepared = loader.prepare(pixels)
-            with torch.no_grad():  # there may be more outputs than classes, as S3 had
+            with torch.no_grad():  # there may be more outputs than classes, as in S3
                 shares = model(prepared)[:, : len(names)].float().softmax(1).cpu()
             seen = (prepared * loader.std + loader.mean).cpu()
             for number, (file, _) in enumerate(batch):
@@ -114,7 +114,7 @@ def predict(
 
 
 def _files(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
-    """Every file, and whether it was named itself; ``CourseError`` before any is read where one is not there."""
+    """Every file, and whether it was named itself; ``CourseError``, before any is read, if one does not exist."""
     files: list[tuple[Path, bool]] = []
     for path in map(expanded, images):
         if path.is_dir():
@@ -128,11 +128,11 @@ def _files(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
 
 
 def _read(files: Iterable[tuple[Path, bool]], channels: int, recipe: Recipe) -> Iterator[tuple[Path, Tensor]]:
-    """Each image as uint8 ``channels``×H×W, all of the size that a folder of such images would be brought to."""
+    """Each image as uint8 ``channels``×H×W, all resized like the images of a data set in a folder."""
     from torchvision.transforms.v2.functional import rgb_to_grayscale
 
     if channels not in (1, 3):
-        raise CourseError(f"The network takes images of {channels} channels, and images have 3, or 1 where they are "
+        raise CourseError(f"The network takes images of {channels} channels, and image files have 3, or 1 if they are "
                           "grey; give a network for one of these.")  # fmt: skip
     for path, named in files:
         try:
@@ -140,7 +140,7 @@ def _read(files: Iterable[tuple[Path, bool]], channels: int, recipe: Recipe) -> 
         except CourseError as error:
             if named:
                 raise
-            warnings.warn(f"One file is left out: {error}", stacklevel=3)
+            warnings.warn(f"One file is skipped: {error}", stacklevel=3)
             continue
         colours = torch.tensor(pixels)
         yield path, rgb_to_grayscale(colours) if channels == 1 else colours

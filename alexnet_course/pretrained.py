@@ -1,4 +1,4 @@
-"""Trained networks that come with the package: small ones, in fp16, each with the record of the run that made it."""
+"""Trained networks that come with the package: small ones, in fp16, each with the record of its run."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def list_pretrained(folder: str | Path = FOLDER) -> list[str]:
 def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, Record]:
     """A trained network, in ``eval()`` mode on the CPU, and the record of the run that trained it.
 
-    The record has what its use needs: ``record.dataset`` names the classes, in the order of the logits, and the mean
-    and standard deviation that images must be normalised with. Works offline. Raises ``CourseError`` for a name that
-    there is not, and for weights, or a record of them, that are not those that were put into the package.
+    ``record.dataset`` has what you need to use it: the classes, in the order of the logits, and the mean and standard
+    deviation for normalising images. Works offline. Raises ``CourseError`` for an unknown name, and if the weights or
+    their record have been changed or damaged since they were added to the package.
 
     >>> from alexnet_course import load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")
@@ -51,19 +51,19 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
 
     known = _index(Path(folder))
     if name not in known:
-        raise CourseError(f"There are no weights {name!r}; nearest: {nearest(name, known)}.")
+        raise CourseError(f"There are no pretrained weights {name!r}; nearest: {nearest(name, known)}.")
     path = Path(folder) / f"{name}.safetensors"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CourseError(f"The weights {path.name} cannot be read ({error}); install the package again.") from None
+        raise CourseError(f"The weights {path.name} cannot be read ({error}); reinstall the package.") from None
     if _digest(content) != known[name]["blake2b"]:
         raise CourseError(f"The weights {path.name} have the hash {_digest(content)}, not {known[name]['blake2b']}, so "
-                          "they were changed or damaged; install the package again.")  # fmt: skip
+                          "they were changed or damaged; reinstall the package.")  # fmt: skip
     record = find_record(known[name]["record"], RECORDS)
     if _digest(dump_record(record).encode()) != known[name]["record_blake2b"]:
         raise CourseError(f"The record {known[name]['record']} is not the one that came with the weights {path.name}, "
-                          "so it was changed; install the package again.")  # fmt: skip
+                          "so it was changed; reinstall the package.")  # fmt: skip
     model = build_recorded(record)
     model.load_state_dict({key: tensor.float() for key, tensor in load(content).items()})
     return model.eval(), record
@@ -72,8 +72,8 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
 def load_trained(run: str | Path) -> tuple[nn.Module, Record]:
     """A trained network, in ``eval()`` mode on the CPU, and the record of its run.
 
-    ``run`` is the folder of a finished run or a name that ``load_pretrained`` knows. Raises ``CourseError`` where there
-    is no such run.
+    ``run`` is the folder of a finished run or a name from ``list_pretrained``. Raises ``CourseError`` if there is no
+    such run.
     """
     if str(run) in list_pretrained():
         return load_pretrained(str(run))
@@ -82,10 +82,10 @@ def load_trained(run: str | Path) -> tuple[nn.Module, Record]:
 
 
 def verify_pretrained(images: Dataset | None = None, folder: str | Path = FOLDER) -> list[str]:
-    """What does not fit in the package's trained networks, one sentence each; an empty list where everything does.
+    """Check the package's trained networks; returns one sentence per problem, and an empty list if there is none.
 
-    Their weights and records must be those that were put into the package. With ``images``, the test images, networks
-    that were tested on them are tested again.
+    Their weights and records must be unchanged. With ``images``, a test set, networks that were tested on it are tested
+    again.
     """
     problems = []
     for name in list_pretrained(folder):
@@ -103,9 +103,9 @@ def verify_pretrained(images: Dataset | None = None, folder: str | Path = FOLDER
 
 
 def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
-    """Put the weights of the finished run in the folder ``run`` beside the others in ``folder``; returns their name.
+    """Add the weights of the finished run in the folder ``run`` to those in ``folder``; returns their name.
 
-    Matrices and kernels in fp16, everything else, which is little, in fp32.
+    Matrices and kernels are stored in fp16, the few other values in fp32.
     """
     model, record = load_run(run)
     recipe = record.recipe
@@ -119,7 +119,7 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
         "blake2b": _digest(path.read_bytes()),
     }
     entries = {**_index(folder), recipe.name: entry}
-    lines = ["# Which record the weights belong to, and what both are to the bit. Written by benchmarks/weights.py."]
+    lines = ["# The record that the weights belong to, and the hashes of both. Written by benchmarks/weights.py."]
     for name, entry in sorted(entries.items()):
         lines += ["", f'["{name}"]', *(f'{key} = "{value}"' for key, value in entry.items())]
     write_text(folder / INDEX, "\n".join(lines) + "\n")

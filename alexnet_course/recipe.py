@@ -1,4 +1,4 @@
-"""A recipe: everything that decides how a run goes, in one frozen, checked object."""
+"""A recipe: everything that determines a training run, in one immutable, validated object."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from alexnet_course.data import Dataset
     from alexnet_course.data.augment import Augmentation
 
-# long: what the recipe itself asks for. evening: its table [evening], the same number of epochs for every network of a
-# size, so that rows compare. ablation: a reduced network on part of the images, one thing changed. cpu: records of
-# an earlier plan, a different shortening for every recipe; none is made any more.
+# long: the recipe as it is. evening: with its table [evening], the same number of epochs for all networks of a size, so
+# that results are comparable. ablation: a reduced network on part of the images, with one thing changed. cpu: records
+# of an earlier plan, which shortened each recipe differently; no new ones are made.
 BUDGETS = ("long", "evening", "ablation", "cpu")
 LOADABLE = BUDGETS[:2]
 
 # Mean and standard deviation of each channel on the 0..1 scale. The default, dataset, computes them from the training
-# images. imagenet: those that torchvision's weights were trained with.
+# images. imagenet: the constants that torchvision's weights were trained with.
 NORMALISATIONS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -37,9 +37,9 @@ NORMALISATIONS = {
 }
 
 STARTS = ("new", "imagenet")
-IMAGENET_MODEL = "alexnet-owt"  # whose layers and names are those of torchvision's AlexNet
+IMAGENET_MODEL = "alexnet-owt"  # has the layers and names of torchvision's AlexNet
 
-# How large a value may be. What lies outside is a slip of the keyboard, not an experiment.
+# Upper bounds of values. A larger value is a typing error, not an experiment.
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 BelowOne: TypeAlias = Annotated[float, Field(ge=0, le=0.9999)]
 ShareOrCount: TypeAlias = Annotated[float, Field(gt=0, le=1_000_000)]
@@ -48,23 +48,24 @@ Epochs: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
 
 def _network(value: str) -> str:
     if value not in MODELS:
-        raise wrong(f"is not a network of this course; nearest: {nearest(value, MODELS)}; one of your own has to be "
-                    "registered first (register_model, --networks FILE)")  # fmt: skip
+        raise wrong(f"is not a network of this course; nearest: {nearest(value, MODELS)}; register a network of your "
+                    "own first (register_model, --networks FILE)")  # fmt: skip
     return value
 
 
 def _options(value: Any) -> dict[str, Any]:
     fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     if not fits or not all(isinstance(option, str | int | float) for option in value.values()):
-        raise wrong("is of the wrong kind; give a table of options such as {dropout = 0.5}")
+        raise wrong("has the wrong type; give a table of options such as {dropout = 0.5}")
     return dict(value)
 
 
 class Recipe(Checked):
     """How to train one network on one data set. Unknown keys and values out of range raise ``CourseError``.
 
-    Rates are for the mean loss over a batch. ``validation_size`` is a share of the training images where it is below
-    1, a number of images otherwise; ``train_size`` is a share of the rest where it is at most 1, a number otherwise.
+    Learning rates are for the mean loss over a batch. ``validation_size`` is a fraction of the training images if it is
+    below 1, otherwise a number of images; ``train_size`` is a fraction of the rest if it is at most 1, otherwise a
+    number of images.
 
     >>> from alexnet_course import Recipe
     >>> recipe = Recipe(model="cnn4", epochs=3)
@@ -75,66 +76,66 @@ class Recipe(Checked):
     alexnet_course.errors.CourseError: epochs = 0 is out of range; it must be at least 1 and at most 10000; ...
     """
 
-    # True is no number here, and "3" neither; a whole number may stand for a float.
+    # Strict types: neither True nor "3" is a number here; an integer is accepted as a float.
     model_config = ConfigDict(strict=True)
     called = "a recipe"
 
-    # What the run is called; the model's name where none is given.
+    # The name of the run; by default, the model's.
     name: Annotated[str, AfterValidator(same_form), follows(wrong_with_file_name, empty=True)] = ""
     model: Annotated[str, AfterValidator(_network)] = "alexnet-cifar-3x3"  # a name of list_models()
-    # Overrides of build_model, e.g. dropout.
+    # Arguments of build_model, e.g. dropout.
     model_options: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
-    # A spec of load_dataset; a path in it is that of a folder, letter for letter.
+    # A spec of load_dataset; a path in it is taken literally.
     dataset: Annotated[str, follows(wrong_with_name)] = "doodles"
-    # Logits of the network; 0: one for each class. S3 gave its network 256 for CIFAR-100's 100 classes.
+    # Logits of the network; 0: one for each class. S3's network has 256 for CIFAR-100's 100 classes.
     outputs: Annotated[int, Field(ge=0, le=65_536)] = 0
-    # Side in pixels that images are resized to; 0: what the network was made for.
+    # Side in pixels that images are resized to; 0: the network's own.
     input_size: Annotated[int, Field(ge=0, le=1024)] = 0
-    # Side that images of a folder are brought to where they are of different sizes; 0: that of the network's.
+    # Side that images of a folder are resized to if their sizes differ; 0: that of the network's input.
     load_size: Annotated[int, Field(ge=0, le=4096)] = 0
-    # How: the middle of the image is taken, or all of it, with black at its sides.
+    # How: crop to the centre, or pad with black.
     resize: Annotated[str, one_of(("crop", "pad"))] = "crop"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     optimiser: Annotated[str, one_of(OPTIMISERS)] = "sgd"
     lr: Annotated[float, Field(gt=0, le=100)] = 0.02  # the highest learning rate of the schedule
-    # Fine-tuning: the rate of the weights that came along with start, as a share of lr, which is that of the new ones.
+    # Fine-tuning: the learning rate of the weights loaded by start, as a fraction of lr, the rate of the new ones.
     body_lr: Share = 1.0
     schedule: Annotated[str, one_of(SCHEDULES)] = "one-cycle"
-    warmup: Share = 0.25  # one-cycle: share of all steps in which the rate rises
+    warmup: Share = 0.25  # one-cycle: fraction of all steps in which the rate rises
     # Step: the epochs after which the rate is multiplied by lr_factor.
     lr_steps: Annotated[tuple[int, ...], Strict(False)] = ()
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1  # step, plateau (the paper divided by 10, section 5)
-    patience: Epochs = 3  # plateau: epochs without a better validation accuracy; one more, and the rate falls
+    patience: Epochs = 3  # plateau: epochs without a better validation accuracy before the next one lowers the rate
     # Plateau: how many times the rate may fall; 0: any number of times.
     max_drops: Annotated[int, Field(ge=0, le=100)] = 0
     restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
-    stop_after: Epochs = 0  # end the run after so many epochs without a better validation accuracy; 0: never
+    stop_after: Epochs = 0  # end the run after this many epochs without a better validation accuracy; 0: never
     momentum: BelowOne = 0.9  # sgd only
     weight_decay: Share = 5e-4
     # What weight_decay applies to: all, or weights, that is neither biases nor batch norm.
     decay: Annotated[str, one_of(("all", "weights"))] = "all"
     label_smoothing: BelowOne = 0.0
-    # Decay a step of the moving average of the weights that is evaluated; 0: the weights as they are.
+    # Decay per step of the moving average of the weights that is evaluated; 0: no averaging.
     ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     crop: Annotated[int, Field(ge=0, le=112)] = 4  # pixels of padding before the random crop
-    # Cut images that are larger than the network's to size, at random in training and at the centre otherwise,
-    # instead of reducing them; the paper's section 4.1 cuts 224 pixels of 256.
+    # Crop images larger than the network's input, at random in training and at the centre otherwise, instead of
+    # resizing them; the paper's section 4.1 crops 224 pixels of 256.
     random_crop: bool = False
     flip: bool = True
     cutout: Annotated[int, Field(ge=0, le=224)] = 0  # side of the blanked square in pixels
     colour_pca: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation of the colour shift; the paper's is 0.1
-    # Constants of the training images, or those of NORMALISATIONS.
+    # Computed from the training images, or one of NORMALISATIONS.
     normalisation: Annotated[str, one_of(("dataset", *NORMALISATIONS))] = "dataset"
     autoaugment: bool = False
-    # Further ones of AUGMENTATIONS, each with its strength.
+    # More of AUGMENTATIONS, each with its strength.
     augment: Annotated[Mapping[str, Any], PlainValidator(_options)] = Field(default_factory=dict)
     # The policy searched for CIFAR-10, or torchvision's default, ImageNet's.
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test images as well, as S0 did: not comparable with others
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
-    # What training starts from: new weights, or torchvision's for alexnet-owt, which have seen ImageNet's 1,000 classes
-    # (normalisation = "imagenet" goes with them); its last layer is new.
+    # What training starts from: new weights, or torchvision's for alexnet-owt, trained on ImageNet's 1,000 classes
+    # (use normalisation = "imagenet" with them), with a new last layer.
     start: Annotated[str, one_of(STARTS)] = "new"
     precision: Annotated[str, one_of(("auto", "bf16", "fp16", "fp32"))] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -163,25 +164,25 @@ class Recipe(Checked):
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
         if self.start == "imagenet" and self.model != IMAGENET_MODEL:
-            raise CourseError(f"start = 'imagenet' has weights for {IMAGENET_MODEL} alone, and model is "
+            raise CourseError(f"start = 'imagenet' has weights only for {IMAGENET_MODEL}, and model is "
                               f"{self.model!r}; set model = {IMAGENET_MODEL!r} or leave start out.")  # fmt: skip
         if self.body_lr != 1 and self.start == "new":
             raise CourseError(f"body_lr = {self.body_lr} has no effect with start = 'new', where all weights are new; "
                               "set start = 'imagenet' or leave body_lr out.")  # fmt: skip
         if 0 < self.load_size < self.image_size:
             raise CourseError(f"load_size = {self.load_size} is smaller than the {self.image_size} pixels that the "
-                              "network sees, so images would lose what they have; leave load_size out, or give at "
-                              f"least {self.image_size}.")  # fmt: skip
+                              "network sees, so images would lose detail; leave load_size out, or give at least "
+                              f"{self.image_size}.")  # fmt: skip
         if self.validation_size >= 1 and self.validation_size != int(self.validation_size):
-            raise CourseError(f"validation_size = {self.validation_size} is neither a share below 1 nor a whole "
+            raise CourseError(f"validation_size = {self.validation_size} is neither a fraction below 1 nor an integer "
                               f"number of images; nearest: {round(self.validation_size)}.")  # fmt: skip
         if self.train_size > 1 and self.train_size != int(self.train_size):
-            raise CourseError(f"train_size = {self.train_size} is neither a share up to 1 nor a whole number of "
+            raise CourseError(f"train_size = {self.train_size} is neither a fraction up to 1 nor an integer number of "
                               f"images; nearest: {round(self.train_size)}.")  # fmt: skip
         for key in ("init", "in_channels"):
             if key in self.model_options:
-                raise CourseError(f"model_options must not set {key!r}, which the recipe's own init and the data set "
-                                  "decide; leave it out.")  # fmt: skip
+                raise CourseError(f"model_options must not set {key!r}, which is determined by the recipe's init or "
+                                  "the data set; leave it out.")  # fmt: skip
         if not self.name:
             object.__setattr__(self, "name", self.model)
         return self
@@ -205,7 +206,7 @@ class Recipe(Checked):
         return self.input_size or MODELS[self.model].input_size[1]
 
     def images(self, split: str, spec: str | None = None) -> Dataset:
-        """A part of the recipe's data set, or of ``spec``, in the size that the recipe asks for (``load_dataset``)."""
+        """A split of the recipe's data set, or of ``spec``, in the recipe's size (``load_dataset``)."""
         from alexnet_course.data import load_dataset  # here, because it imports PyTorch
 
         size = self.load_size or self.image_size
@@ -213,19 +214,18 @@ class Recipe(Checked):
 
     @property
     def run_name(self) -> str:
-        """What a run of this recipe is called: the recipe's name, ``-evening`` where it has that budget, and the
-        seed."""
+        """The name of a run of this recipe: the recipe's name, ``-evening`` if that is its budget, and the seed."""
         budget = f"-{self.budget}" if self.budget in ("evening", "cpu") else ""
         return f"{self.name}{budget}-seed{self.seed}"
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name what is done, whatever the seed: two recipes with the same train alike."""
+        """16 hexadecimal digits that identify the recipe without its seed: equal fingerprints mean equal training."""
         values = {key: value for key, value in self.as_dict().items() if key != "seed"}
         return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value, in the types that JSON and TOML have."""
+        """Every value, in types that JSON and TOML support."""
         return self.model_dump(mode="json")
 
     @classmethod
@@ -236,7 +236,7 @@ class Recipe(Checked):
     def from_toml(cls, path: str | Path, budget: str = "long") -> Recipe:
         """Read a recipe from a TOML file; the file's name is the recipe's, unless it sets ``name``.
 
-        A table ``[evening]`` in the file says what is different with ``budget="evening"``.
+        A table ``[evening]`` in the file has the values that differ with ``budget="evening"``.
         """
         path = Path(path)
         try:
@@ -244,18 +244,18 @@ class Recipe(Checked):
         except FileNotFoundError:
             raise CourseError(f"There is no recipe file {str(path)!r}; give the path of a TOML file.") from None
         except UnicodeDecodeError as error:
-            raise CourseError(f"{str(path)!r} is not a text in UTF-8 ({error}); save it as one.") from None
+            raise CourseError(f"{str(path)!r} is not a text file in UTF-8 ({error}); save it as one.") from None
         except (OSError, tomllib.TOMLDecodeError) as error:
-            raise CourseError(f"{str(path)!r} cannot be read as a TOML file ({error}); mend it there.") from None
+            raise CourseError(f"{str(path)!r} is not valid TOML ({error}); correct it there.") from None
         if "budget" in values:
-            raise CourseError(f"{path.name}: budget = {values['budget']!r} is not for the file to say; put what is "
-                              "different in an evening into a table [evening].")  # fmt: skip
+            raise CourseError(f"{path.name}: budget = {values['budget']!r} cannot be set in the file; put the values "
+                              "that differ in a table [evening].")  # fmt: skip
         check_budget(budget)
         evening = values.pop("evening", None)
         if budget == "evening":
             if not isinstance(evening, dict):
-                raise CourseError(f"{path.name} has no table [evening], which says what is different in a run of "
-                                  "that budget; add one, or use the budget 'long'.")  # fmt: skip
+                raise CourseError(f"{path.name} has no table [evening] with the values that differ in a run of that "
+                                  "budget; add one, or use the budget 'long'.")  # fmt: skip
             values |= evening
         try:
             return cls.from_dict({"name": path.stem, **values, "budget": budget})
@@ -264,6 +264,6 @@ class Recipe(Checked):
 
 
 def check_budget(budget: str) -> None:
-    """``CourseError`` for a budget that no recipe can be loaded with."""
+    """``CourseError`` unless recipes can be loaded with this budget."""
     if budget not in LOADABLE:
         raise CourseError(f"budget = {budget!r} is not a choice; nearest: {nearest(budget, LOADABLE)}.")

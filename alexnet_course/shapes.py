@@ -1,6 +1,6 @@
-"""Layer shapes: the size formula, and a table of what every layer of a network makes, holds and costs.
+"""Layer shapes: the output-size formula, and a table of every layer's output shape, parameters and cost.
 
-Nothing here knows a particular network; ``models`` uses the integer formulas to explain inputs that do not fit.
+Nothing here depends on a particular network; ``models`` uses the integer formulas to explain inputs that do not fit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ FP32_BYTES = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of ``layer_table``: one call of a layer without children, for one image."""
+    """One row of ``layer_table``: one call of a leaf layer, for one image."""
 
     name: str
     """Dotted path in the network, such as ``features.0``."""
@@ -30,36 +30,36 @@ class Layer:
     output_shape: tuple[int, ...]
     """Shape of the output without the batch, (C, H, W), or (features,) once flattened."""
     parameters: int
-    """Weights and biases, as numbers (not bytes)."""
+    """Number of weights and biases (not bytes)."""
     mult_adds: int
-    """Multiply-adds as torchinfo counts them, a convolution's parameters once for each output position, the
-    parameters of any other layer once. Layers without parameters (pooling, ReLU, LRN) therefore count as 0."""
+    """Multiply-adds as torchinfo counts them: a convolution's parameters once per output position, the parameters of
+    any other layer once. Layers without parameters (pooling, ReLU, LRN) therefore count as 0."""
     activation_bytes: int
     """Memory of the output in fp32, in bytes."""
     receptive_field: int | None
     """Side in pixels of the square of input pixels that one unit sees, padding included, so it may exceed the image.
-    ``None`` where units no longer look through equal windows on a regular grid: from adaptive pooling to another size
-    onwards, and from flattening onwards, where every unit sees the whole image."""
+    ``None`` if units no longer have equal windows on a regular grid: from adaptive pooling to another size onwards, and
+    from flattening onwards, where every unit sees the whole image."""
     jump: int | None
-    """Distance in input pixels between the windows of neighbouring units. ``None`` where ``receptive_field`` is."""
+    """Distance in input pixels between the windows of neighbouring units. ``None`` if ``receptive_field`` is."""
 
 
 def memory_format(device: torch.device | str) -> torch.memory_format:
-    """The order in memory in which a device gets images and kernels: channels-last, which matrix units want.
+    """The memory format for images and kernels on a device: channels-last, which suits matrix units.
 
-    Not so on Apple's GPUs: in that order PyTorch's gradients of pools and of batch normalisation are wrong there, or
-    abort (its issues 175189 and 175190).
+    Apple's GPUs are an exception: with channels-last, PyTorch's gradients of pooling and batch normalisation are wrong
+    there, or abort (its issues 175189 and 175190).
     """
     return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
 
 
 def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Pixels along one side after a convolution or a pooling.
+    """Output pixels along one side of a convolution or pooling layer.
 
     ⌊(size + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1
 
-    All arguments are whole numbers of pixels along that side; ``padding`` is added at both ends.
-    Raises CourseError where the result would be less than 1 or an argument is out of range.
+    All arguments are integers, in pixels along that side; ``padding`` is added at both ends.
+    Raises CourseError if the result would be less than 1 or an argument is out of range.
     Source: the documentation of ``torch.nn.Conv2d``.
 
     >>> from alexnet_course import conv_output_size
@@ -69,7 +69,7 @@ def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, 
     limits = {"size": (size, 1), "kernel": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0)}
     for name, (value, least) in {**limits, "dilation": (dilation, 1)}.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise CourseError(f"{name} is {value!r}, but must be a whole number of at least {least}.")
+            raise CourseError(f"{name} is {value!r}, but must be an integer of at least {least}.")
     span = dilation * (kernel - 1) + 1
     if span > size + 2 * padding:
         raise CourseError(
@@ -80,10 +80,10 @@ def conv_output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, 
 
 
 def layer_output_size(layer: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width in pixels after ``layer``, from those before it; computed with integers, without tensors.
+    """Output height and width of ``layer`` in pixels for an input of ``size``; computed with integers, not tensors.
 
-    Knows convolution, max and average pooling (without ``ceil_mode``) and adaptive pooling; takes every other layer to
-    keep the size. Raises CourseError where the layer's window does not fit.
+    Handles convolution, max and average pooling (without ``ceil_mode``) and adaptive pooling; assumes that every other
+    layer keeps the size. Raises CourseError if the layer's window does not fit.
     """
     if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
         height, width = _pair(layer.output_size)
@@ -96,13 +96,13 @@ def layer_output_size(layer: nn.Module, size: tuple[int, int]) -> tuple[int, int
 
 
 def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Layer]:
-    """What every layer of ``model`` makes of one image of ``input_size`` (C, H, W), in the order of execution.
+    """Output shape, parameters and cost of every layer of ``model`` for one image of ``input_size`` (C, H, W).
 
-    One forward pass with zeros, in evaluation mode and without gradients, on the model's own device. The modes of the
-    model's layers, its gradients and the random state stay as they were. Receptive fields follow the standard recursion
-    ``r += (k − 1)·dilation·jump; jump *= stride`` (Dumoulin and Visin 2016; Araujo et al. 2019), along the height, for
-    layers that follow one another in a chain. Raises CourseError where ``input_size`` is not three positive whole
-    numbers or the network cannot take it.
+    Rows are in the order of execution. Runs one forward pass with zeros, in evaluation mode and without gradients, on
+    the model's device. The modes of the model's layers, its gradients and the random state are left unchanged.
+    Receptive fields follow the standard recursion ``r += (k − 1)·dilation·jump; jump *= stride`` (Dumoulin and Visin
+    2016; Araujo et al. 2019), along the height, for layers in a chain. Raises CourseError if ``input_size`` is not
+    three positive integers or the network cannot take it.
 
     >>> from alexnet_course import build_model, layer_table
     >>> for layer in layer_table(build_model("lenet5"), (1, 32, 32))[:3]:
@@ -113,13 +113,13 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Laye
     """
     sizes = tuple(input_size)
     if len(sizes) != 3 or not all(isinstance(value, int) and value >= 1 for value in sizes):
-        raise CourseError(f"input_size is {input_size!r}, but must be three positive whole numbers (C, H, W).")
+        raise CourseError(f"input_size is {input_size!r}, but must be three positive integers (C, H, W).")
     rows: list[Layer] = []
-    grid: tuple[int, int] | None = (1, 1)  # receptive field and jump of the layer before; a pixel sees itself
+    grid: tuple[int, int] | None = (1, 1)  # receptive field and jump of the previous layer; a pixel sees itself
 
     def add_row(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
         nonlocal grid
-        output = output[0] if isinstance(output, tuple) else output  # of a recurrent layer, say
+        output = output[0] if isinstance(output, tuple) else output  # as from a recurrent layer
         grid = _next_grid(layer, grid, inputs[0].shape if inputs else output.shape, output.shape)
         parameters = sum(parameter.numel() for parameter in layer.parameters())
         positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
@@ -142,7 +142,7 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> list[Laye
 
 
 def leaf_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers of ``model`` that are not made of other layers, by their dotted paths."""
+    """The layers of ``model`` without child layers, by their dotted paths."""
     return {name: layer for name, layer in model.named_modules() if not any(layer.children())}
 
 
@@ -150,9 +150,9 @@ def leaf_layers(model: nn.Module) -> dict[str, nn.Module]:
 def watching(
     layers: Mapping[str, nn.Module], look: Callable[[str, nn.Module, tuple[Any, ...], Any], None]
 ) -> Iterator[None]:
-    """Calls ``look(name, layer, inputs, output)`` after each forward pass of each of the named ``layers``.
+    """Call ``look(name, layer, inputs, output)`` after each forward pass of each of the named ``layers``.
 
-    The output is the layer's own, which an in-place ReLU behind it is about to overwrite.
+    The output is not a copy, so an in-place ReLU after the layer will overwrite it.
     """
     hooks: list[RemovableHandle] = []
     try:
@@ -166,7 +166,7 @@ def watching(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts ``model`` into evaluation mode, and each of its modules back into its own mode afterwards."""
+    """Put ``model`` into evaluation mode, and restore the mode of each of its modules afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -177,7 +177,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def zeros_like_input(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor of zeros of ``shape`` on the device and of the type of the model's weights (no random numbers drawn)."""
+    """A tensor of zeros with the device and dtype of the model's weights (draws no random numbers)."""
     weight = next(model.parameters(), torch.empty(0))
     return torch.zeros(shape, device=weight.device, dtype=weight.dtype)
 
@@ -185,7 +185,7 @@ def zeros_like_input(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
 def _next_grid(
     layer: nn.Module, grid: tuple[int, int] | None, before: torch.Size, after: torch.Size
 ) -> tuple[int, int] | None:
-    """Receptive field and jump after ``layer``, or None where there is no regular grid of windows any more."""
+    """Receptive field and jump after ``layer``, or None if the windows no longer form a regular grid."""
     if grid is None:
         return None
     receptive_field, jump = grid

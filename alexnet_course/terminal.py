@@ -1,6 +1,6 @@
-"""Standard output and error, which may not know a character.
+"""Robust standard output and error: they may lack a character, or be lost during a run.
 
-They can also be lost while a run goes on: a terminal that is closed, a pipe whose reader has gone.
+A stream is lost when its terminal is closed or the reader of its pipe exits.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-# What the course itself prints beyond ASCII, for consoles that know no more.
+# ASCII replacements for the characters that the course prints.
 PLAIN = {
     "×": "x", "±": "+-", "–": "-", "−": "-", "’": "'", "…": "...", "→": "->", "│": "|", "├": "|", "└": "`", "─": "-",
 }  # fmt: skip
 
 
 def _put_plainly(error: UnicodeError) -> tuple[str, int]:
-    """What is written instead of characters that a stream cannot take: something like them, or their numbers."""
+    """An error handler for encoding: replace characters that a stream lacks by similar ones or by escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -30,14 +30,14 @@ codecs.register_error("put_plainly", _put_plainly)
 
 
 def print_anything() -> None:
-    """Let standard output take every text, whatever its encoding; where the user said what to do instead, that is done.
+    """Let standard output accept any text, whatever its encoding, unless the user has chosen an error handler.
     Standard error does so already."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="put_plainly")
 
 
 class Terminal:
-    """Standard error for progress, which must never end a run: what cannot be written is dropped."""
+    """Standard error for progress messages, which must never end a run: text that cannot be written is dropped."""
 
     def __init__(self) -> None:
         self._stream: TextIO = sys.stderr or io.StringIO()  # there is none after 2>&-
@@ -54,27 +54,27 @@ class Terminal:
         with suppress(OSError, ValueError):
             self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # its encoding, and whether it is a terminal
+    def __getattr__(self, name: str) -> Any:  # such as encoding and isatty
         return getattr(self._stream, name)
 
 
 def say(text: str) -> None:
-    """One line to standard error, where there is one."""
+    """Print one line to standard error, if there is one."""
     print(text, file=Terminal(), flush=True)
 
 
 def open_lost_streams() -> None:
-    """Where the shell has closed a standard stream, put nothing in its place: the next file to be opened would get its
-    number, and with it what PyTorch writes there."""
+    """Open the null device for each standard stream that the shell has closed. Otherwise the next file to be opened
+    would get its number, and with it what PyTorch writes there."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
 
 
 def flush_or_drop() -> None:
-    """What standard output and error still hold, and cannot write, must not change the exit status when Python ends."""
+    """Flush standard output and error, and drop what cannot be written, which would change Python's exit status."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

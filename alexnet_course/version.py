@@ -1,4 +1,4 @@
-"""The version of the package, and the commit of the checkout that it runs from."""
+"""The version of the package, and the commit of its checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 
 def git_commit() -> str | None:
-    """The commit of the course's checkout, with ``+changes`` where files differ from it; None outside a checkout."""
+    """The commit of the course's checkout, with ``+changes`` if files differ from it; None outside a checkout."""
     package = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -19,7 +19,7 @@ def git_commit() -> str | None:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent.resolve():
-            return None  # installed somewhere inside another project's checkout
+            return None  # installed inside another project's checkout
         changes = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Watching a run: a progress bar, a live figure in a notebook, TensorBoard."""
+"""Monitor a run: a progress bar, a live figure in a notebook, TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SCALARS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "im
 
 
 def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **options: Unpack[RunOptions]) -> Run:
-    """``train`` to the end; returns the finished run.
+    """Train to the end with ``train``; returns the finished run.
 
-    With ``progress`` there is a bar on standard error and, in a notebook, a figure of the learning curves that is drawn
-    anew after each epoch. ``tensorboard`` writes the figures of each epoch into the folder of the run, for TensorBoard.
+    With ``progress`` there is a bar on standard error and, in a notebook, a figure of the learning curves that is
+    updated after each epoch. ``tensorboard`` logs the metrics of each epoch to the folder of the run, for TensorBoard.
     ``options`` are those of ``train``.
 
     >>> from alexnet_course import Recipe, fit
@@ -33,8 +33,8 @@ def fit(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False, **o
 
 
 def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
-    """Train ``run`` to its end and show how it goes; of several processes, the main one shows it."""
-    with warnings.catch_warnings():  # without ipywidgets the bar is text, which needs no word in a notebook
+    """Train ``run`` to its end and show its progress; with several processes, only the main one does."""
+    with warnings.catch_warnings():  # tqdm warns that without ipywidgets the bar is text
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     progress, tensorboard = progress and run.group.is_main, tensorboard and run.group.is_main
@@ -48,7 +48,7 @@ def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
         unit="step",
         disable=not progress,
         leave=True,
-        file=None if in_notebook() else Terminal(),  # a notebook has a bar of its own
+        file=None if in_notebook() else Terminal(),  # tqdm has its own bar for notebooks
     ) as bar:
 
         def on_step() -> None:
@@ -71,14 +71,14 @@ def watch(run: Run, *, progress: bool = True, tensorboard: bool = False) -> Run:
 
 
 def in_notebook() -> bool:
-    """Whether this runs in a Jupyter kernel, which can show a figure and replace it."""
+    """Whether this runs in a Jupyter kernel, which can display a figure and update it."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")
 
 
 class _LiveFigure:
-    """The learning curves, in one place of a notebook's output."""
+    """The learning curves, updated in place in a notebook's output."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -90,7 +90,7 @@ class _LiveFigure:
         from alexnet_course.plots import learning_curves
 
         figure = learning_curves(history)
-        plt.close(figure)  # or the notebook would show it again at the end of the cell
+        plt.close(figure)  # otherwise the notebook shows it again at the end of the cell
         if self._handle is None:
             self._handle = display(figure, display_id=True)
         else:
@@ -98,7 +98,7 @@ class _LiveFigure:
 
 
 def summary_writer() -> Any:
-    """TensorBoard's writer class; ``CourseError`` where TensorBoard is not installed."""
+    """TensorBoard's writer class; ``CourseError`` if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -109,7 +109,7 @@ def summary_writer() -> Any:
 def _tensorboard_writer(run: Run) -> Any:
     if run.out is None:
         raise CourseError("tensorboard = True needs a folder to write to; give the run one with out.")
-    # What a process that was killed wrote about epochs that are trained again is to be forgotten.
+    # Discard what a killed process logged for epochs that are trained again.
     return summary_writer()(str(run.out / "tensorboard"), purge_step=run.trainer.epoch)
 
 

@@ -179,9 +179,9 @@ class Process:
     def went_on_from(self) -> str | None:
         """What it told its user, as ``saved_state`` puts it; None if it did not come that far."""
         text = self.log.read_text()
-        if "holds this run, finished" in text:
+        if "already holds this run, finished" in text:
             return "the end"
-        found = re.search(r"going on in .* at step ([\d,]+) of", text)
+        found = re.search(r"resuming .* at step ([\d,]+) of", text)
         if found:
             return f"step {found[1].replace(',', '')}"
         # Not by whatever has begun: a run that is finished may have checkpoints left to delete, before it says so.

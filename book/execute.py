@@ -1,8 +1,8 @@
 """Run every chapter in place, for ``make execute``.
 
-Makes what the front page shows too, timings and image. Of a chapter, outputs
-and execution counts are stored and nothing else that changes from run to run,
-so that a difference in git is a difference in a result.
+Also updates the timings and the image of the front page. Only a chapter's
+outputs and execution counts are stored, and nothing else that changes from run
+to run, so that a difference in git is a difference in a result.
 """
 
 import base64
@@ -29,10 +29,10 @@ MACHINE = "measured on"  # the last row
 
 
 def smaller(png: str) -> str:
-    """The image ``png`` in base64, the same pixels in fewer bytes.
+    """The base64 image ``png``, with the same pixels in fewer bytes.
 
-    Matplotlib stores how opaque each pixel is, which all are, and compresses
-    in a hurry.
+    Matplotlib stores an alpha channel, although every pixel is opaque, and
+    compresses fast rather than well.
     """
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         if (
@@ -57,7 +57,7 @@ def store_smaller_images(notebook: nbformat.NotebookNode) -> None:
 
 
 def run_notebook(path: Path) -> float:
-    """Execute the notebook at ``path``, store its outputs, give the seconds."""
+    """Execute the notebook at ``path``, store its outputs, return seconds."""
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
     executor = ExecutePreprocessor(
@@ -86,14 +86,14 @@ def run_notebook(path: Path) -> float:
 
 
 def machine() -> str:
-    """The computer in words."""
+    """A description of the computer."""
     version = torch.__version__.partition("+")[0]
     name = device_name(choose_device())
     return f"{name}, {os.cpu_count()} cores; PyTorch {version}"
 
 
 def write_timings(rows: dict[str, str]) -> None:
-    """Put ``rows`` (chapter: time) into this computer's column of timings.csv.
+    """Write ``rows`` (chapter: time) to this computer's column of timings.csv.
 
     The other column is kept.
     """
@@ -118,7 +118,7 @@ def write_timings(rows: dict[str, str]) -> None:
 
 
 def draw_image() -> None:
-    """Draw ``alexnet-cifar-3x3`` with the doodles' first ship as its input."""
+    """Draw ``alexnet-cifar-3x3`` with the first doodle of a ship as input."""
     plots.use_style()
     doodles = load_dataset("doodles", "test")
     ship = doodles.images[doodles.labels == doodles.classes.index("ship")][0]

@@ -1,9 +1,9 @@
-"""Set the formulas of the book and store them, for ``make formulas``.
+"""Typeset the formulas of the book and store them, for ``make formulas``.
 
-MathJax, which the machine's own Chromium runs, sets each formula once, on the
-page that holds all chapters. ``formulas.json`` keeps what it made of them and
-the style sheet for it, and ``_ext/course_light.py`` puts them into the pages,
-which then need no MathJax: it weighs more than all the rest of a page.
+MathJax runs in the machine's own Chromium, and typesets each formula once, on
+a page with all chapters. ``formulas.json`` stores its output and style sheet,
+and ``_ext/course_light.py`` inserts them into the pages. Pages then do without
+MathJax, which is larger than all the rest of a page.
 """
 
 import json
@@ -15,8 +15,8 @@ import pdf
 STORED = Path(__file__).with_name("formulas.json")
 # Scripts are loaded from here; the fonts' addresses are relative to it.
 SCRIPTS = (pdf.PAGE.parent / "_static").as_uri() + "/"
-# A formula is as large as the text beside it: MathJax measures that in the
-# browser and writes it into each one; said once, it holds in every browser.
+# A formula has the size of the surrounding text. MathJax measures that in the
+# browser for each formula; this rule holds for all formulas in every browser.
 # 0.442 is the height of its letter x.
 LARGE = 'mjx-container[jax="CHTML"] { font-size: calc(1ex / 0.442); }'
 SET = """async () => {
@@ -36,9 +36,9 @@ def main() -> None:
     browser = pdf.find_browser()
     if browser is None:
         sys.exit(
-            f"Found no {', '.join(pdf.NAMES)} to set formulas with: install "
-            "one (Debian, Ubuntu: apt install chromium) or set "
-            f"{pdf.VARIABLE} to where one is."
+            f"Found no {', '.join(pdf.NAMES)} to typeset with: install one "
+            "(Debian, Ubuntu: apt install chromium) or set "
+            f"{pdf.VARIABLE} to its path."
         )
     from playwright.sync_api import sync_playwright
 

@@ -1,7 +1,7 @@
 """Write the chapters for readers without Sphinx, for ``make notebooks``.
 
-They come into colab/, where the rocket of a page leads. The book is
-rendered for it, and ``_ext/plain_notebooks.py`` says what becomes of what.
+They are written to colab/, to which a page's rocket leads. The book is rendered
+for this, and ``_ext/plain_notebooks.py`` converts its pages.
 """
 
 import shutil
@@ -15,7 +15,7 @@ COLAB = ROOT / "colab"
 
 
 def render(folder: Path) -> Path:
-    """Render the book into ``folder``; where its plain notebooks are."""
+    """Render the book into ``folder``; returns the folder of the notebooks."""
     tool = Path(sys.executable).with_name("jupyter-book")
     command = [str(tool), "build", "book", "--config", "_config.yml"]
     command += ["--path-output", str(folder), "--quiet"]

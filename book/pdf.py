@@ -1,11 +1,10 @@
 """Print the whole book into one PDF, for ``make pdf``.
 
-With --can-print it only says whether there is a browser to print with.
+With --can-print it only reports whether there is a browser to print with.
 
 Sphinx makes one page of all chapters, and the machine's own Chromium prints
 it, driven by Playwright: with an outline of the headings, page numbers, and
-links that stay within the file. What print looks like is said in
-_static/course.css.
+links that stay within the file. The print styles are in _static/course.css.
 """
 
 import importlib.util
@@ -19,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "_build" / "singlehtml" / "index.html"
 PDF = ROOT / "_build" / "alexnet-course.pdf"
-VARIABLE = "ALEXNET_COURSE_BROWSER"  # where one is that is not on the path
+VARIABLE = "ALEXNET_COURSE_BROWSER"  # path of a browser that is not in PATH
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 300_000  # milliseconds, for a slow machine
 SMALL = (
@@ -30,11 +29,11 @@ TITLE = f'<div style="{SMALL}left">AlexNet, rebuilt</div>'
 NUMBER = f'<div style="{SMALL}center"><span class="pageNumber"></span></div>'
 
 # On one page, anchors of different chapters have the same name ("exercises"),
-# and chapters are headings below the front page's. Each chapter's names get the
-# chapter's number, its headings go up by one; links to references, which carry
-# the name of a file, lead to the anchor itself. A listing with longer lines
-# than the 94 that there is room for is set smaller, down to a readable size; a
-# short one stays on one page.
+# and chapters are headings below the front page's. So each chapter's anchors
+# get the chapter's number, its headings move up one level, and links to
+# references, which contain a file name, become links to the anchor. A listing
+# with lines of more than 94 characters is set smaller, down to a readable size;
+# a short listing is kept on one page.
 MAKE_ONE = """async () => {
   const references = Object.fromEntries(
     [...document.querySelectorAll("div.citation")].map((e) => [e.id, e]));
@@ -85,13 +84,13 @@ MAKE_ONE = """async () => {
 
 
 def find_browser() -> str | None:
-    """Where the browser is, if there is one."""
+    """The path of the browser, if there is one."""
     named = os.environ.get(VARIABLE)
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def build_one_page() -> None:
-    """Render all chapters into ``PAGE``."""
+    """Render all chapters as ``PAGE``."""
     tool = Path(sys.executable).with_name("jupyter-book")
     command = [str(tool), "build", "book"]
     command += ["--config", "_config.yml", "--path-output", "."]
@@ -114,7 +113,7 @@ def print_to(pdf: Path, browser: str) -> None:
         page.pdf(
             path=pdf,
             format="A4",
-            prefer_css_page_size=True,  # a wide table lies on its side
+            prefer_css_page_size=True,  # a wide table is in landscape
             outline=True,
             tagged=True,
             print_background=True,
@@ -133,15 +132,15 @@ def print_to(pdf: Path, browser: str) -> None:
 
 
 def name_outline(pdf: Path, headings: list[str]) -> None:
-    """Name the entries of the outline anew.
+    """Rename the entries of the outline.
 
-    Chromium loses the space where a heading goes on in a second line, and
-    writes twice one that it moved to the next page.
+    Chromium drops the space at a line break within a heading, and repeats a
+    heading that it moved to the next page.
     """
     from pypdf import PdfWriter
     from pypdf.generic import NameObject, TextStringObject
 
-    writer = PdfWriter(pdf, incremental=True)  # keeps what is compressed
+    writer = PdfWriter(pdf, incremental=True)  # keeps the compression
     entries = []
 
     def walk(entry: Any) -> None:
@@ -167,7 +166,7 @@ def main() -> None:
     if browser is None:
         sys.exit(
             f"Found no {', '.join(NAMES)} to print with: install one (Debian, "
-            f"Ubuntu: apt install chromium) or set {VARIABLE} to where one is."
+            f"Ubuntu: apt install chromium) or set {VARIABLE} to its path."
         )
     if importlib.util.find_spec("playwright") is None:
         sys.exit("Printing needs Playwright: pip install playwright pypdf")

@@ -2,10 +2,10 @@
 
     python book/readdress.py https://github.com/OWNER/NAME
 
-writes it into every file of the checkout that has the old one: links, the
-notebooks' first cells, the metadata, the workflows. The address of the
-published book follows. The changelog is left alone, since it tells of the
-course that it was copied from.
+replaces the old address in every file of the checkout: links, the notebooks'
+first cells, the metadata, the workflows. The address of the published book
+changes with it. The changelog is left alone, since it describes the original
+course.
 """
 
 import re
@@ -23,9 +23,9 @@ HISTORY = {"CHANGELOG.md"}
 
 
 def readdressed(old: Address, new: Address) -> Callable[[str], str]:
-    """What makes a text with the ``old`` address one with the ``new``."""
+    """A function that replaces the ``old`` address in a text by the ``new``."""
     place, name = ("/".join(old.owner_and_name), old.owner_and_name[1])
-    # In whatever form: a link, a line for git, a test of where a workflow runs.
+    # In any form: a link, a git command, a workflow's test of its repository.
     here = re.compile(rf"(?<![\w.-]){re.escape(place)}(?![\w-])", re.I)
     clone = re.compile(rf"(git clone \S+\s+cd ){re.escape(name)}\b")
 
@@ -38,9 +38,9 @@ def readdressed(old: Address, new: Address) -> Callable[[str], str]:
 
 
 def main(arguments: list[str]) -> str:
-    """Readdress this checkout; what was done, in a sentence.
+    """Readdress this checkout; returns a sentence that says what was done.
 
-    Raises ``SystemExit`` with a sentence where that cannot be.
+    Raises ``SystemExit`` with a sentence if it cannot.
     """
     if len(arguments) != 1:
         raise SystemExit(
@@ -59,11 +59,11 @@ def main(arguments: list[str]) -> str:
         raise SystemExit(str(error)) from None
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            f"{ROOT} is no checkout of git, which knows the files that belong "
-            "to the course; clone your copy."
+            f"{ROOT} is not a git checkout, so the files of the course are "
+            "unknown; clone your copy."
         ) from None
     if new == old:
-        raise SystemExit(f"The course has the address {wanted} already.")
+        raise SystemExit(f"The course already has the address {wanted}.")
     changed = {}
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = ROOT / name
@@ -72,15 +72,15 @@ def main(arguments: list[str]) -> str:
         try:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
-            continue  # an image, say
+            continue  # such as an image
         if change(text) != text:
             changed[path] = change(text)
     for path, text in changed.items():
         write_text(path, text)
     return (
-        f"{len(changed)} files have the address {wanted} now. Look at them "
-        "with git diff, run make test, and push the tag of the release, too: "
-        "the notebooks install it from there."
+        f"{len(changed)} files now have the address {wanted}. Review them "
+        "with git diff, run make test, and push the tag of the release too: "
+        "the notebooks install the package from there."
     )
 
 

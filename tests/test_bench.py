@@ -199,7 +199,7 @@ def test_the_command_prints_the_table_and_keeps_every_figure(monkeypatch, tmp_pa
     assert measured["schema"] == bench.SCHEMA
     assert set(measured["workers_tried"]) >= {"0", "1", "2"}
     out = capsys.readouterr().out
-    assert out == f"{bench.table(measured)}\nevery figure is in {path}\n"
+    assert out == f"{bench.table(measured)}\nall measurements are in {path}\n"
 
 
 def test_no_turns_are_refused():

@@ -131,7 +131,7 @@ class TestPredict:
         assert main(["predict", "run", str(tree / "test")]) == 0
         out, err = capsys.readouterr()
         assert out.count("%") == 16  # two classes of eight images
-        assert "alexnet-course: One file is left out: " in err
+        assert "alexnet-course: One file is skipped: " in err
         (tree / "test" / "notes.txt").unlink()
 
     def test_explains_with_a_figure_beside_each_image(self, tmp_path, capsys):
@@ -151,7 +151,7 @@ class TestPredict:
         [
             (["cat.png"], "'cat.png' exists already and is not overwritten"),
             (["."], "'horse.png' exists already and is not overwritten"),
-            (["notes.txt"], "--explain 'notes.txt' is no folder and cannot be made one (File exists)"),
+            (["notes.txt"], "--explain 'notes.txt' is not a folder and cannot be created (File exists)"),
             (["two.png", "--json"], "--explain 'two.png' is one file for 2 images; give a folder"),
         ],
     )
@@ -231,7 +231,7 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["summary", "alexnet-lrn", "--input", "3,32,32"], "vanishes at"),
         (["data", "cifar-10"], "Unknown data set 'cifar-10'"),
         (["data", "folder:nowhere"], "nowhere"),
-        (["train", "alexnet"], "'alexnet' is neither a recipe nor a network nor a TOML file; nearest:"),
+        (["train", "alexnet"], "'alexnet' is neither a recipe, a network nor a TOML file; nearest:"),
         (["train", "cnn4", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["train", "cnn4", "--epochs", "0"], "epochs = 0 is out of range"),
         (["train", "cnn4", "--set", "colour=3"], "'colour' is not a key of a recipe; nearest: colour_pca"),
@@ -543,7 +543,7 @@ def test_a_run_that_is_stopped_says_so_in_one_sentence_and_can_be_resumed(tree, 
     )
     assert main(["resume", "run", "--device", "cpu"]) == 0
     out, err = capsys.readouterr()
-    assert err.splitlines()[0] == "going on in run at step 6 of 12"
+    assert err.splitlines()[0] == "resuming run at step 6 of 12"
     record = json.loads(Path("run", "record.json").read_text())
     assert out.startswith(f"test accuracy {record['test_accuracy']:.2%}")
     assert len(record["history"]) == 3
@@ -557,12 +557,12 @@ def test_the_same_command_again_goes_on_and_then_prints_the_result_again(tree, s
     capsys.readouterr()
     assert main(three_epochs(tree)) == 0
     result, err = capsys.readouterr()
-    assert "going on in run at step 6 of 12" in err
+    assert "resuming run at step 6 of 12" in err
     weights, record = Path("run", "weights.safetensors").read_bytes(), Path("run", "record.json").read_bytes()
     assert main(three_epochs(tree)) == 0
     again, err = capsys.readouterr()
     assert again == result
-    assert "run holds this run, finished" in err
+    assert "run already holds this run, finished" in err
     assert Path("run", "weights.safetensors").read_bytes() == weights
     assert Path("run", "record.json").read_bytes() == record
 
@@ -613,7 +613,7 @@ def test_a_warning_is_one_sentence_without_the_place_in_the_code(tree, monkeypat
     said = [line for line in err.splitlines() if "could not be saved" in line]
     assert said == [
         f"alexnet-course: The checkpoint of step {step} could not be saved in run ([Errno 28] No space left on "
-        "device); training goes on, so free some space before it ends."
+        "device); training continues, so free some space before it ends."
         for step in (4, 8)
     ]
     assert "UserWarning" not in err

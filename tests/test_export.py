@@ -172,7 +172,7 @@ class TestWhatIsRefused:
             export_network(network, "torchscript", "missing/x")
 
     def test_another_format(self, network):
-        with pytest.raises(CourseError, match=r"format = 'onxx' is not one that is written; nearest: onnx\."):
+        with pytest.raises(CourseError, match=r"format = 'onxx' is not a known format; nearest: onnx\."):
             export_network(network, "onxx")
 
     def test_a_network_that_takes_one_number_of_images_alone(self, network, registered):
@@ -184,7 +184,7 @@ class TestWhatIsRefused:
             def forward(self, images):
                 return self.layer(images.reshape(int(images.shape[0]), 3072)) + torch.zeros(len(images), 1)
 
-        with pytest.raises(CourseError, match=r"^mine cannot be written as torchscript \(.*\); take another format\."):
+        with pytest.raises(CourseError, match=r"^mine cannot be exported as torchscript \(.*\); choose another"):
             export_network(registered(Fixed, network[1]), "torchscript")
         assert not list(Path().iterdir())
 
@@ -199,7 +199,7 @@ class TestWhatIsRefused:
             def forward(self, images):
                 return self.layer(torch.fft.fft(images).real.mean((1, 2))[:, :10])
 
-        with pytest.raises(CourseError, match=r"^mine cannot be written as onnx \(.*\); take another format\."):
+        with pytest.raises(CourseError, match=r"^mine cannot be exported as onnx \(.*\); choose another format\."):
             export_network(registered(Odd, network[1]), "onnx")
         assert not list(Path().iterdir())
 

@@ -207,7 +207,7 @@ class TestGradCam:
             (
                 nn.Sequential(nn.Conv2d(3, 2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
                 None,
-                "The convolutions of Sequential make one position of an image of 3×4×4, so there is no map",
+                "The convolutions of Sequential reduce an image of 3×4×4 to one position, so it has no map",
             ),
             (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "2", "'2' puts out (2,), and no map"),
             (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "3", "no layer '3'; nearest"),

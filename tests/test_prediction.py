@@ -146,7 +146,7 @@ class TestFiles:
 
     def test_what_is_no_image_is_left_out_of_a_folder_and_said(self, network, folder):
         (folder / "notes.txt").write_text("no image")
-        with pytest.warns(UserWarning, match=r"^One file is left out: '.*notes.txt' cannot be read as an image"):
+        with pytest.warns(UserWarning, match=r"^One file is skipped: '.*notes.txt' cannot be read as an image"):
             assert len(predict(network, folder)) == 3
 
     def test_what_is_named_itself_must_be_one(self, network, folder):

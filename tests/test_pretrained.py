@@ -56,7 +56,7 @@ def test_weights_that_were_changed_are_refused(kept):
     path.unlink()
     with pytest.raises(CourseError, match="cannot be read"):
         load_pretrained("tiny", kept)
-    with pytest.raises(CourseError, match=r"^There are no weights 'tinny'; nearest: tiny\."):
+    with pytest.raises(CourseError, match=r"^There are no pretrained weights 'tinny'; nearest: tiny\."):
         load_pretrained("tinny", kept)
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_address_is_refused_and_nothing_changed(copy, wrong):
     before = texts(copy)
     done = readdress(copy, wrong)
     assert done.returncode == 1
-    assert done.stderr == f"{wrong!r} is no repository on GitHub; write https://github.com/OWNER/NAME.\n"
+    assert done.stderr == f"{wrong!r} is not a GitHub repository; write https://github.com/OWNER/NAME.\n"
     assert texts(copy) == before
 
 
@@ -88,7 +88,7 @@ def test_a_copy_has_its_address_everywhere_and_passes_the_tests_that_compare_the
     old = re.compile(rf"{OLD}(?![\w-])|{re.escape(address().book)}|{OLD.split('/')[0]}\.github\.io", re.IGNORECASE)
     assert [name for name, text in now.items() if name != "CHANGELOG.md" and old.search(text)] == []
     changed = [name for name, text in texts(ROOT).items() if now[name] != text]
-    assert said.stdout.startswith(f"{len(changed)} files have the address {NEW} now.")
+    assert said.stdout.startswith(f"{len(changed)} files now have the address {NEW}.")
     assert {"_config.yml", "pyproject.toml", "CITATION.cff", "README.md", "colab/01-paper.ipynb"} <= set(changed)
     assert "https://a-teacher.github.io/deep.learning-2027/01-paper.html" in now["colab/01-paper.ipynb"]
     assert "git clone https://github.com/A-Teacher/deep.learning-2027\ncd deep.learning-2027\n" in now["README.md"]

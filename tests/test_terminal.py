@@ -172,4 +172,4 @@ def test_a_run_whose_terminal_is_closed_saves_first(tmp_path, monkeypatch):
     monkeypatch.setattr("alexnet_course.cli.train.say", said.append)
     monkeypatch.setattr("alexnet_course.watching.watch", lambda run, **_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(resume_arguments(out)) == 130
-    assert said == [f"going on in {out} at {state} of 600"]
+    assert said == [f"resuming {out} at {state} of 600"]

@@ -31,7 +31,7 @@ TWO_FORMS = "größe", unicodedata.normalize("NFD", "größe")
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("../../x", "name = '../../x' cannot be part of a path; begin with a letter or a digit, and use those and"),
+        ("../../x", "name = '../../x' cannot be part of a path; begin with a letter or a digit, and use only those"),
         ("/etc/x", "name = '/etc/x' cannot be part of a path"),
         ("..\\x", r"name = '..\\x' cannot be part of a path"),
         (".hidden", "name = '.hidden' cannot be part of a path"),
@@ -43,10 +43,10 @@ TWO_FORMS = "größe", unicodedata.normalize("NFD", "größe")
         ("-rf", "name = '-rf' cannot be part of a path"),
         ("x.", "name = 'x.' cannot be part of a path"),
         (" ", "name = ' ' is empty; write something"),
-        ("a\nb", r"name = 'a\nb' has a character that cannot be printed, '\n'; leave it out"),
-        ("\x1b[31mred", r"has a character that cannot be printed, '\x1b'"),
-        ("a\u202eb", r"has a character that cannot be printed, '\u202e'"),  # from here on, from right to left
-        ("caf\udce9", r"has a character that cannot be printed, '\udce9'"),  # a byte that is no UTF-8
+        ("a\nb", r"name = 'a\nb' has an unprintable character, '\n'; leave it out"),
+        ("\x1b[31mred", r"has an unprintable character, '\x1b'"),
+        ("a\u202eb", r"has an unprintable character, '\u202e'"),  # from here on, from right to left
+        ("caf\udce9", r"has an unprintable character, '\udce9'"),  # a byte that is no UTF-8
         ("ß" * 101, "is too long for a path; use at most 200 bytes"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_recipe_in_another_encoding_is_refused_with_what_to_do(tmp_path, conte
     path.write_bytes(content)
     assert main(["train", str(path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"alexnet-course: {str(path)!r} is not a text in UTF-8 (")
+    assert line.startswith(f"alexnet-course: {str(path)!r} is not a text file in UTF-8 (")
     assert line.endswith("; save it as one.")
 
 

@@ -1,9 +1,9 @@
-"""``alexnet-course``: look at networks and data, train, evaluate.
+"""``alexnet-course``: inspect networks and data, train, evaluate.
 
-Standard output carries only the result; progress and errors go to standard error. Wrong use exits with 2, a run that
-cannot go on with 1, Ctrl-C with 130, and 141 where nobody reads the result any more. PyTorch takes more than a second
-to import, so a command imports what it works with in the function that runs it: help, what is wrong with the arguments,
-and the lists of networks and results, which need none of it, come at once.
+Standard output has only the result; progress and errors go to standard error. The exit status is 2 for wrong usage, 1
+for a run that had to stop, 130 after Ctrl-C, and 141 if the reader of the output has exited. PyTorch takes more than a
+second to import, so each command imports it inside the function that runs it: help, errors in the arguments, and the
+lists of networks and results appear at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from alexnet_course.errors import CourseError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status."""
     terminal.open_lost_streams()
     terminal.print_anything()
     try:
@@ -42,9 +42,9 @@ def run(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         say("\nalexnet-course: stopped")
         return 130
-    except BrokenPipeError:  # the reader (head, say) has gone
+    except BrokenPipeError:  # the reader, such as head, has exited
         return 128 + 13  # SIGPIPE's number, which Windows does not have
-    except OSError as error:  # standard output on a full disk, say
+    except OSError as error:  # such as standard output on a full disk
         say(f"alexnet-course: {error}")
         return 1
     except RuntimeError as error:
@@ -66,11 +66,11 @@ def load_own_networks(files: list[str]) -> None:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as one sentence, like an error, without file and line."""
+    """Print a warning as one sentence, like an error, without file and line."""
     say(f"\nalexnet-course: {message}")
 
 
 def say(text: str) -> None:
-    """To standard error, once where several processes train together."""
+    """Print to standard error, once even if several processes train together."""
     if is_main_process():
         terminal.say(text)

@@ -12,7 +12,7 @@ from alexnet_course.files import check_target, write_text
 
 
 def add(commands: Commands) -> None:
-    text = "measure the trainer against the loop one would otherwise write"
+    text = "benchmark the trainer against a typical training loop"
     sub = add_command(commands, "bench", bench_command, text, "bench")
     sub.add_argument("--model", default="alexnet-cifar-3x3", metavar="MODEL")
     sub.add_argument("--data", default="doodles", metavar="SPEC")
@@ -21,9 +21,9 @@ def add(commands: Commands) -> None:
     sub.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
     sub.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a turn (default: 3)")
     sub.add_argument("--compile", action="store_true", help="measure torch.compile as well")
-    sub.add_argument("--ways", action="store_true", help="measure what else may be faster, as on a GPU anyway")
+    sub.add_argument("--ways", action="store_true", help="measure the optional speed-ups too (always on a GPU)")
     sub.add_argument(
-        "--json", default="bench.json", metavar="FILE", help="where every figure goes (default: bench.json)"
+        "--json", default="bench.json", metavar="FILE", help="file for all measurements (default: bench.json)"
     )
 
 
@@ -44,4 +44,4 @@ def bench_command(options: argparse.Namespace) -> None:
     )
     write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
     print(bench.table(result))
-    print(f"every figure is in {options.json}")
+    print(f"all measurements are in {options.json}")

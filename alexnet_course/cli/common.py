@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Helpers shared by several commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_command(
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for all that ``torchrun`` started, which run into the same errors together."""
+    """Whether this process prints for all that ``torchrun`` started, since all of them raise the same errors."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
@@ -42,13 +42,12 @@ def add_networks(sub: argparse.ArgumentParser) -> None:
 
 
 def add_trained(sub: argparse.ArgumentParser) -> None:
-    """What ``load_trained`` takes."""
-    sub.add_argument("run", metavar="RUN", help="the folder of a finished run, or weights of the package by name")
+    """Add the argument for ``load_trained``."""
+    sub.add_argument("run", metavar="RUN", help="folder of a finished run, or name of the package's pretrained weights")
 
 
 def moved_images(recipe: Recipe, spec: str | None) -> dict[str, Any]:
-    """The arguments for a run of ``recipe`` whose images are now those of the data set ``spec``; none where they were
-    not moved."""
+    """The arguments for a run of ``recipe`` with the images of the data set ``spec``; empty if ``spec`` is None."""
     return {f"{split}_set": recipe.images(split, spec) for split in ("train", "test")} if spec else {}
 
 
@@ -57,8 +56,8 @@ def with_interval(accuracy: float, interval: Sequence[float]) -> str:
 
 
 def free_folder(folder: Path, option: str = "--out") -> Path:
-    """``folder``, or ``folder-2``, ``-3``… where it is taken, so that nothing is overwritten; made at once, so that
-    of two that start together each gets its own."""
+    """Create ``folder``, or ``folder-2``, ``-3``… if it exists, so that nothing is overwritten and runs that start at
+    the same time get different folders."""
     candidate, number = folder, 1
     while True:
         try:
@@ -68,5 +67,5 @@ def free_folder(folder: Path, option: str = "--out") -> Path:
             number += 1
             candidate = folder.with_name(f"{folder.name}-{number}")
         except OSError as error:
-            raise CourseError(f"{str(candidate)!r} cannot be made ({error.strerror}); give a folder that you may write "
-                              f"to with {option}.") from None  # fmt: skip
+            raise CourseError(f"{str(candidate)!r} cannot be created ({error.strerror}); give a writable folder with "
+                              f"{option}.") from None  # fmt: skip

@@ -11,10 +11,10 @@ def add(commands: Commands) -> None:
     example = "data folder:data/cifar10"
     sub = add_command(commands, "data", data_command, "load a data set and describe it", example)
     sub.add_argument("spec", metavar="SPEC", help="cifar10, cifar100, cifar10.1, doodles or folder:PATH")
-    text = "side that images of a folder are brought to where they are of different sizes (default: 224)"
+    text = "side that images of a folder are resized to if their sizes differ (default: 224)"
     sub.add_argument("--size", type=int, default=224, metavar="N", help=text)
     sub.add_argument(
-        "--resize", default="crop", metavar="HOW", help="crop: take the middle; pad: all, with black edges"
+        "--resize", default="crop", metavar="HOW", help="crop: keep the centre; pad: keep all, with black edges"
     )
 
 
@@ -30,5 +30,5 @@ def data_command(options: argparse.Namespace) -> None:
         print(f"  fingerprint {dataset.fingerprint}")
         counts = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()
         if dataset.held_out is not None:
-            print(f"  {len(dataset.held_out):,} of them are held out for validation")
+            print(f"  {len(dataset.held_out):,} of them are for validation")
         print("  " + ", ".join(f"{name} {number:,}" for name, number in zip(dataset.classes, counts, strict=True)))

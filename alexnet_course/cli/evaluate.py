@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     example = "evaluate runs/cnn4-seed0 --data folder:data/cifar10"
     sub = add_command(commands, "evaluate", evaluate_command, "evaluate the network of a finished run", example)
     add_trained(sub)
-    sub.add_argument("--data", metavar="SPEC", help="its test images are used (default: the run's own data set)")
+    sub.add_argument("--data", metavar="SPEC", help="data set with the test images (default: the run's own)")
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
 

@@ -7,7 +7,7 @@ import argparse
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
 
-LARGEST = 10_000  # pixels a side, of the image that a table is made for
+LARGEST = 10_000  # pixels per side of the input image
 
 
 def add(commands: Commands) -> None:
@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     example = "summary alexnet-cifar-3x3 --input 3,32,32"
     sub = add_command(commands, "summary", summary_command, "print the layer table of a network", example)
     sub.add_argument("model", metavar="MODEL")
-    sub.add_argument("--input", metavar="C,H,W", help="channels, height and width (default: what it was made for)")
+    sub.add_argument("--input", metavar="C,H,W", help="channels, height and width (default: the network's own)")
     sub.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published network's)")
     add_networks(sub)
 
@@ -36,7 +36,7 @@ def summary_command(options: argparse.Namespace) -> None:
     from alexnet_course.models.registry import measured
 
     if options.model not in MODELS:
-        build_model(options.model)  # raises, with the nearest names
+        build_model(options.model)  # raises, naming the nearest names
     spec = MODELS[options.model]
     channels, height, width = size or spec.input_size
     classes = spec.num_classes if options.classes is None else options.classes
@@ -53,5 +53,5 @@ def parse_size(text: str) -> tuple[int, int, int]:
     if min(channels, height, width) < 1:
         raise CourseError(f"--input {text!r} has a number below 1; give channels, height and width, as in 3,32,32.")
     if max(height, width) > LARGEST:
-        raise CourseError(f"--input {text!r} is larger than {LARGEST:,} pixels a side; give a smaller size.")
+        raise CourseError(f"--input {text!r} is larger than {LARGEST:,} pixels per side; give a smaller size.")
     return channels, height, width

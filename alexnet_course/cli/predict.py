@@ -20,7 +20,7 @@ EXPLAINED = "explained"
 
 
 def add(commands: Commands) -> None:
-    text = "say what a trained network sees in images of yours"
+    text = "classify images of your own with a trained network"
     sub = add_command(
         commands, "predict", predict_command, text, "predict vgg-style-bn.small cat.jpg holiday --explain"
     )
@@ -33,8 +33,8 @@ def add(commands: Commands) -> None:
         nargs="?",
         const="",
         metavar="PATH",
-        help="draw where the network saw the most probable class (Grad-CAM), beside the image: into a folder, or, of "
-        f"one image, into a file that ends in .png (default: a new folder {EXPLAINED})",
+        help="draw the evidence for the most probable class (Grad-CAM) next to the image: into a folder or, for one "
+        f"image, into a .png file (default: a new folder {EXPLAINED})",
     )
     sub.add_argument("--device", default="auto", metavar="D")
     add_networks(sub)
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 
 def predict_command(options: argparse.Namespace) -> None:
     if options.top < 1:
-        raise CourseError(f"--top {options.top} shows nothing; give a number from 1.")
+        raise CourseError(f"--top {options.top} shows nothing; give a number of at least 1.")
     target = new_figures(options.explain) if options.explain else None  # before the work
     from alexnet_course.prediction import predict
     from alexnet_course.pretrained import load_trained
@@ -65,7 +65,7 @@ def predict_command(options: argparse.Namespace) -> None:
 
 
 def new_figures(given: str) -> Path:
-    """Where the figures go; ``CourseError`` where that is a file which exists, perhaps the image itself."""
+    """Where the figures go; ``CourseError`` for an existing file, which may be the image itself."""
     path = expanded(given)
     if path.suffix.lower() == ".png":
         refuse_existing(path)
@@ -74,7 +74,7 @@ def new_figures(given: str) -> Path:
 
 
 def draw(answers: list[Prediction], target: Path) -> None:
-    """A figure for each image; nothing is drawn where one of them would take the place of a file."""
+    """Draw a figure for each image; draws nothing if one of them would overwrite a file."""
     if target.suffix.lower() == ".png":
         if len(answers) > 1:
             raise CourseError(f"--explain {str(target)!r} is one file for {len(answers)} images; give a folder.")
@@ -83,8 +83,8 @@ def draw(answers: list[Prediction], target: Path) -> None:
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CourseError(f"--explain {str(target)!r} is no folder and cannot be made one ({error.strerror}); give "
-                              "a folder that you may write to.") from None  # fmt: skip
+            raise CourseError(f"--explain {str(target)!r} is not a folder and cannot be created ({error.strerror}); "
+                              "give a writable folder.") from None  # fmt: skip
         files = [target / f"{name}.png" for name in different_names([answer.path.stem for answer in answers])]
     for file in files:
         refuse_existing(file)
@@ -94,7 +94,7 @@ def draw(answers: list[Prediction], target: Path) -> None:
 
     plots.use_style()
     for answer, file in zip(answers, files, strict=True):
-        assert answer.evidence is not None  # it was asked for
+        assert answer.evidence is not None  # because of explain=True
         best = f"{answer.best}: {answer.probabilities[answer.best]:.1%}"
         figure = plots.evidence_map(answer.image, answer.evidence, (answer.path.name, best))
         with whole_file(file) as part:
@@ -104,10 +104,10 @@ def draw(answers: list[Prediction], target: Path) -> None:
 
 
 def different_names(names: list[str]) -> list[str]:
-    """``names``; one that was there before has a number behind it."""
+    """``names``, with a number appended to repeated ones."""
     different: list[str] = []
     for name in names:
-        taken = {other.lower() for other in different}  # some disks take A and a for one
+        taken = {other.lower() for other in different}  # some file systems ignore case
         free = (f"{name}-{number}" for number in count(2))
         different.append(name if name.lower() not in taken else next(n for n in free if n.lower() not in taken))
     return different

@@ -8,14 +8,14 @@ from alexnet_course.cli.common import Commands, add_command, add_networks, moved
 
 
 def add(commands: Commands) -> None:
-    text = "repeat a run from its record and compare the two"
+    text = "repeat a run from its record and compare the results"
     example = "reproduce cnn4.mine-seed0 --data folder:data/cifar10"
     sub = add_command(commands, "reproduce", reproduce_command, text, example)
     sub.add_argument("record", metavar="RECORD", help="a record's name or path, or the folder of a run")
-    sub.add_argument("--data", metavar="SPEC", help="where its images are (default: by the recorded name)")
-    sub.add_argument("--out", metavar="DIR", help="keep the repetition; one that was interrupted goes on")
+    sub.add_argument("--data", metavar="SPEC", help="data set with its images (default: the recorded name)")
+    sub.add_argument("--out", metavar="DIR", help="keep the new run there; resumes an interrupted one")
     sub.add_argument("--device", default="auto", metavar="D")
-    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, use only deterministic kernels")
     add_networks(sub)
 
 
@@ -27,5 +27,5 @@ def reproduce_command(options: argparse.Namespace) -> None:
     moved = moved_images(record.recipe, options.data)
     run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
     watch(run)
-    assert run.record is not None  # at its end, it has one
+    assert run.record is not None  # a finished run has one
     print(Reproduction(record, run.record))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     text = "print the results table, computed from the records"
     sub = add_command(commands, "results", results_command, text, "results --add runs")
-    sub.add_argument("action", nargs="?", choices=["verify"], help="verify: compute every figure of every record again")
+    sub.add_argument("action", nargs="?", choices=["verify"], help="verify: recompute every figure of every record")
     sub.add_argument("--add", action="append", default=[], metavar="DIR", help="your own runs: folders of train --out")
-    sub.add_argument("--all", action="store_true", help="the ablations, and what is not measured, as well")
+    sub.add_argument("--all", action="store_true", help="also show the ablations, and recipes without a record")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
-    sub.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of a Markdown file")
+    sub.add_argument("--write", type=Path, metavar="FILE", help="write the table between a Markdown file's markers")
     sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these images")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
@@ -53,19 +53,19 @@ def verify_records(options: argparse.Namespace) -> None:
     for problem in problems:
         print(problem)
     if problems:
-        raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not fit; see above.")
+        raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not match; see above.")
     print(f"{count} records fit: form, recipe, network, images, predictions and every figure")
 
 
 def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
-    """The parts of a data set. Images of a folder that are of different sizes come as one of the records had them."""
+    """The splits of a data set. Images of different sizes in a folder are resized as for one of the records."""
     from alexnet_course.data import load_dataset, splits_of
     from alexnet_course.records.record import read_record
 
     given: dict[str, Dataset] = {}
     tried = set()
     for path in paths if spec.startswith("folder:") else []:
-        with suppress(CourseError):  # of a record that is none, which verify says
+        with suppress(CourseError):  # invalid records are reported by verify
             record = read_record(path)
             recipe = record.recipe
             way = recipe.load_size or recipe.image_size, recipe.resize
@@ -113,7 +113,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def sift_runs(paths: list[Path]) -> tuple[list[Record], list[str]]:
-    """The records of runs that can be used, and what is wrong with each other one, after its path."""
+    """The records of the runs that can be used, and a message with its path for each other one."""
     from alexnet_course.records.check import read_fitting
 
     records, problems = [], []

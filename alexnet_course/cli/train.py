@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from alexnet_course.training import Run
 
 
-ON_SEVERAL_GPUS = """on several GPUs, here 4, each of which takes a part of every batch:
+ON_SEVERAL_GPUS = """on several GPUs, here 4, each of which computes a part of every batch:
   torchrun --nproc-per-node 4 -m alexnet_course train alexnet-cifar-3x3"""
 
 
@@ -37,13 +37,13 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         train_command,
-        "train a network and leave weights and a record",
+        "train a network and save its weights and a record",
         "train alexnet-cifar-3x3 --data folder:data/cifar10 --epochs 5 --set label_smoothing=0.1",
     )
     sub.epilog = f"{sub.epilog}\n\n{ON_SEVERAL_GPUS}"
     sub.add_argument("name", metavar="NAME", help="a recipe, a TOML file, or a network (its default recipe)")
     sub.add_argument("--data", dest="dataset", metavar="SPEC", help="train on this data set instead of the recipe's")
-    sub.add_argument("--budget", default="long", metavar="B", help="long, or evening: the recipe's table of that name")
+    sub.add_argument("--budget", default="long", metavar="B", help="long, or evening (the recipe's table of that name)")
     sub.add_argument("--epochs", type=int, metavar="N")
     sub.add_argument("--batch-size", type=int, metavar="N")
     sub.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
@@ -51,9 +51,9 @@ def add(commands: Commands) -> None:
     sub.add_argument("--precision", metavar="P", help="auto, bf16, fp16 or fp32")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of the recipe")
     sub.add_argument(
-        "--out", metavar="DIR", help="folder of the run; one that was interrupted goes on (default: runs/NAME-seedS)"
+        "--out", metavar="DIR", help="folder of the run; resumes an interrupted run (default: runs/NAME-seedS)"
     )
-    sub.add_argument("--deterministic", action="store_true", help="on a GPU, only kernels that repeat to the bit")
+    sub.add_argument("--deterministic", action="store_true", help="on a GPU, use only deterministic kernels")
     sub.add_argument("--compile", action="store_true", help="run the network through torch.compile")
     sub.add_argument("--graph", action="store_true", help="on a GPU, launch each step as one CUDA graph")
     sub.add_argument("--half-weights", action="store_true", help="cast all weights to bf16 or fp16 at once")
@@ -62,24 +62,24 @@ def add(commands: Commands) -> None:
     add_run_options(sub)
 
     example = "resume runs/cnn4-seed0"
-    sub = add_command(commands, "resume", resume_command, "go on with a run that was interrupted", example)
+    sub = add_command(commands, "resume", resume_command, "resume an interrupted run", example)
     sub.add_argument("run", metavar="RUN", help="the folder of the run")
     sub.add_argument("--data", metavar="SPEC", help="where the images are now, if they were moved")
     add_run_options(sub)
 
 
 def add_run_options(sub: argparse.ArgumentParser) -> None:
-    """What may differ from one part of an interrupted run to the next."""
+    """Add the options that may change when a run is resumed."""
     sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     sub.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="save every N steps, not only epochs")
     sub.add_argument(
         "--checkpoint-seconds",
         type=float,
         metavar="X",
-        help="save after an epoch where the last save is X seconds ago, 0: after every one (default: after as many "
-        "epochs as it takes for saving to be a twentieth of the time)",
+        help="save after an epoch if the last save is at least X seconds ago; 0: after every epoch (default: so often "
+        "that saving takes at most a twentieth of the time)",
     )
-    sub.add_argument("--tensorboard", action="store_true", help="write the learning curves for TensorBoard as well")
+    sub.add_argument("--tensorboard", action="store_true", help="also write the learning curves for TensorBoard")
     add_networks(sub)
 
 
@@ -98,7 +98,7 @@ def train_command(options: argparse.Namespace) -> None:
 
     recipe, images = under_its_own_name(recipe)
     if options.tensorboard:
-        summary_writer()  # before there is a folder, in case there is no TensorBoard
+        summary_writer()  # fail before the folder is created if TensorBoard is missing
     new = Path("runs") / recipe.run_name
     folder = Path(options.out) if options.out else join_group().on_main(lambda: free_folder(new))
     with removed_if_empty(None if options.out else folder):
@@ -119,22 +119,22 @@ def train_command(options: argparse.Namespace) -> None:
 
 
 def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
-    """``recipe``, as NAME-changed where it is not what goes by that name in the package: the record of the run is to
-    stand beside those of the package. And the images, as arguments for the run, where they had to be looked at."""
+    """``recipe``, renamed NAME-changed if it differs from the package's recipe of that name, so that its record can
+    appear next to the package's. Also the images, as arguments for the run, if they had to be loaded."""
     from alexnet_course.data.fingerprints import name_of_both
     from alexnet_course.records.check import changes
     from alexnet_course.training.parallel import join_group
 
     images: dict[str, Any] = {}
     changed = changes(recipe, recipe.dataset)
-    if changed == ["dataset"]:  # perhaps the published images, in another place
+    if changed == ["dataset"]:  # perhaps the published images in another folder
         images = join_group().main_first(lambda: moved_images(recipe, recipe.dataset))
         changed = changes(recipe, name_of_both(images["train_set"].name, images["test_set"].name))
     if not changed:
         return recipe, images
     name = f"{recipe.name}-changed"
     if is_main_process():
-        say(f"not the package's {recipe.name}, from which it differs in {', '.join(changed)}; so this run is called "
+        say(f"this recipe differs from the package's {recipe.name} in {', '.join(changed)}, so the run is called "
             f"{name}")  # fmt: skip
     return recipe.replace(name=name), images
 
@@ -160,9 +160,9 @@ def finish(run: Run, options: argparse.Namespace) -> None:
 
     assert run.out is not None
     if run.record is not None and run.group.is_main:
-        say(f"{shown(run.out)} holds this run, finished")
+        say(f"{shown(run.out)} already holds this run, finished")
     elif run.steps_done and run.group.is_main:
-        say(f"going on in {shown(run.out)} at step {run.steps_done:,} of {run.steps:,}")
+        say(f"resuming {shown(run.out)} at step {run.steps_done:,} of {run.steps:,}")
     watch(run, tensorboard=options.tensorboard)
     leave_group()
     record = run.record
@@ -172,7 +172,7 @@ def finish(run: Run, options: argparse.Namespace) -> None:
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """``key=value`` pairs; a value is read as TOML (0.1, true, [3, 6], {dropout = 0.2}) and as plain text otherwise."""
+    """Parse ``key=value`` pairs; values are TOML (0.1, true, [3, 6], {dropout = 0.2}) or, failing that, plain text."""
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -188,7 +188,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 @contextmanager
 def removed_if_empty(folder: Path | None) -> Iterator[None]:
-    """Where a run cannot start, the new ``folder`` for it goes again."""
+    """Remove the new ``folder`` if it is empty after an error."""
     try:
         yield
     except BaseException:

@@ -12,7 +12,7 @@ from alexnet_course.version import __version__, git_commit
 
 
 def version_text() -> str:
-    """The version and what an issue should say of the environment: no folders, no names of people."""
+    """The version and what an issue report needs about the environment, without paths or personal names."""
     lines = {
         "commit": git_commit() or "none: installed, not a checkout",
         "Python": platform.python_version(),
@@ -26,7 +26,7 @@ def version_text() -> str:
 
 
 def installed_version(name: str) -> str:
-    """Of a package, without importing it, which takes long; of a broken installation, too."""
+    """The version of a package, without the slow import; works for a broken installation too."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

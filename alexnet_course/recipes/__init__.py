@@ -1,7 +1,7 @@
 """Recipes: one TOML file each, ``<network>.published.toml`` for the write-up's, ``<network>.modern.toml`` for ours.
 
-The ablations are together in ``ablations.toml``: bases, and variants of them with one thing changed; those for folders
-of photographs, which name no data set, in ``photos.toml``.
+``ablations.toml`` has all ablations: base recipes and variants with one thing changed. ``photos.toml`` has the recipes
+for folders of photographs, which do not name a data set.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PHOTOS = FOLDER / "photos.toml"
 
 
 def list_recipes(budget: str = "long") -> list[str]:
-    """The names of the recipes that come with the package and have this budget, but for the ablations and those for
-    photographs of your own (``alexnet-2012.photos``, ``alexnet-owt.photos``).
+    """The names of the package's recipes with this budget, except the ablations and those for photographs of your own
+    (``alexnet-2012.photos``, ``alexnet-owt.photos``).
 
     >>> from alexnet_course import list_recipes
     >>> "alexnet-cifar-3x3.modern" in list_recipes()
@@ -34,12 +34,12 @@ def list_recipes(budget: str = "long") -> list[str]:
 
 
 def load_recipe(name: str, budget: str = "long") -> Recipe:
-    """A recipe by its name, by that of an ablation or of one for photographs, by the path of a TOML file, or by the
-    name of a network.
+    """Load a recipe by its name (including ablations and recipes for photographs), by the path of a TOML file, or by
+    the name of a network.
 
     With ``budget="evening"`` it is shortened, as its file says, to a number of epochs that all networks share. A
-    network's default recipe is ``<network>.modern`` where the package has one, and ``Recipe(model=name)`` otherwise.
-    Raises ``CourseError`` with the nearest names where there is nothing of that name.
+    network's default recipe is ``<network>.modern`` if the package has one, otherwise ``Recipe(model=name)``. Raises
+    ``CourseError`` with the nearest names if there is nothing of that name.
 
     >>> from alexnet_course import load_recipe
     >>> load_recipe("alexnet-cifar-3x3", "evening").run_name
@@ -57,18 +57,18 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
     more = {recipe.name: recipe for recipe in [*ablations(), *for_photographs()]}
     if name in more:
         return more[name]
-    raise CourseError(f"{name!r} is neither a recipe nor a network nor a TOML file; "
+    raise CourseError(f"{name!r} is neither a recipe, a network nor a TOML file; "
                       f"nearest: {nearest(name, [*known, *MODELS, *more])}.")  # fmt: skip
 
 
 def namesake(recipe: Recipe) -> Recipe | None:
-    """The recipe of the package with this one's name and budget; None where it has none."""
+    """The package's recipe with this one's name and budget; None if there is none."""
     return _by_name(recipe.budget).get(recipe.name)
 
 
 def changed_keys(recipe: Recipe, **meant: str) -> list[str]:
-    """The keys in which ``recipe`` differs from its ``namesake``, but for the seed; none where there is no namesake.
-    ``meant`` are values of it in other words."""
+    """The keys other than the seed in which ``recipe`` differs from its ``namesake``; empty if it has none. ``meant``
+    has values to compare instead of the recipe's own."""
     ours = namesake(recipe)
     theirs = {**recipe.as_dict(), **meant}
     return [key for key, value in ours.as_dict().items() if key != "seed" and theirs[key] != value] if ours else []
@@ -92,7 +92,7 @@ def ablations() -> list[Recipe]:
 
 
 def for_photographs() -> list[Recipe]:
-    """The recipes of ``photos.toml``; the data set is for who trains to name."""
+    """The recipes of ``photos.toml``; the user names the data set."""
     tables = tomllib.loads(PHOTOS.read_text(encoding="utf-8"))
     return [Recipe.from_dict({"name": name, **values}) for name, values in tables.items()]
 

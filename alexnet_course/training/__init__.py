@@ -1,4 +1,4 @@
-"""Recipe in, trained network and record out."""
+"""Training: from a recipe to a trained network and its record."""
 
 from alexnet_course.training.device import choose_device, choose_precision
 from alexnet_course.training.evaluation import Evaluation, evaluate, wilson_interval

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is evaluated in their place."""
+"""A moving average of the weights, which is evaluated instead of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from alexnet_course.training.hooks import Hook
 from alexnet_course.training.trainer import Trainer
 
-EVERY = 5  # steps from one update to the next: an update reads and writes every weight, as a step of the optimiser does
+EVERY = 5  # steps between updates: like a step of the optimiser, an update reads and writes every weight
 
 
 class WeightAverage(Hook):
-    """Keep an exponential moving average of the weights, and let it be what is evaluated and what the run ends with.
+    """Keep an exponential moving average of the weights, which is evaluated, and becomes the run's final weights.
 
-    ``decay`` is the share of the average so far that a step leaves; the first steps leave less, so that the first
+    ``decay`` is the fraction of the average that each step keeps; it is smaller in the first steps, so that the initial
     weights are soon forgotten. Batch norm's running statistics are averaged like weights. Source: Polyak and Juditsky
     1992, in the form of Tan and Le 2019.
     """
@@ -29,7 +29,7 @@ class WeightAverage(Hook):
         trainer.evaluated = self.model
 
     def on_epoch_start(self, trainer: Trainer) -> None:
-        if trainer.steps_done == 0:  # whatever somebody has done to the first weights
+        if trainer.steps_done == 0:  # includes changes that a user made to the initial weights
             self.model.load_state_dict(trainer.model.state_dict())
 
     @torch.no_grad()
@@ -40,7 +40,7 @@ class WeightAverage(Hook):
         decay = min(self.decay, (1 + steps) / (10 + steps)) ** EVERY
         averages, weights = _tensors(self.model), _tensors(trainer.model)
         for average, weight in zip(averages, weights, strict=True):
-            if not weight.is_floating_point():  # batch norm counts its batches
+            if not weight.is_floating_point():  # batch norm's count of batches
                 average.copy_(weight)
         floats = [pair for pair in zip(averages, weights, strict=True) if pair[1].is_floating_point()]
         get_ema_multi_avg_fn(decay)([average for average, _ in floats], [weight for _, weight in floats], None)

@@ -1,4 +1,4 @@
-"""A checkpoint: the state of a run and of every random generator, in one file that cannot execute code."""
+"""Checkpoints: the state of a run and of its random generators, in one file that cannot execute code."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FORMAT = "alexnet-course/checkpoint-1"
 
 
 class DamagedCheckpoint(CourseError):
-    """A file that is not what was written: the checkpoint before it is as good as there is."""
+    """A checkpoint file that is damaged; the previous checkpoint should be used instead."""
 
 
 class _Disk(io.FileIO):
-    """A file that notes what the disk could not give, whoever takes the error for something else."""
+    """A file that remembers a read error, which PyTorch may report as something else."""
 
     error: OSError | None = None
 
@@ -35,31 +35,32 @@ class _Disk(io.FileIO):
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, plain values and tensors; ``OSError`` where the disk does not take it."""
+    """Write ``state``, which has plain values and tensors; ``OSError`` if it cannot be written."""
     try:
         torch.save({"format": FORMAT, **state}, path)
-    except RuntimeError as error:  # PyTorch's way to say that a write failed
+    except RuntimeError as error:  # PyTorch's error for a failed write
         raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from None
 
 
 def read_back(path: Path) -> None:
-    """``CourseError`` where a checkpoint that was just written could not be gone on from; ``OSError`` where it cannot
-    be read now. As much is read as there is, but none of it is kept."""
+    """Read a checkpoint that was just written and discard it: ``CourseError`` if a run could not resume from it,
+    ``OSError`` if it cannot be read now."""
     try:
         read_checkpoint(path, "meta")
     except DamagedCheckpoint as error:
-        raise CourseError(f"The first checkpoint of the run is not read as it was written: {error!s:.300} Give a "
+        raise CourseError(f"The first checkpoint of the run cannot be read back as written: {error!s:.300} Give a "
                           "folder on another disk.") from None  # fmt: skip
     except CourseError:
-        raise CourseError("The first checkpoint of the run holds more than numbers, texts and tensors, so nothing "
-                          "could go on from it; let its hooks and its network keep those alone.") from None  # fmt: skip
+        raise CourseError("The first checkpoint of the run holds more than numbers, texts and tensors, so the run "
+                          "could not resume from it; let its hooks and its network keep only those."
+                          ) from None  # fmt: skip
 
 
 def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """One checkpoint, its tensors on ``device``.
+    """Read a checkpoint, with its tensors on ``device``.
 
-    ``DamagedCheckpoint``, a ``CourseError``, where the file is not what was written; ``CourseError`` where it is whole,
-    but something else, would execute code, or does not fit into memory; ``OSError`` where it cannot be read now.
+    Raises ``DamagedCheckpoint``, a ``CourseError``, if the file is damaged; ``CourseError`` if it is intact but not a
+    checkpoint, would execute code, or does not fit into memory; ``OSError`` if it cannot be read now.
     """
     name = repr(shown(path))
     if not path.is_file() and present(path):
@@ -67,21 +68,21 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     with _Disk(path) as disk:
         try:
             file = io.BufferedReader(disk)
-            with zipfile.ZipFile(file) as archive:  # torch.load does not look at the check sums in it
+            with zipfile.ZipFile(file) as archive:  # torch.load does not verify its checksums
                 damaged = archive.testzip()
             if damaged is not None:
-                raise zipfile.BadZipFile(f"wrong check sum of {damaged.partition('/')[2]}")
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged.partition('/')[2]}")
             file.seek(0)
             state = torch.load(file, map_location=device, weights_only=True)
         except pickle.UnpicklingError:
-            raise CourseError(f"{name} holds more than numbers and texts, which could execute code, so it is not "
-                              "opened; move it out of the folder.") from None  # fmt: skip
-        except Exception as error:  # whatever noise in a file can lead to
+            raise CourseError(f"{name} holds objects that could execute code, so it is not opened; move it out of the "
+                              "folder.") from None  # fmt: skip
+        except Exception as error:  # a damaged file may fail in any way
             if disk.error is not None:
                 raise disk.error from None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if isinstance(error, MemoryError) or is_out_of_memory(error):
-                raise CourseError(f"{name} does not fit into memory ({reason}); give it more.") from None
+                raise CourseError(f"{name} does not fit into memory ({reason}); free some memory.") from None
             raise DamagedCheckpoint(f"{name} is damaged ({reason}).") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CourseError(f"{name} is not a checkpoint of this version of the course; move it out of the folder.")

@@ -1,4 +1,4 @@
-"""Which device a run uses, and in which number format it computes there."""
+"""The device that a run uses, and the precision in which it computes there."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """``auto``: cuda where there is a GPU that the installed PyTorch has code for, otherwise cpu. Otherwise the device
-    named; ``CourseError`` where this machine lacks it.
+    """The device for ``device``: ``auto`` is cuda if the installed PyTorch supports the GPU, otherwise cpu; other
+    values name a device. Raises ``CourseError`` if this machine does not have it.
 
-    ``mps`` is taken only where it is named, and with a warning: nobody has run the course on Apple's GPUs yet.
+    ``mps`` is used only if it is named, and with a warning: nobody has run the course on Apple's GPUs yet.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
@@ -29,7 +29,7 @@ def choose_device(device: str = "auto") -> torch.device:
             return torch.device("cpu")
         reason = _without_code(torch.device("cuda", 0))
         if reason:
-            warnings.warn(f"{reason}; the processor is used instead.", stacklevel=2)
+            warnings.warn(f"{reason}; the CPU is used instead.", stacklevel=2)
         return torch.device("cpu" if reason else "cuda")
     try:
         wanted = torch.device(device)
@@ -45,16 +45,17 @@ def choose_device(device: str = "auto") -> torch.device:
                               "GPU(s), counted from cuda:0.")  # fmt: skip
         reason = _without_code(wanted)
         if reason:
-            raise CourseError(f"{reason}; install one that has, or use the device cpu.")
+            raise CourseError(f"{reason}; install a PyTorch that has, or use the device cpu.")
     if wanted.type == "mps":
         warnings.warn(
-            "Nobody has run the course on Apple's GPUs yet; compare a first epoch on mps with one on cpu.", stacklevel=2
+            "The course has not been tested on Apple's GPUs; compare a first epoch on mps with one on cpu.",
+            stacklevel=2,
         )
     return wanted
 
 
 def _without_code(device: torch.device) -> str:
-    """Why PyTorch cannot compute on this GPU, as the beginning of a sentence; empty where it can."""
+    """Why PyTorch cannot compute on this GPU, as the beginning of a sentence; empty if it can."""
     capability = torch.cuda.get_device_capability(device)
     if has_code_for(capability, torch.cuda.get_arch_list()):
         return ""
@@ -63,13 +64,14 @@ def _without_code(device: torch.device) -> str:
 
 
 def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
-    """Whether a PyTorch that was ``built_for`` these (``torch.cuda.get_arch_list()``) runs on a GPU of ``capability``.
+    """Whether a PyTorch ``built_for`` these architectures (``torch.cuda.get_arch_list()``) runs on a GPU of
+    ``capability``.
 
-    Machine code (``sm_86``) runs on GPUs of the same major version from its own minor version on, or, where it ends in
-    a letter (``sm_90a``), on its own only; PTX (``compute_90``) is compiled for any later GPU.
+    Machine code (``sm_86``) runs on GPUs of the same major version and the same or a later minor version; with a letter
+    at the end (``sm_90a``), on that version only. PTX (``compute_90``) is compiled for any later GPU.
 
     >>> from alexnet_course.training.device import has_code_for
-    >>> has_code_for((6, 0), ["sm_75", "sm_80", "sm_90"])  # a P100 and a PyTorch that no longer knows it
+    >>> has_code_for((6, 0), ["sm_75", "sm_80", "sm_90"])  # a P100 and a PyTorch that no longer supports it
     False
     """
     for name in built_for:
@@ -81,15 +83,15 @@ def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
             return True
         if kind == "sm" and number.isdigit() and capability[0] == version[0] and capability[1] >= version[1]:
             return True
-    return not built_for  # a build that does not say
+    return not built_for  # a build that does not list its architectures
 
 
 def choose_precision(
     requested: str, device_type: str, capability: tuple[int, int] | None = None, fast_bf16: bool = False
 ) -> str:
-    """``bf16``, ``fp16`` or ``fp32``: what ``requested`` means on such a device. A pure function.
+    """``bf16``, ``fp16`` or ``fp32``: the meaning of ``requested`` on such a device. A pure function.
 
-    ``auto`` is bf16 where the device computes it natively (CUDA ``capability`` 8.0 and up; a CPU with ``fast_bf16``),
+    ``auto`` is bf16 if the device supports it natively (CUDA ``capability`` 8.0 and up; a CPU with ``fast_bf16``),
     fp16 with gradient scaling on GPUs with tensor cores but no bf16 (7.0 and 7.5: V100, Colab's T4), else fp32.
     """
     if requested != "auto":
@@ -101,12 +103,12 @@ def choose_precision(
 
 @cache
 def cpu_has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices clearly faster than fp32 ones: measured once, not read off its name."""
+    """Whether this CPU multiplies bf16 matrices clearly faster than fp32 ones, measured once."""
     wide = torch.ones(1024, 1024)
 
     def seconds(matrix: torch.Tensor) -> float:
         times = []
-        for _ in range(4):  # the first one pays for set-up, so the best counts
+        for _ in range(4):  # the first one includes set-up, so the best counts
             start = time.perf_counter()
             matrix @ matrix
             times.append(time.perf_counter() - start)
@@ -116,7 +118,7 @@ def cpu_has_fast_bf16() -> bool:
 
 
 def resolve_precision(requested: str, device: torch.device) -> str:
-    """``choose_precision`` with the facts of this machine."""
+    """``choose_precision`` for this machine."""
     if requested != "auto":
         return requested
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
@@ -124,14 +126,14 @@ def resolve_precision(requested: str, device: torch.device) -> str:
 
 
 def let_cublas_repeat() -> None:
-    """cuBLAS wants to be told before it is first used, in an environment variable, that its results should repeat."""
+    """Make cuBLAS deterministic, by an environment variable that it reads before its first use."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @contextmanager
 def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """On a GPU, inside the ``with``, kernels that repeat to the bit, or the fastest, and fp32 in full; afterwards as it
-    was before."""
+    """On a GPU, inside the ``with``, use deterministic kernels, or the fastest, and full fp32; restore the settings
+    afterwards."""
     if device.type != "cuda":
         yield
         return
@@ -148,10 +150,10 @@ def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[Non
 
 @contextmanager
 def fp32_in_full(device: torch.device) -> Iterator[None]:
-    """On a GPU, inside the ``with``, fp32 has all of its digits.
+    """On a GPU, inside the ``with``, compute fp32 in full precision.
 
-    GPUs from Ampere on can multiply numbers of fp32 with 10 of their 23 binary digits (TF32), and unless it is told
-    otherwise, PyTorch lets convolutions do so. Whoever wants them fast trains in bf16.
+    GPUs since Ampere can multiply fp32 numbers with 10 of their 23 mantissa bits (TF32), which PyTorch uses for
+    convolutions by default. For speed, train in bf16 instead.
     """
     if device.type != "cuda":
         yield
@@ -168,9 +170,9 @@ def fp32_in_full(device: torch.device) -> Iterator[None]:
 
 
 def _tf32_switches() -> tuple[list[tuple[Any, str]], Any]:
-    """Where PyTorch keeps whether convolutions and products may use TF32, and what is to be there where they may not.
+    """PyTorch's settings that allow TF32 in convolutions and matrix products, and the value that disables it.
 
-    From 2.9 on it has new switches, and raises where somebody uses both the new and the old.
+    PyTorch 2.9 and later have new settings, and raise an error if both the new and the old are used.
     """
     cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
     if hasattr(cudnn, "conv"):
@@ -179,12 +181,12 @@ def _tf32_switches() -> tuple[list[tuple[Any, str]], Any]:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which the forward pass runs."""
+    """The autocast context of the forward pass."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
 
 
 def device_name(device: torch.device) -> str:
-    """The device's own name, for records: the GPU's, or the processor's where the system tells it."""
+    """The device's name for records: that of the GPU, or of the CPU if the system reports it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     import platform

@@ -1,4 +1,4 @@
-"""Which images a run trains on, which it holds out, and how both are normalised."""
+"""The split into training and validation images, and the normalisation of both."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from alexnet_course.recipe import NORMALISATIONS, Recipe
 
 
 def divide(recipe: Recipe, train_set: Dataset) -> tuple[Tensor, Tensor]:
-    """Indices of the images to train on, and of those to hold out; int64, ascending. A data set that says itself which
-    to hold out is not divided otherwise."""
+    """Indices of the training and of the validation images, int64, ascending. A data set with a validation set of its
+    own is not split."""
     if train_set.held_out is not None:
         validation = train_set.held_out
         every = torch.arange(len(train_set))
@@ -27,20 +27,20 @@ def divide(recipe: Recipe, train_set: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def image_count(key: str, size: float, available: int) -> int:
-    """How many of ``available`` training images ``size`` means: so many, or that share where it is below 1."""
+    """The number of images that ``size`` means: itself, or that fraction of ``available`` if it is below 1."""
     count = round(size * available) if size < 1 else int(size)
     if not 0 < count < available:
         raise CourseError(f"{key} = {size:g} would be {count} of {available} training images; "
-                          "give a number that leaves some on both sides, for example 0.1.")  # fmt: skip
+                          "give a number that leaves some in both parts, for example 0.1.")  # fmt: skip
     return count
 
 
 def normalisation(recipe: Recipe, train_set: Dataset, fitting: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel: of the images at ``fitting`` alone, or the recipe's constants."""
+    """Mean and standard deviation of each channel: of the images at ``fitting`` only, or the recipe's constants."""
     name, channels = recipe.normalisation, train_set.images.shape[1]
     if name == "dataset":
         mean, std = train_set.channel_statistics(fitting)
-        return mean, tuple(value or 1.0 for value in std)  # a channel that is the same everywhere is left at 0
+        return mean, tuple(value or 1.0 for value in std)  # a constant channel becomes 0
     mean, std = NORMALISATIONS[name]
     if channels != len(mean):
         raise CourseError(f"normalisation = {name!r} has constants for RGB, but the images have {channels} channels; "

@@ -1,4 +1,4 @@
-"""Accuracy, counted image by image, and how far it can be trusted."""
+"""Evaluation: accuracy, counted image by image, with its confidence interval."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from alexnet_course.training.parallel import ALONE, Group
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network makes of a data set. Loss is the mean cross-entropy in nats, accuracies are fractions of 1."""
+    """A network's results on a data set. Loss is the mean cross-entropy in nats; accuracies are fractions of 1."""
 
     loss: float
     accuracy: float
     per_class: dict[str, float]
     confusion: list[list[int]]  # rows: the true class; columns: the predicted one
-    predictions: Tensor = field(compare=False, repr=False)  # int64, of shape N, the class of each image in turn
+    predictions: Tensor = field(compare=False, repr=False)  # int64, of shape N, the class of each image in order
 
     @property
     def count(self) -> int:
@@ -34,7 +34,7 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy for images like these."""
+        """95 % confidence interval of the accuracy, over images like these."""
         return wilson_interval(sum(row[i] for i, row in enumerate(self.confusion)), self.count)
 
 
@@ -49,12 +49,12 @@ def evaluate(
     batch_size: int = 500,
     precision: str = "fp32",
 ) -> Evaluation:
-    """Evaluate ``model``, on the device where it is, on every image of ``dataset`` once, in ``eval()`` mode.
+    """Evaluate ``model``, on its own device and in ``eval()`` mode, once on every image of ``dataset``.
 
     ``mean`` and ``std`` are the normalisation constants of the images that the model was *trained* on
-    (``run.mean``, ``run.std``). Images are resized to ``input_size`` or, with ``cut``, larger ones cut to it at their
-    centre. Correct predictions are counted, so a short last batch does not skew the result. The
-    model is left in the mode it was in.
+    (``run.mean``, ``run.std``). Images are resized to ``input_size`` or, with ``cut``, cropped to it at their centre if
+    they are larger. Correct predictions are counted, so a short last batch does not skew the result. The model's mode
+    is restored afterwards.
 
     >>> from alexnet_course import evaluate, load_dataset, load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")
@@ -78,10 +78,10 @@ def evaluate_batches(
     on_batch: Callable[[], object] | None = None,
     group: Group = ALONE,
 ) -> Evaluation:
-    """``evaluate`` for a loader that is already on the device; one transfer back, at the end.
+    """``evaluate`` for a loader that is already on the device; results are copied back once, at the end.
 
-    ``on_batch`` is called after each batch. The processes of a ``group`` look at a part of each batch, and each of them
-    gets what comes out for all.
+    ``on_batch`` is called after each batch. Each process of a ``group`` evaluates a part of each batch, and all get the
+    overall result.
     """
     device = loader.labels.device
     loss = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
@@ -94,11 +94,11 @@ def evaluate_batches(
                 truths.append(labels)
                 guesses.append(torch.zeros_like(labels, dtype=torch.int64))
                 mine, theirs, into = group.part(images), group.part(labels), group.part(guesses[-1])
-                if len(mine):  # or a last batch of few images has none for this process
+                if len(mine):  # a small last batch may have no images for this process
                     with autocast(device, precision), right_functions(device, precision):
                         logits = model(mine)
                     loss.add_(F.cross_entropy(logits.float(), theirs, reduction="sum"))
-                    into.copy_(logits[:, : len(classes)].argmax(1))  # there may be more outputs than classes, as S3 had
+                    into.copy_(logits[:, : len(classes)].argmax(1))  # there may be more outputs than classes, as in S3
                 if on_batch is not None:
                     on_batch()
 

@@ -1,4 +1,4 @@
-"""What went wrong in a step, found out afterwards, so that a step that goes well pays nothing for it."""
+"""Diagnose a failed step afterwards, so that successful steps cost nothing extra."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from alexnet_course.shapes import leaf_layers, watching
 
-# PyTorch's words on the processor of Linux and macOS, on that of Windows, on GPUs of any kind ("CUDA error: …", "MPS
-# backend …") and on Apple's for more than their largest piece; then cuBLAS's and cuDNN's, which ask for memory of their
-# own when the network's has nearly filled a GPU.
+# PyTorch's messages on the CPU under Linux and macOS, under Windows, on any GPU ("CUDA error: …", "MPS backend …"), and
+# on Apple's GPUs for a buffer that is too large; then cuBLAS's and cuDNN's, which allocate their own memory when the
+# network has nearly filled a GPU.
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
@@ -22,7 +22,7 @@ OUT_OF_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
-# What they say of other faults too, but often where they got no memory: it depends on how much there was.
+# Messages that often mean too little memory, but not always: it depends on how much was left.
 PERHAPS_OUT_OF_MEMORY = (
     "CUBLAS_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_NOT_INITIALIZED",
@@ -30,11 +30,11 @@ PERHAPS_OUT_OF_MEMORY = (
     "CUDNN_STATUS_NOT_SUPPORTED",
     "unable to find an engine to execute this computation",
 )
-LITTLE_MEMORY = 0.1  # of a GPU's
+LITTLE_MEMORY = 0.1  # fraction of a GPU's memory
 
 
 class TrainingStopped(RuntimeError):
-    """A run that cannot go on; the message is one sentence. ``signal`` is the number of the signal that stopped it."""
+    """A run that had to stop; the message is one sentence. ``signal`` is the number of the signal that stopped it."""
 
     signal: int | None = None
 
@@ -53,13 +53,13 @@ def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str
 
 
 def cannot_compile(error: BaseException) -> bool:
-    """Whether ``torch.compile`` has failed: without a C++ compiler, say."""
-    # By its name: to import the class takes seconds, also for those who compile nothing.
+    """Whether ``torch.compile`` has failed, for example without a C++ compiler."""
+    # Compared by name, because importing the class takes seconds, even for runs that compile nothing.
     return any(kind.__name__ == "BackendCompilerFailed" for kind in type(error).__mro__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that a device had too little memory; to be asked while the memory of the step is held."""
+    """Whether ``error`` means that a device ran out of memory; call it while the step's memory is still held."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     if not isinstance(error, RuntimeError):
@@ -71,18 +71,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _little_memory_left() -> bool:
-    """Whether the GPU in use is nearly full; what PyTorch keeps for itself, but nothing is in, counts as free."""
+    """Whether the GPU in use is nearly full; memory that PyTorch has reserved but does not use counts as free."""
     if not torch.cuda.is_available():
         return False
     try:
         free, total = torch.cuda.mem_get_info()
-    except RuntimeError:  # a GPU that has failed altogether
+    except RuntimeError:  # the GPU has failed
         return False
     return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < LITTLE_MEMORY * total
 
 
 def largest_that_fits(batch_size: int, attempt: Callable[[int], object]) -> int | None:
-    """The first half, quarter, … of ``batch_size`` for which ``attempt(size)`` has enough memory; None: not even 1."""
+    """The first of half, a quarter, … of ``batch_size`` for which ``attempt(size)`` fits; None if not even 1 does."""
     while batch_size > 1:
         batch_size //= 2
         if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: ``record.json`` with every figure, ``predictions.npy`` and the weights."""
+"""The files of a finished run: ``record.json`` with every figure, ``predictions.npy`` and the weights."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make_record(
 ) -> Record:
     """The record of a finished run.
 
-    ``predictions`` are those of the test images in the order of ``Dataset.ordered``; ``environments`` where the run was
-    made, the last one last; ``augmented``: on changed test images, as S0 did.
+    ``predictions`` are for the test images in the order of ``Dataset.ordered``; ``environments`` are those of the run,
+    the last one last; ``augmented`` is the evaluation on augmented test images, as in S0.
     """
     history = tuple(EpochResult(**entry) for entry in trainer.history)
     seconds, weights = trainer.wall_seconds, weights_digest(trainer.model.state_dict())
@@ -48,8 +48,8 @@ def make_record(
 
 
 def check_end(trainer: Trainer, test_set: Dataset, environments: Sequence[dict[str, Any]]) -> None:
-    """Make what the end of the run makes, of results that are not there yet: ``CourseError`` where its record or its
-    weights would be refused then, or could not be read again."""
+    """Rehearse the end of the run with placeholder results: ``CourseError`` if its record or its weights would be
+    rejected then, or could not be read back."""
     from safetensors.torch import save
 
     classes, count = test_set.classes, len(test_set)
@@ -61,15 +61,15 @@ def check_end(trainer: Trainer, test_set: Dataset, environments: Sequence[dict[s
         record = _record(trainer, test_set, (epoch,), 1.0, test, pack(np.zeros(count), len(classes)), environments)
         Record.from_dict(json.loads(dump_record(record)))
     except CourseError as error:
-        raise CourseError(f"This run could not be recorded at its end: {error}") from None
+        raise CourseError(f"This run could not be recorded when it finishes: {error}") from None
     name = trainer.recipe.model
     weights = trainer.model.state_dict()
     try:
         save({key: tensor.new_empty(0) for key, tensor in weights.items()})
-        with warnings.catch_warnings():  # on the device meta, nothing is copied
+        with warnings.catch_warnings():  # PyTorch warns that nothing is copied on the meta device
             warnings.simplefilter("ignore")
             without_values(lambda: trainer.build().load_state_dict(weights))
-    except Exception as error:  # whatever someone's own network can run into
+    except Exception as error:  # a user's own network may fail in any way
         reason = " ".join(str(error).split())
         raise CourseError(f"The weights of {name} could not be saved and loaded again at the end of this run "
                           f"({reason:.200}); let it keep dense tensors, and its builder build the same network each "
@@ -90,11 +90,11 @@ def _record(
     recipe, train_set = trainer.recipe, trainer.train_set
     division = train_set.division or test_set.division
     train_seconds = sum(trainer.train_loader.images_per_epoch / entry.images_per_second for entry in history)
-    # As they would come from a file, so that whatever is wrong in them is one sentence.
+    # As if read from a file, so that any error in them becomes one sentence.
     values: dict[str, Any] = {
         "schema": SCHEMA,
         "budget": recipe.budget,
-        "recipe": recipe.replace(),  # a copy in which every key is given, and none left to its default
+        "recipe": recipe.replace(),  # a copy with every key set, so that no default is implied
         "dataset": {
             "name": name_of_both(train_set.name, test_set.name),
             "fingerprint": train_set.fingerprint,
@@ -125,7 +125,7 @@ def _record(
         values["weights"] = weights
     if augmented is not None:
         values["augmented_test_accuracy"] = augmented.accuracy
-    if len(environments) > 1:  # interrupted, and gone on with elsewhere
+    if len(environments) > 1:  # interrupted, and resumed elsewhere
         values["earlier_environments"] = environments[:-1]
     return Record(**values)
 
@@ -133,12 +133,12 @@ def _record(
 def environment(
     device: torch.device, precision: str, options: Mapping[str, bool], processes: int = 1
 ) -> dict[str, Any]:
-    """Where and with what a run was made; of the ``options``, those that are on, and of ``processes``, more than 1."""
+    """The hardware and software of a run, with the ``options`` that are on, and ``processes`` if more than 1."""
     return {
         "device": device_name(device),
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),  # its own class otherwise, which no checkpoint would take
+        "torch": str(torch.__version__),  # a plain str, since checkpoints reject TorchVersion
         "python": platform.python_version(),
         "system": platform.system(),
         "package": __version__,
@@ -149,7 +149,7 @@ def environment(
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """32 hexadecimal digits that name these weights, to the bit; the record of the run states them."""
+    """A hash of these weights in 32 hexadecimal digits, which the record of the run states."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -158,14 +158,14 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(out: Path, model: nn.Module) -> None:
-    """Write the weights, whole or not at all; ``OSError`` where the disk does not take them."""
-    # Copies, because safetensors takes no two names for the same memory, as networks that share weights have.
+    """Write the weights atomically; ``OSError`` if they cannot be written."""
+    # Copies, because safetensors refuses tensors that share memory, as in networks with shared weights.
     weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
     write_tensors(out / WEIGHTS, weights)
 
 
 def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
-    """The network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
+    """Load the network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
     folder = Path(folder)
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
@@ -183,14 +183,14 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
 
 
 def build_recorded(record: Record) -> nn.Module:
-    """The network of the run, with new weights."""
+    """Build the network of the run, with new weights."""
     recipe, dataset = record.recipe, record.dataset
     outputs = recipe.outputs or len(dataset.classes)
     return build_model(recipe.model, num_classes=outputs, in_channels=len(dataset.mean), **recipe.model_options)
 
 
 def load_weights(path: Path, record: Record, origin: str) -> dict[str, Tensor]:
-    """The weights in a file, if they are those of ``record``, as far as it names them; ``CourseError`` otherwise."""
+    """Load weights from a file; ``CourseError`` if they are not those of ``record``, as far as it states their hash."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -201,6 +201,6 @@ def load_weights(path: Path, record: Record, origin: str) -> dict[str, Tensor]:
                           "train again.") from None  # fmt: skip
     found = weights_digest(weights)
     if record.weights not in (None, found):
-        raise CourseError(f"{origin} holds the weights {found}, but the record is of {record.weights}; restore them, "
+        raise CourseError(f"{origin} holds the weights {found}, but the record is for {record.weights}; restore them, "
                           "or train again.")  # fmt: skip
     return weights

@@ -1,7 +1,6 @@
 """The folder of a run: its lock, its plan, its checkpoints, and at the end its weights and its record.
 
-Nothing here is ever half written: files appear whole, and the checkpoint before the newest stays until the newest is
-whole, and after that as well, in case the disk loses what it has taken.
+Every file is written atomically. The last two checkpoints are kept, in case the disk loses the newest.
 """
 
 from __future__ import annotations
@@ -28,49 +27,49 @@ DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 
 class RunFolder:
-    """The folder ``path`` of one run, held by this process until ``release``. A file, a folder with other things in it,
-    one that another process holds and one on a drive that is not mounted raise ``CourseError``.
+    """The folder ``path`` of one run, locked by this process until ``release``. Raises ``CourseError`` for a file, a
+    folder with other files in it, one locked by another process, and one on a drive that is not mounted.
 
-    It is made and locked at once, so that nothing that is found in it can change before the run begins.
+    It is created and locked at once, so that its contents cannot change before the run begins.
     """
 
     _held: ClassVar[WeakValueDictionary[Path, RunFolder]] = WeakValueDictionary()  # by this process
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # a program may go elsewhere while it trains
+        self.path = path.absolute()  # the working directory may change during training
         check_mounted(path)
         try:
             self._made = not present(self.path)
             if not self._made and not self.path.is_dir():
                 raise CourseError(f"{str(path)!r} is a file; give a folder for the run.")
-            # After a crash before the first checkpoint there may be nothing but a lock and an unfinished file.
+            # A crash before the first checkpoint may leave only a lock and an unfinished file.
             files = () if self._made else self.path.iterdir()
             names = {file.name for file in files if file.suffix != UNFINISHED}
-        except OSError as error:  # a network drive that has gone, say
+        except OSError as error:  # such as a network drive that was disconnected
             raise unreadable(path, error) from None
         if names - {LOCK} and not names & {PLAN, RECORD}:
-            raise CourseError(f"{str(path)!r} already holds files, which a new run would mix with; give a new folder.")
+            raise CourseError(f"{str(path)!r} already holds files, which a run would mix with; give a new folder.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CourseError(f"{str(path)!r} cannot be made ({error.strerror}); give a folder that you may "
-                              "write to.") from None  # fmt: skip
+            raise CourseError(f"{str(path)!r} cannot be created ({error.strerror}); give a writable "
+                              "folder.") from None  # fmt: skip
         self._damaged: list[Path] = []
-        self._read_back = False  # whether a checkpoint that was written here can be read, too
-        self._saving = threading.Lock()  # a save under way, by whichever thread
+        self._read_back = False  # whether a checkpoint written here has been read back
+        self._saving = threading.Lock()  # held while any thread saves
         self._lock: FolderLock | None = None
         self._take()
 
     def _take(self) -> None:
         resolved = self.path.resolve()
-        if resolved in self._held:  # a cell of a notebook that is run again: the run before it gives way
+        if resolved in self._held:  # a notebook cell that is run again: the earlier run gives up the folder
             self._held[resolved].release()
         lock = FolderLock(self.path / LOCK)
         try:
             lock.take()
         except OSError as error:
-            raise CourseError(f"{shown(self.path)!r} cannot be written to ({error.strerror}); give a folder that you "
-                              "may write to.") from None  # fmt: skip
+            raise CourseError(f"{shown(self.path)!r} cannot be written to ({error.strerror}); give a writable "
+                              "folder.") from None  # fmt: skip
         finally:
             if self._made and not lock.is_mine():
                 self._remove_if_empty()
@@ -78,8 +77,8 @@ class RunFolder:
         self._held[resolved] = self
 
     def release(self) -> None:
-        """Let another run have the folder, once a save under way is over; a lock that is the only thing in it goes, and
-        so does a folder that was made for nothing."""
+        """Unlock the folder once a pending save is complete. If it holds nothing but the lock, the lock is removed, and
+        so is the folder if this run created it."""
         with self._saving:
             lock, self._lock = self._lock, None
         if lock is None:
@@ -87,7 +86,7 @@ class RunFolder:
         self._held.pop(self.path.resolve(), None)
         try:
             remove = self.finished or not present(self.path / PLAN)
-        except (OSError, CourseError):  # the drive has gone
+        except (OSError, CourseError):  # the drive was disconnected
             remove = False
         lock.release(remove)
         if self._made:
@@ -98,12 +97,12 @@ class RunFolder:
             self.path.rmdir()
 
     def clear_unfinished(self) -> None:
-        """Remove what a crash left half written."""
+        """Remove files that a crash left unfinished."""
         for file in self.path.glob(f"*{UNFINISHED}"):
             discard(file)
 
     def check_targets(self) -> None:
-        """``CourseError`` where something stands in the way of what is written at the end."""
+        """``CourseError`` if a file that is written at the end of the run could not be."""
         for name in (WEIGHTS, PREDICTIONS):
             check_target(self.path / name)
 
@@ -111,16 +110,16 @@ class RunFolder:
         if self._lock is None:
             raise CourseError(f"{shown(self.path)!r} was taken over by a later run of this process, so this one stops.")
         if not self._lock.is_mine() and not self.gone:
-            raise CourseError(f"{shown(self.path / LOCK)!r} was taken away from this process, so it stops.")
+            raise CourseError(f"{shown(self.path / LOCK)!r} is no longer held by this process, so it stops.")
 
     @property
     def gone(self) -> bool:
-        """Whether the folder is no longer there, as after a drive that was taken away."""
-        return not os.path.isdir(self.path)  # which takes every error for a no
+        """Whether the folder no longer exists, for example because its drive was disconnected."""
+        return not os.path.isdir(self.path)  # False on any error
 
     @property
     def remedy(self) -> str:
-        """What helps where something could not be written; the beginning of a sentence's end."""
+        """What to do if something could not be written, for an error message."""
         return "mount its drive again" if self.gone else "free some space"
 
     @property
@@ -144,20 +143,20 @@ class RunFolder:
                               "and start again, or give another folder.") from None  # fmt: skip
 
     def checkpoints(self) -> list[Path]:
-        """Newest first; ``OSError`` where the folder cannot be read."""
+        """All checkpoints, newest first; ``OSError`` if the folder cannot be read."""
         return sorted((path for path in self.path.iterdir() if path.match(CHECKPOINT)), reverse=True)
 
     @property
     def saved(self) -> bool:
-        """Whether there is a checkpoint, as far as one can tell."""
+        """Whether there is a checkpoint, as far as can be determined."""
         with suppress(OSError):
             return bool(self.checkpoints())
         return False
 
     def save(self, state: dict[str, Any], step: int) -> None:
-        """Write a checkpoint; ``OSError`` where the disk does not take it, and then nothing has changed.
+        """Write a checkpoint; ``OSError`` if it cannot be written, in which case nothing has changed.
 
-        The first one is read back: ``CourseError`` where the run could not go on from it."""
+        The first one is read back: ``CourseError`` if the run could not resume from it."""
         with self._saving:
             self.check_held()
             if self.gone:
@@ -175,10 +174,10 @@ class RunFolder:
             self._damaged = []
 
     def load(self, now: dict[str, Any]) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; None where there is none.
+        """Load the newest intact checkpoint; None if there is none.
 
-        Says so where it has to fall back to an earlier one. ``CourseError`` for one that cannot be read now, or that is
-        whole and not of the run ``now``, in the form of a plan: going on without it would be the end of it.
+        Warns if it has to fall back to an earlier one. Raises ``CourseError`` for a checkpoint that cannot be read now,
+        or that is intact but belongs to another run than the plan ``now``: resuming without it would overwrite it.
         """
         try:
             found = self.checkpoints()
@@ -201,15 +200,15 @@ class RunFolder:
         return None
 
     def discard_checkpoints(self) -> None:
-        """The run is finished: weights and record are all that anybody needs."""
+        """Remove the plan and the checkpoints of a finished run, which needs only its weights and its record."""
         for path in self.checkpoints():
             discard(path)
-        (self.path / PLAN).unlink(missing_ok=True)  # not emptied first: a crash would leave a plan that is none
+        (self.path / PLAN).unlink(missing_ok=True)  # not truncated first: a crash would leave an invalid plan
 
 
 def check_mounted(folder: Path) -> None:
-    """``CourseError`` for a folder on Google Drive without the drive: made on Colab's own disk, where it would go away
-    with the runtime, it would also stand in the way of the drive."""
+    """``CourseError`` for a folder on Google Drive if the drive is not mounted. It would be created on Colab's own
+    disk, be lost with the runtime, and prevent mounting."""
     if folder.absolute().is_relative_to(DRIVE) and not DRIVE.is_mount():
         raise CourseError(f"{str(folder)!r} is on Google Drive, which is not mounted; run from google.colab import "
                           f"drive; drive.mount({str(DRIVE)!r}) first.")  # fmt: skip
@@ -217,11 +216,11 @@ def check_mounted(folder: Path) -> None:
 
 def unreadable(path: Path, error: OSError) -> CourseError:
     return CourseError(f"{shown(path)!r} cannot be read ({error.strerror or error}); mount its drive again, or give a "
-                       "folder that you may read.")  # fmt: skip
+                       "readable folder.")  # fmt: skip
 
 
 def read_plan(folder: str | Path) -> dict[str, Any]:
-    """What the run in ``folder`` was started with; ``CourseError`` where there is no unfinished run."""
+    """The settings that the run in ``folder`` was started with; ``CourseError`` if there is no unfinished run."""
     check_mounted(Path(folder))
     path = Path(folder) / PLAN
     try:
@@ -229,7 +228,7 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         if not Path(folder).exists():
             raise CourseError(f"There is no folder {str(folder)!r}, so there is nothing to resume; give the folder of "
-                              "the run, and mount its drive where it is on one.") from None  # fmt: skip
+                              "the run, and mount its drive if it is on one.") from None  # fmt: skip
         state = "holds a finished run" if (Path(folder) / RECORD).exists() else "holds no run"
         raise CourseError(f"{str(folder)!r} {state}, so there is nothing to resume.") from None
     except OSError as error:
@@ -240,17 +239,17 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
 
 
 def refuse_other_processes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """``CourseError`` where a run that is to go on was trained by more or fewer processes: it has as many states."""
+    """``CourseError`` if the run was started with another number of processes, each of which has a state."""
     before, here = plan.get("processes", 1), now.get("processes", 1)
     if before != here:
         processes = "1 process" if here == 1 else f"{here} processes"
         start = f"with torchrun --nproc-per-node {before}" if before > 1 else "without torchrun"
-        raise CourseError(f"The run in {shown(folder)!r} cannot go on with {processes}, "
+        raise CourseError(f"The run in {shown(folder)!r} cannot be resumed with {processes}, "
                           f"since it was started with {before}; resume it {start}.")  # fmt: skip
 
 
 def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """``CourseError`` that names each field in which a run that is to go on differs from what it was started with."""
+    """``CourseError`` that names each setting in which a resumed run differs from how it was started."""
     changes = differences(plan, now)
     if changes:
         raise CourseError(f"The run in {shown(folder)!r} cannot go on with other settings: {'; '.join(changes)}. Give "
@@ -258,8 +257,8 @@ def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> N
 
 
 def refuse_another_run(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """``CourseError`` where the checkpoint at ``path`` is not one of the run ``now``."""
-    # Those of earlier versions of the course do not say which images they are of.
+    """``CourseError`` if the checkpoint at ``path`` is not one of the run ``now``."""
+    # Checkpoints from earlier versions of the course do not name their images.
     changes = differences({"recipe": state["recipe"], "data": state.get("data", now["data"]), "options": {}},
                           {**now, "options": {}})  # fmt: skip
     if changes:
@@ -268,10 +267,10 @@ def refuse_another_run(state: dict[str, Any], now: dict[str, Any], path: Path) -
 
 
 def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Each field in which two plans differ, in words."""
+    """Each setting in which two plans differ, in words."""
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
-    del asked["dataset"]  # how the images were spelled; which they are, their fingerprints say
-    # Keys that a later version of the course added have their defaults in runs that were started before.
+    del asked["dataset"]  # only the spelling; the fingerprints identify the images
+    # Keys that were added in a later version of the course have their defaults in runs that were started earlier.
     then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
     return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

@@ -1,4 +1,4 @@
-"""What may look on while a network trains, save it, or stop it, without the loop knowing."""
+"""Hooks: objects that observe, save or stop a training run without any change to the loop."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 class Hook:
-    """Give objects of a subclass to ``train(hooks=…)``: the loop calls each of these, which do nothing by themselves.
+    """The base class of hooks. Pass instances of a subclass to ``train(hooks=…)``; the methods do nothing by default.
 
-    What a hook raises ends the run. Its time counts as training. What it draws from the global random generators is
-    drawn from the run's. A hook that must know after an interruption what it knew before says so in ``state_dict``.
+    An exception in a hook ends the run. Time in a hook counts as training, and random numbers drawn from the global
+    generators come from the run's. State that a hook needs when a run is resumed belongs in ``state_dict``.
     """
 
     def on_epoch_start(self, trainer: Trainer) -> None:
-        """Before the first step of an epoch, or before the next one where a run goes on inside an epoch."""
+        """Called before the first step of an epoch, or before the next one if a run is resumed within an epoch."""
 
     def on_step(self, trainer: Trainer) -> None:
-        """After every optimiser step."""
+        """Called after every optimiser step."""
 
     def on_evaluation_batch(self, trainer: Trainer) -> None:
-        """After every batch of held-out or test images."""
+        """Called after every batch of validation or test images."""
 
     def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
-        """After an epoch, its validation included."""
+        """Called after an epoch, including its validation."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """After the last epoch, before the test images are looked at; again where a run goes on from there."""
+        """Called after the last epoch, before the evaluation on the test images; again if a run is resumed there."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What to save with the run: plain values and tensors."""
+        """State to save with the run: plain values and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken. Called only where there is one that is not empty."""
+        """Restore ``state``. Called only if one was saved and it is not empty."""
 
 
 @dataclass
@@ -56,21 +56,21 @@ class Call(Hook):
 
 
 class Stop(Hook):
-    """Stop where it was asked for, once the run is saved: by Ctrl-C or SIGTERM, by ``ask``, or after a deadline.
+    """Save and stop the run on Ctrl-C or SIGTERM, after ``ask``, or after a deadline.
 
-    ``save`` saves the run, ``kept`` says what is kept of it, as the end of the message. ``deadline`` is a
+    ``save`` saves the run; ``kept`` ends the message, and says what was saved. ``deadline`` is a
     ``time.monotonic()``.
     """
 
     def __init__(self, save: Callable[[], object], kept: str, deadline: float | None = None) -> None:
-        self.signals = StopWish()  # notes the signals inside ``with stop.signals``
+        self.signals = StopWish()  # records signals inside ``with stop.signals``
         self.save = save
         self.kept = kept
         self.deadline = deadline
         self._asked_by = ""
 
     def ask(self, by: str) -> None:
-        """Let the run stop after its next step; ``by`` is the end of "Stopped by …"."""
+        """Ask the run to stop after its next step; ``by`` completes "Stopped by …"."""
         self._asked_by = by
 
     def heed(self, trainer: Trainer) -> None:
@@ -80,9 +80,9 @@ class Stop(Hook):
         by, group = wish.name if wish is not None else self._asked_by, trainer.group
         if not group.any(bool(by)):
             return
-        by, wish = next(asked for asked in group.gather((by, wish)) if asked[0])  # where only another was asked to
+        by, wish = next(asked for asked in group.gather((by, wish)) if asked[0])  # perhaps only another process was
         self.save()
-        group.any(False)  # nobody leaves before all is saved: torchrun ends the others with the first
+        group.any(False)  # wait until all have saved: torchrun ends the others when one exits
         stopped = TrainingStopped(f"Stopped by {by} at step {trainer.steps_done:,} of {trainer.steps:,}; {self.kept}.")
         stopped.signal = wish
         raise stopped
@@ -94,5 +94,5 @@ class Stop(Hook):
         self.heed(trainer)
 
     def on_evaluation_batch(self, trainer: Trainer) -> None:
-        if trainer.group.size == 1:  # several do not wait for each other inside an evaluation, but stop after it
+        if trainer.group.size == 1:  # several processes do not synchronise inside an evaluation, but stop after it
             self.heed(trainer)

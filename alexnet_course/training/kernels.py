@@ -1,7 +1,7 @@
-"""What makes a training step faster without changing what it computes: other ways to the same numbers.
+"""Faster implementations of some functions in a training step; the results are the same up to rounding.
 
-PyTorch's own functions are made for every case. Training on small images is a few cases over and over, and for those
-each function here was measured to be faster (``alexnet-course bench`` measures a step with and without them).
+PyTorch's functions cover every case. Training on small images needs only a few cases, and for those each function here
+was measured to be faster (``alexnet-course bench`` measures a step with and without them).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models.response_norm import response_norm
 from alexnet_course.training.speedups import compiled_pool
 
-SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weights' gradient is faster as one matrix product
-TINY_MAP = 16  # pixels (4×4), up to which the convolution itself and its input's gradient are, too
-PATCHES_OF = 64  # images at a time, so that their patches stay in the cache
+SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weight gradient is faster as one matrix product
+TINY_MAP = 16  # pixels (4×4), up to which the convolution and its input gradient are, too
+PATCHES_OF = 64  # images at a time, so that their patches fit in the cache
 LARGE_PAGES = 4 * 2**30  # bytes; a step on a batch of 1,024 has about one gigabyte
 ROWS = 1024  # pixels at a time in response normalisation, for the same reason
 
@@ -35,17 +35,17 @@ ROWS = 1024  # pixels at a time in response normalisation, for the same reason
 class FasterFunctions(TorchFunctionMode):
     """Inside ``with FasterFunctions(device, precision):`` a network runs with the functions of this file.
 
-    The network stays as it is: PyTorch asks the mode before it calls a function, and the mode passes on whatever it has
-    nothing better for.
+    The network itself is unchanged: PyTorch passes each function call to the mode, which replaces the functions below
+    and forwards all others.
 
-    - Dropout on a processor draws 16 random bits a value instead of PyTorch's 64, one by one.
-    - An adaptive pool that enlarges a map by a whole factor repeats values; so does ``F.interpolate``, whose gradient
-      is faster, and on a GPU can be repeated to the bit.
-    - Local response normalisation in bf16 on a processor sums over neighbouring channels by a matrix product; on a GPU,
-      and in fp16, PyTorch's own layer becomes that of the package.
-    - Convolutions in bf16 on a processor find the gradients of bias and weights as matrix products, on the smallest
-      maps everything; linear layers find their gradients as products of matrices that lie in memory as the matrix unit
-      wants them.
+    - Dropout on a CPU draws 16 random bits per value, where PyTorch draws 64 and one value at a time.
+    - Adaptive pooling that enlarges a map by an integer factor repeats values. It is replaced by ``F.interpolate``,
+      whose gradient is faster, and deterministic on a GPU.
+    - Local response normalisation in bf16 on a CPU sums over neighbouring channels by a matrix product; on a GPU, and
+      in fp16, the package's layer replaces PyTorch's.
+    - Convolutions in bf16 on a CPU compute the gradients of bias and weights as matrix products, and on the smallest
+      maps the forward pass too; linear layers compute their gradients as products of matrices in the memory layout that
+      suits the matrix unit.
     - A max pool, with ``compiled_pools``, is ``compiled_pool``.
     """
 
@@ -69,26 +69,26 @@ class FasterFunctions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # Ours take the first argument by its position, as PyTorch's layers give it.
+        # Our functions take the first argument by position, as PyTorch's layers pass it.
         return (self.replacements.get(func, func) if args else func)(*args, **(kwargs or {}))
 
 
 def right_functions(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """For an evaluation: ``FasterFunctions`` where PyTorch's own overflow (LRN in fp16) or are wrong (pools on Apple's
-    GPUs), and PyTorch's own on a processor, where they are neither."""
+    """For evaluation: ``FasterFunctions`` if PyTorch's own overflow (LRN in fp16) or are wrong (pooling on Apple's
+    GPUs); PyTorch's own on a CPU."""
     return nullcontext() if device.type == "cpu" and precision != "fp16" else FasterFunctions(device, precision)
 
 
 def pool_first(model: nn.Module) -> nn.Module:
-    """``model``, with the same layers, but max pooling before the ReLU in front of it: less to do, to the bit the same.
+    """``model``, with the same layers, but with each max pooling before its ReLU: faster, with bit-identical results.
 
-    The largest of several numbers, cut off at 0, is the largest of the numbers cut off at 0. ``model`` does not change.
-    For a ``Network``, whose layers follow one another; another module may call single layers of an ``nn.Sequential``.
+    ReLU and maximum can be exchanged: ReLU(max(x)) = max(ReLU(x)). ``model`` is not changed. Only for a ``Network``,
+    whose layers run in sequence; other modules may call single layers of an ``nn.Sequential``.
     """
     view = copy(model)
     view._modules = dict(model._modules)
     for name, child in model.named_children():
-        if type(child) is nn.Sequential:  # one with a forward of its own may do more than call its layers in turn
+        if type(child) is nn.Sequential:  # a subclass may override forward
             layers = list(child)
             for index in range(len(layers) - 1):
                 if isinstance(layers[index], nn.ReLU) and isinstance(layers[index + 1], nn.MaxPool2d):
@@ -110,7 +110,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
 
 
 def repeat_or_pool(pool: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """``pool``, but by repeating where every value of the input is repeated a whole number of times."""
+    """``pool``, but implemented by repetition if the output size is an integer multiple of the input size."""
 
     def pooled(x: Tensor, output_size: Any, *rest: Any, **options: Any) -> Any:
         size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
@@ -122,9 +122,9 @@ def repeat_or_pool(pool: Callable[..., Any], device: torch.device) -> Callable[.
             and plain
             and any(side % wanted for wanted, side in zip(size, x.shape[2:], strict=True))
         ):
-            # PyTorch's issue 190064: the wrong values, without a word.
+            # PyTorch's issue 190064: silently wrong values.
             raise CourseError(f"Apple's GPUs cannot pool {tuple(x.shape[2:])} to {size} in every version of PyTorch; "
-                              "train on the cpu, or choose an image size whose map is a multiple.")  # fmt: skip
+                              "train on the CPU, or choose an image size whose map is a multiple.")  # fmt: skip
         return pool(x, output_size, *rest, **options)
 
     return pooled
@@ -139,18 +139,18 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """``torch.conv2d`` in bf16, with the faster gradients where they are possible and wanted."""
+    """``torch.conv2d`` in bf16, with the faster gradients if they apply and are needed."""
     plain = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and not isinstance(padding, str)
     if not plain or bias is None or x.dim() != 4 or not torch.is_grad_enabled():
         return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
     padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    half = torch.bfloat16  # what autocast would do, which cannot look into a function of our own
+    half = torch.bfloat16  # cast here, because autocast does not reach into a custom function
     result: Tensor = _Convolution.apply(x.to(half), weight.to(half), bias.to(half), padding)
     return result
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear`` in bf16, with the faster gradients where they are possible and wanted."""
+    """``F.linear`` in bf16, with the faster gradients if they apply and are needed."""
     if bias is None or x.dim() != 2 or not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
     half = torch.bfloat16
@@ -167,7 +167,7 @@ def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float =
 
 
 class _ResponseNorm(torch.autograd.Function):
-    """Local response normalisation, pixel by pixel: a pixel's channels are a row, times a matrix with ones in a band.
+    """Local response normalisation by pixel: a row of the pixel's channels, times a band matrix of ones.
 
     y = x d^-β with d = k + (α/size) x² B, so that its gradient is g d^-β - 2 (αβ/size) x ((g x d^-(β+1)) Bᵀ).
     """
@@ -197,12 +197,12 @@ class _ResponseNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """N×C×H×W to one row of C values a pixel; a view, where the images are channels-last."""
+    """N×C×H×W to one row of C values per pixel; a view if the images are channels-last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _band(x: Tensor, size: int) -> Tensor:
-    """C×C: column i has ones for the ``size`` channels around i; of an even number, PyTorch puts more before it."""
+    """C×C: column i has ones for the ``size`` channels around i; for even sizes, one more before it, as in PyTorch."""
     ones = x.new_ones(x.shape[1], x.shape[1])
     return ones.triu(-((size - 1) // 2)).tril(size // 2)
 
@@ -212,7 +212,7 @@ def _denominator(rows: Tensor, band: Tensor, share: float, beta: float, k: float
 
 
 def _power(denominator: Tensor, beta: float) -> Tensor:
-    """denominator^-β; the paper's β, 0.75, from two square roots, which are faster."""
+    """denominator^-β; for the paper's β of 0.75 by two square roots, which are faster."""
     if beta == 0.75:
         root = denominator.rsqrt()
         return root.sqrt().mul_(root)
@@ -220,7 +220,7 @@ def _power(denominator: Tensor, beta: float) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """A stride-1 convolution whose gradients of bias and weights are matrix products; on a tiny map, all of it."""
+    """A stride-1 convolution with gradients of bias and weights, and on tiny maps everything, as matrix products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
@@ -234,7 +234,7 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])  # one a pixel of the output map
+        rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])  # one per pixel of the output map
         pixels, wanted = gradient.shape[2] * gradient.shape[3], ctx.needs_input_grad[0]
         around = weight.shape[2] - 1 - ctx.padding[0], weight.shape[3] - 1 - ctx.padding[1]
         tiny, small = pixels <= TINY_MAP and min(around) >= 0, pixels <= SMALL_MAP
@@ -242,7 +242,7 @@ class _Convolution(torch.autograd.Function):
             gradient, x, weight, None, (1, 1), ctx.padding, (1, 1), False, (0, 0), 1,
             (wanted and not tiny, not small, False),
         )  # fmt: skip
-        if wanted and tiny:  # a convolution of the gradient with the kernels turned by 180 degrees
+        if wanted and tiny:  # a convolution of the gradient with the kernels rotated by 180 degrees
             for_x = _as_product(gradient, weight.flip(2, 3).transpose(0, 1), None, around)
         if small:
             for_weight = _weight_gradient(x, weight, gradient, ctx.padding)
@@ -250,7 +250,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer whose gradients are products of matrices that lie in memory row by row."""
+    """A linear layer whose gradients are products of row-major matrices."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -266,20 +266,20 @@ class _Linear(torch.autograd.Function):
 
 
 def _sum_of_rows(rows: Tensor) -> Tensor:
-    """By the matrix unit, which is faster at it and adds in float32."""
+    """Sum by a matrix product, which is faster and accumulates in float32."""
     return (rows.new_ones(1, len(rows)) @ rows)[0]
 
 
 def _patches(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Iterator[Tensor]:
-    """What a stride-1 convolution sees: one row of height × width × channels a pixel of its output, some images at a
-    time."""
+    """The input patches of a stride-1 convolution, some images at a time: one row of height × width × channels per
+    output pixel."""
     height, width = weight.shape[2:]
     above, beside = padding
     images = F.pad(x.permute(0, 2, 3, 1), (0, 0, beside, beside, above, above)).contiguous()  # N×H×W×C
     of_image, of_row, of_pixel, _ = images.stride()
     rows, columns, channels = images.shape[1] - height + 1, images.shape[2] - width + 1, images.shape[3]
     for some in images.split(PATCHES_OF):
-        # Overlapping views of the same memory: one row of a patch lies in one piece, width × channels long.
+        # Overlapping views of the same memory: one row of a patch is contiguous, width × channels long.
         patches = some.as_strided(
             (len(some), rows, columns, height, width * channels), (of_image, of_row, of_pixel, of_row, 1)
         )
@@ -292,7 +292,7 @@ def _as_product(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[i
     matrix = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
     start = weight.new_zeros(()) if bias is None else bias
     size = len(x), outputs, x.shape[2] + 2 * padding[0] - height + 1, x.shape[3] + 2 * padding[1] - width + 1
-    # No view of a matrix: the ReLU behind it works in place, which autograd forbids on what a function gives as a view.
+    # Not a view of a matrix: the ReLU after it is in-place, which autograd forbids on views returned by a function.
     result = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     pieces = result.permute(0, 2, 3, 1).split(PATCHES_OF)
     for patches, piece in zip(_patches(x, weight, padding), pieces, strict=True):
@@ -301,7 +301,7 @@ def _as_product(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[i
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int]) -> Tensor:
-    """The gradient of a stride-1 convolution's weights: (gradient of the output)ᵀ · (patches of the input)."""
+    """The weight gradient of a stride-1 convolution: (gradient of the output)ᵀ · (patches of the input)."""
     outputs, channels, height, width = weight.shape
     product = torch.zeros(outputs, height * width * channels)
     gradients = gradient.permute(0, 2, 3, 1).split(PATCHES_OF)
@@ -311,11 +311,11 @@ def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for its next step, instead of giving it back to the system.
+    """Let this process keep freed memory for its next step instead of returning it to the system.
 
-    A step frees and asks for about a gigabyte in large pieces. Linux hands fresh memory out page by page, each cleared
-    first, which can take a quarter of the time of a step. What it hands out from now on is in large pages, where there
-    are any. Does nothing where the C library is not glibc.
+    A step allocates and frees about a gigabyte in large blocks. Linux clears each page of new memory, which can take a
+    quarter of the time of a step. From now on memory comes in large pages, if the system has them. Does nothing if the
+    C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -331,11 +331,11 @@ def keep_freed_memory() -> None:
 
 @cache
 def _use_large_pages() -> None:
-    """Let the next ``LARGE_PAGES`` bytes that this process asks for come in pages of 2 MB, where Linux has them.
+    """Let the next ``LARGE_PAGES`` bytes that this process allocates come in pages of 2 MB, if Linux has them.
 
-    The processor remembers where some thousand pages are. In pages of 4 KB that is less than one layer's weights, and
-    whatever goes through all of them, as the optimiser does, waits for the places more than for the numbers. The memory
-    is asked for and given back at once: it takes up room only where it is used, and stays marked.
+    The CPU caches the addresses of a few thousand pages. With pages of 4 KB these cover less than one layer's weights,
+    so an operation on all weights, such as the optimiser's, waits for addresses more than for data. The memory is
+    allocated and freed at once: the address range stays marked, and takes up memory only when it is used.
     """
     libc = ctypes.CDLL("libc.so.6")
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -345,5 +345,5 @@ def _use_large_pages() -> None:
     if start is None:
         return  # there is less memory than that
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    libc.madvise(first, LARGE_PAGES - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # where it fails, pages are as they were
+    libc.madvise(first, LARGE_PAGES - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # if it fails, pages keep their size
     libc.free(start)

@@ -1,4 +1,4 @@
-"""What happens inside a network while it trains: figures of its activations and gradients, layer by layer."""
+"""Statistics of a network's activations and gradients during training, layer by layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEASURES = ("mean", "std", "zeros", "dead", "gradient", "weight")
 
 
 class LayerStatistics:
-    """Figures of every layer of ``model`` that a ReLU follows, noted after each step of its training.
+    """Statistics of every layer of ``model`` that is followed by a ReLU, recorded after each training step.
 
     >>> from alexnet_course import Recipe, train
     >>> from alexnet_course.training import LayerStatistics
@@ -23,37 +23,37 @@ class LayerStatistics:
     >>> with LayerStatistics(run.model) as statistics:
     ...     run.on_step = statistics.note
     ...     epochs = list(run)
-    >>> statistics["std"].shape  # one row a step, one column a layer
+    >>> statistics["std"].shape  # one row per step, one column per layer
     torch.Size([2, 3])
 
     The columns are called ``names``: conv1, conv2, … for convolutions, fc1, fc2, … for linear layers. The measures are
 
-    - ``mean`` of what goes into the ReLU, and ``std``, the root of its mean variance: the variance over images and
-      pixels, the mean over channels, so that channels that differ from each other and say nothing do not count;
-    - ``zeros``: the share of it that is not positive, so that the ReLU makes it 0;
-    - ``dead``: the share of channels (units of a linear layer) that the ReLU makes 0 everywhere in the batch, so that
-      they neither say nor learn anything from it;
-    - ``gradient`` and ``weight``: the L2 norms of the layer's weights and of the loss's gradient with respect to them;
-      nan where there is none. In fp16 the gradient is that of the scaled loss.
+    - ``mean`` and ``std`` of the ReLU's input. The variance is taken over images and pixels of each channel and then
+      averaged over channels, so that constant channels with different values do not add to ``std``;
+    - ``zeros``: the fraction of the ReLU's input that is not positive, so that its output is 0;
+    - ``dead``: the fraction of channels (units of a linear layer) whose ReLU outputs 0 everywhere in the batch, so that
+      they pass on no signal and learn nothing from it;
+    - ``gradient`` and ``weight``: the L2 norms of the loss's gradient with respect to the layer's weights, and of the
+      weights; nan if there is no gradient. In fp16 the gradient is that of the scaled loss.
 
-    Where batch norm stands between the layer and its ReLU, the first four are those of batch norm's output. ``every``
-    notes only every so many steps, from the first on. Nothing is changed, and nothing is read back from the device
-    before you ask: the run is to the bit the same as without. Hooks on the layers do it, so the trainer's other view of
-    the network (see ``pool_first``) is watched as well; they are there inside the ``with`` only.
+    If batch norm lies between the layer and its ReLU, the first four are for batch norm's output. With ``every``, only
+    every that many steps are recorded, starting with the first. The run is bit-identical to one without statistics, and
+    nothing is read back from the device until you ask for it. The statistics come from PyTorch hooks on the layers,
+    which also cover the trainer's other view of the network (see ``pool_first``) and exist only inside the ``with``.
     """
 
     def __init__(self, model: nn.Module, every: int = 1) -> None:
         if every < 1:
-            raise CourseError(f"every = {every} is not a number of steps; give 1 to note each of them.")
+            raise CourseError(f"every = {every} is not a number of steps; give 1 to record each of them.")
         self.layers = rectified_layers(model)
         if not self.layers:
-            raise CourseError(f"{type(model).__name__} has no layer that a ReLU follows; give a network that has one.")
+            raise CourseError(f"{type(model).__name__} has no layer followed by a ReLU; give a network that has one.")
         self.names = list(self.layers)
         self.every = every
         self.steps: list[int] = []
-        """The steps that were noted, counted from 1."""
+        """The recorded steps, counted from 1."""
         self._step = 0
-        self._forward: dict[str, Tensor] = {}  # of the step under way
+        self._forward: dict[str, Tensor] = {}  # of the current step
         self._rows: list[Tensor] = []  # on the device: measures × layers
 
     def __enter__(self) -> LayerStatistics:
@@ -65,17 +65,17 @@ class LayerStatistics:
         self._watching.__exit__(*error)
 
     def _look(self, name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        # Now, since an in-place ReLU is about to overwrite the output. Evaluation runs without gradients.
+        # Computed now, since an in-place ReLU will overwrite the output. Evaluation runs without gradients.
         if torch.is_grad_enabled() and self._step % self.every == 0:
             self._forward[name] = activation_figures(output.detach())
 
     def note(self) -> None:
-        """Keep the figures of the step that has just been taken. Made to be ``on_step`` of a run."""
+        """Record the statistics of the step just taken. Use it as ``on_step`` of a run."""
         if self._step % self.every == 0:
             missing = [name for name in self.names if name not in self._forward]
             if missing:
-                raise CourseError(f"No step has passed {missing[0]} since the one before; train inside the with, and "
-                                  "call note once a step.")  # fmt: skip
+                raise CourseError(f"No step has passed {missing[0]} since the last call; train inside the with, and "
+                                  "call note once per step.")  # fmt: skip
             norms = [weight_norms(layer) for layer, _ in self.layers.values()]
             forward = torch.stack([self._forward[name] for name in self.names])
             self._rows.append(torch.cat([forward, torch.stack(norms)], dim=1).t())
@@ -84,23 +84,23 @@ class LayerStatistics:
         self._step += 1
 
     def __getitem__(self, measure: str) -> Tensor:
-        """Steps × layers, float32, on the processor. ``CourseError`` for what is not measured."""
+        """Steps × layers, float32, on the CPU. ``CourseError`` for an unknown measure."""
         if measure not in MEASURES:
             raise CourseError(f"{measure!r} is not measured; ask for one of {', '.join(MEASURES)}.")
         if not self._rows:
-            raise CourseError("No step has been noted; train inside the with, with note as the run's on_step.")
+            raise CourseError("No step has been recorded; train inside the with, with note as the run's on_step.")
         return torch.stack(self._rows)[:, MEASURES.index(measure)].cpu()
 
 
 def rectified_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Every layer with weights that a ReLU follows: its name → the layer, and the last one in front of the ReLU.
+    """Every layer with weights that is followed by a ReLU: its name → the layer, and the last one before the ReLU.
 
-    The last one is the layer itself or the batch norm behind it. The names are those of ``layer_names``.
+    The last one is the layer itself or the batch norm after it. The names are those of ``layer_names``.
     """
     found: dict[str, tuple[nn.Module, nn.Module]] = {}
     weighted = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     names: dict[nn.Module, str] = dict(zip(weighted, layer_names(weighted), strict=True))
-    open_layers: list[nn.Module] = []  # those since the last ReLU: one with weights, and what normalises it
+    open_layers: list[nn.Module] = []  # layers since the last ReLU: one with weights, and its normalisation
     for module in model.modules():
         if module in names:
             open_layers = [module]
@@ -113,7 +113,7 @@ def rectified_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]
 
 
 def activation_figures(x: Tensor) -> Tensor:
-    """Mean, standard deviation, share of zeros after ReLU and share of dead channels of N×C or N×C×H×W values."""
+    """Mean, standard deviation, fraction of zeros after ReLU and of dead channels, for N×C or N×C×H×W values."""
     channels = x.float().transpose(0, 1).flatten(1)
     positive = channels > 0
     zeros, dead = 1 - positive.float().mean(), 1 - positive.any(1).float().mean()

@@ -1,4 +1,4 @@
-"""The lock on a run's folder, so that only one process works there: the system's, or a file where it has none."""
+"""The lock on a run's folder, so that only one process works there: the system's lock, or else a lock file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from alexnet_course.errors import CourseError
 from alexnet_course.files import shown
 
-# What file systems say that have no locks, as some mounted drives: ENOTSUP is EOPNOTSUPP on Linux alone.
+# Errors of file systems without locks, such as some mounted drives. ENOTSUP equals EOPNOTSUPP only on Linux.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 if sys.platform == "win32":
     import msvcrt
 
     def lock_file(file: int) -> None:
-        """``PermissionError`` where another process has it. The byte that is locked lies behind the text."""
+        """``PermissionError`` if another process has it. The locked byte lies after the text."""
         os.lseek(file, 1 << 30, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         os.lseek(file, 0, os.SEEK_SET)
@@ -32,30 +32,31 @@ else:
     import fcntl
 
     def lock_file(file: int) -> None:
-        """``BlockingIOError`` or, on some file systems, ``PermissionError`` where another process has it."""
+        """``BlockingIOError`` or, on some file systems, ``PermissionError`` if another process has it."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def unlock_file(file: int) -> None:
-        """Said, because a process that was forked from this one would hold on to it."""
+        """Unlock explicitly, because a process forked from this one would keep the lock."""
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class FolderLock:
-    """The file ``path``, locked from ``take`` to ``release``; in it, who has it.
+    """The file ``path``, locked from ``take`` to ``release``; it names the owner.
 
-    The system's lock ends with its process, however that ends. Where the file system has none, the file itself is the
-    lock: one of a process of this machine that is gone is taken over, one of another machine has to be deleted by hand.
+    The system releases its lock when the process ends, for whatever reason. If the file system has no locks, the file
+    itself is the lock: one left by a dead process of this machine is taken over, one of another machine has to be
+    deleted by hand.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # The last word tells this process from an earlier one of the same number, as in a container started again.
+        # The time distinguishes this process from an earlier one of the same number, as in a restarted container.
         self._owner = f"{os.getpid()} {socket.gethostname()} {time.time_ns()}"
         self._file: int | None = None  # open while the system's lock on it is held
 
     def take(self) -> None:
-        """``CourseError`` where another process has the folder, ``OSError`` where the file cannot be made."""
-        for tries_left in reversed(range(9)):  # one is enough, but for the last lines
+        """``CourseError`` if another process has the folder, ``OSError`` if the file cannot be created."""
+        for tries_left in reversed(range(9)):  # one is enough, unless the file was just removed (see below)
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 lock_file(file)
@@ -68,25 +69,25 @@ class FolderLock:
                 self._take_softly()
                 return
             self._file = file
-            if os.fstat(file).st_nlink or not tries_left:  # there are drives that count no names
+            if os.fstat(file).st_nlink or not tries_left:  # some drives do not count links
                 break
-            self._close()  # the process that had it has removed the file meanwhile
+            self._close()  # its owner has removed the file in the meantime
         assert self._file is not None
-        with suppress(OSError):  # a full disk: the lock holds without the name
+        with suppress(OSError):  # a full disk: the lock works without the name
             os.ftruncate(self._file, 0)
             os.write(self._file, self._owner.encode())
 
     def _take_softly(self) -> None:
         if self._is_held():
-            raise self._in_use(f"wait until it ends or, if it is gone, delete {shown(self.path)!r} and start again")
+            raise self._in_use(f"wait until it ends or, if it has died, delete {shown(self.path)!r} and start again")
         self.path.unlink(missing_ok=True)
         with suppress(FileExistsError), open(self.path, "x", encoding="utf-8") as file:
             file.write(self._owner)
-        if not self.is_mine():  # of two that found it free, the one that wrote last has it
+        if not self.is_mine():  # if two processes found it free, the one that wrote last has it
             raise self._in_use("wait until it ends, or give another folder")
 
     def _read(self) -> str:
-        """Who has it, as written; empty where nobody has, and where it cannot be read."""
+        """The owner, as written in the file; empty if there is none or the file cannot be read."""
         try:
             return self.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -98,12 +99,12 @@ class FolderLock:
         if not rest.startswith(f"{socket.gethostname()} ") or not process.isdecimal() or os.name != "posix":
             return bool(process)
         if int(process) == os.getpid():
-            return False  # an earlier one of this number
+            return False  # an earlier process of this number
         try:
-            os.kill(int(process), 0)  # which sends nothing
+            os.kill(int(process), 0)  # signal 0 only checks
         except (ProcessLookupError, OverflowError):
             return False
-        except PermissionError:  # somebody else's
+        except PermissionError:  # another user's process
             return True
         return True
 
@@ -113,17 +114,17 @@ class FolderLock:
         return CourseError(f"{shown(self.path.parent)!r} is in use by {who}; {advice}.")
 
     def is_mine(self) -> bool:
-        """Whether it is still held: a file that is the lock may have been deleted, and taken by another process."""
+        """Whether it is still held: a lock file may have been deleted, or taken by another process."""
         return self._file is not None or self._read() == self._owner
 
     def release(self, remove: bool = False) -> None:
-        """Let others have it; ``remove`` the file as well, or leave it empty. A file that is the lock always goes."""
-        with suppress(OSError):  # where the drive has gone, there is nothing to clear away
+        """Release the lock; ``remove`` the file or leave it empty. A lock file is always removed."""
+        with suppress(OSError):  # if the drive was disconnected, there is nothing to remove
             if self._file is None:
                 if self.is_mine():
                     self.path.unlink()
             elif remove:
-                self.path.unlink()  # while it is locked, so that whoever opened it before sees that it is gone
+                self.path.unlink()  # while locked, so that a process that has it open notices
             else:
                 os.ftruncate(self._file, 0)
         self._close()

@@ -1,4 +1,4 @@
-"""The loop: one epoch after the other, read from top to bottom."""
+"""The training loop, to be read from top to bottom."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from alexnet_course.training.trainer import Trainer
 
 
 def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult]:
-    """Train until the recipe's last epoch, or until ``stop_after`` ends the run before; one result an epoch.
+    """Train until the recipe's last epoch, or until ``stop_after`` ends the run earlier; yields one result per epoch.
 
-    The ``hooks`` look on, save and stop. Where a checkpoint was loaded, the epoch under way goes on from there.
+    The ``hooks`` observe, save and stop. After a checkpoint was loaded, its epoch is resumed where it was saved.
     """
 
     def after_batch() -> None:
@@ -28,7 +28,7 @@ def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult
                 trainer.step(images, labels)
                 for hook in hooks:
                     hook.on_step(trainer)
-            trainer.end_training()  # waits until the device has done all steps
+            trainer.end_training()  # waits until the device has finished all steps
             result = trainer.end_epoch(trainer.validate(after_batch))
             for hook in hooks:
                 hook.on_epoch_end(trainer, result)

@@ -1,12 +1,12 @@
-"""Several processes that train one network together, each on its own GPU, or on its share of the processors.
+"""Data-parallel training: several processes train one network together, each on its own GPU or some of the CPU cores.
 
-``torchrun --nproc-per-node N -m alexnet_course train …`` starts them. All of them do the same, from the same seed, with
-three exceptions: each computes with its own part of every batch, the gradients of the parts are averaged before the
-optimiser uses them, and process 0, the main one, is alone with the folder of the run and with what is printed.
+``torchrun --nproc-per-node N -m alexnet_course train …`` starts them. All do the same from the same seed, with three
+exceptions: each computes its own part of every batch, the gradients of the parts are averaged before the optimiser
+step, and only process 0, the main one, writes to the folder of the run and prints.
 
-So the run is that of one process, but for rounding and for two things that look at one part alone: dropout, which draws
-other numbers for every part, and batch norm, which normalises a part with its own statistics. The running statistics of
-batch norm are averaged, so that all processes have the same network after every step.
+The run is therefore equivalent to that of one process except for rounding, dropout, which draws different numbers for
+each part, and batch norm, which normalises each part with its own statistics. The running statistics of batch norm are
+averaged, so that all processes have the same network after every step.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Group:
-    """The ``size`` processes of a run, of which this one is number ``rank``, counted from 0.
+    """The ``size`` processes of a run; this one has number ``rank``, counted from 0.
 
-    A process on its own is a group of one: nothing is sent, copied or rounded. In a larger group, each method but
-    ``part`` has to be called by all its processes, in the same order, and waits for the others.
+    A single process is a group of one: nothing is sent, copied or rounded. In a larger group, each method except
+    ``part`` has to be called by all processes, in the same order, and waits for the others.
     """
 
     rank: int = 0
@@ -43,28 +43,28 @@ class Group:
         return self.rank == 0
 
     def part(self, batch: Tensor) -> Tensor:
-        """Of a batch of N×…, the rows that this process computes with: N / ``size`` of them, rounded up or down."""
+        """The rows of a batch of N×… for this process: N / ``size`` of them, rounded up or down."""
         if self.size == 1:
             return batch
         return batch[self.rank * len(batch) // self.size : (self.rank + 1) * len(batch) // self.size]
 
     def device(self, requested: str) -> torch.device:
-        """``choose_device``, but a GPU for each process of this machine.
+        """``choose_device``, but with a separate GPU for each process of this machine.
 
-        Raises ``CourseError`` where there are too few, and for a device that processes cannot share.
+        Raises ``CourseError`` if there are too few, and for a device that processes cannot share.
         """
         if self.size == 1:
             return choose_device(requested)
         name = choose_device("auto").type if requested == "auto" else requested
         if name not in ("cuda", "cpu"):
-            raise CourseError(f"device = {requested!r} is not one for {self.size} processes; give cuda, of which each "
-                              "takes a GPU of its own, or cpu.")  # fmt: skip
+            raise CourseError(f"device = {requested!r} cannot be used by {self.size} processes; give cuda, so that "
+                              "each uses a GPU of its own, or cpu.")  # fmt: skip
         here, count = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)), torch.cuda.device_count()
         if name == "cpu" or count == 0:
             return choose_device(name)
         if here > count:
-            raise CourseError(f"{here} processes need {here} GPUs, and this machine has {count}; start no more with "
-                              "--nproc-per-node, or give cpu.")  # fmt: skip
+            raise CourseError(f"{here} processes need {here} GPUs, and this machine has {count}; start no more than "
+                              "that with --nproc-per-node, or give cpu.")  # fmt: skip
         device = self.together(lambda: choose_device(f"cuda:{_local_rank(self.rank)}"))
         torch.cuda.set_device(device)
         return device
@@ -73,9 +73,9 @@ class Group:
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor], share: float) -> None:
-        """Replace each tensor by its weighted mean over the processes, in place; ``share`` is this one's weight.
+        """Replace each tensor by its weighted mean over the processes, in place; ``share`` is this process's weight.
 
-        Sent as one piece, which is faster than one by one. To the bit the same on all processes.
+        The tensors are sent together, which is faster. The results are bit-identical on all processes.
         """
         if self.size == 1:
             return
@@ -87,7 +87,7 @@ class Group:
 
     @torch.no_grad()
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, of the same shape and type."""
+        """The sum over the processes, of the same shape and dtype."""
         if self.size == 1:
             return tensor
         total = tensor.clone()
@@ -100,14 +100,14 @@ class Group:
         if self.size == 1:
             return
         for tensor in tensors:
-            whole = tensor.detach().contiguous()  # a copy of what lies in memory in another order
+            whole = tensor.detach().contiguous()  # a copy if the memory layout differs
             dist.broadcast(whole, 0)
             tensor.copy_(whole)
 
-    # --- Words -------------------------------------------------------------------------------------------------------
+    # --- Objects -----------------------------------------------------------------------------------------------------
 
     def any(self, here: bool) -> bool:
-        """Whether it holds on any process. By way of the processors, so that no GPU has to be waited for."""
+        """Whether ``here`` is true on any process. Exchanged by the CPUs, so that no GPU is synchronised."""
         if self.size == 1:
             return here
         flag = torch.tensor([here], dtype=torch.uint8)
@@ -115,7 +115,7 @@ class Group:
         return bool(flag)
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, on each of them. What can be pickled."""
+        """The values of all processes, on each of them; they must be picklable."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -123,7 +123,7 @@ class Group:
         return values
 
     def together(self, function: Callable[[], T]) -> T:
-        """``function()`` on every process. Where it fails on one, all raise the error, and none waits for another."""
+        """``function()`` on every process. If it fails on one, all raise the error, and none waits for another."""
         if self.size == 1:
             return function()
         result, error = None, None
@@ -136,11 +136,11 @@ class Group:
                 errors = self.gather(error)
                 raise error or next(other for other in errors if other is not None)
         finally:
-            del error  # or it and this frame would hold on to each other, and to the memory of what failed
+            del error  # otherwise it and this frame would keep each other, and the memory of the failed call, alive
         return result  # type: ignore[return-value]
 
     def on_main(self, function: Callable[[], T]) -> T:
-        """``function()`` on the main process alone: all get what it returns, which can be pickled, or its error."""
+        """``function()`` on the main process only: all get its result, which must be picklable, or its error."""
         if self.size == 1:
             return function()
         result = self.together(lambda: function() if self.is_main else None)
@@ -149,7 +149,7 @@ class Group:
         return found[0]  # type: ignore[return-value]
 
     def main_first(self, function: Callable[[], T]) -> T:
-        """``function()`` on one process of each machine, and then on the others, which find what it downloaded."""
+        """``function()`` on one process of each machine, then on the others, which use what it has downloaded."""
         if self.size == 1:
             return function()
         first = _local_rank(self.rank) == 0
@@ -161,8 +161,8 @@ ALONE = Group()
 
 
 def join_group() -> Group:
-    """The group that ``torchrun`` started this process in, or that of ``torch.distributed`` where a program has
-    already joined one (with gloo for processors: ``init_process_group("cpu:gloo,cuda:nccl")``); else a group of one.
+    """The group in which ``torchrun`` started this process, or that of ``torch.distributed`` if the program has already
+    joined one (with gloo for CPUs: ``init_process_group("cpu:gloo,cuda:nccl")``); otherwise a group of one.
     """
     if not dist.is_available():
         return ALONE
@@ -174,13 +174,13 @@ def join_group() -> Group:
 
 
 def leave_group() -> None:
-    """After the last run of a program. After an error, ``torchrun`` ends the processes, and nobody should wait here."""
+    """Leave the group after the last run of a program, not after an error: then ``torchrun`` ends the processes."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
-    """Mean and variance of each batch norm that is learning them."""
+    """The running mean and variance of each batch norm layer that updates them."""
     norms = (layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
     learning = [layer for layer in norms if layer.training and layer.track_running_stats]
     found = [tensor for layer in learning for tensor in (layer.running_mean, layer.running_var)]

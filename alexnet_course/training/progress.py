@@ -1,4 +1,4 @@
-"""How far a run is, and how long it has taken."""
+"""A stopwatch for the training time of an epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alexnet_course.records.record import EpochResult as EpochResult
 
 
 class Stopwatch:
-    """The seconds that an epoch has been trained for, without those inside ``with stopwatch.paused()``."""
+    """The training time of an epoch in seconds, excluding time inside ``with stopwatch.paused()``."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -1,4 +1,4 @@
-"""The learning-rate range test: one short run in which the rate rises until the loss explodes."""
+"""The learning-rate range test: one short run in which the learning rate rises until the loss diverges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alexnet_course.recipe import Recipe
 from alexnet_course.training.device import autocast, choose_device, resolve_precision
 from alexnet_course.training.trainer import Trainer
 
-TOO_HIGH = 4.0  # times the least loss so far: from there on nothing is learned about lower rates
+TOO_HIGH = 4.0  # times the lowest loss so far: beyond it the test has nothing more to show
 
 
 def lr_range_test(
@@ -27,26 +27,26 @@ def lr_range_test(
     highest: float = 1.0,
     steps: int = 100,
 ) -> list[tuple[float, float]]:
-    """Train for ``steps`` steps with a rate that rises by the same factor at each, from ``lowest`` to ``highest``.
+    """Train for ``steps`` steps with a learning rate that rises geometrically from ``lowest`` to ``highest``.
 
-    Returns a (rate, loss) for each step: the mean cross-entropy in nats of its batch, measured before the step takes
-    place at that rate, on augmented images, with dropout and the recipe's label smoothing. The test ends early once
-    a loss is above 4 times the least one so far, which is the last in the list, or not finite, which is left out.
+    Returns a (rate, loss) pair for each step. The loss is the batch's mean cross-entropy in nats, measured before the
+    update at that rate, on augmented images, with dropout and the recipe's label smoothing. The test ends early at the
+    first loss above 4 times the lowest so far, which is included, or at a loss that is not finite, which is not.
 
-    Network, first weights, optimiser and batches are those with which a run of ``recipe`` begins; the recipe's own
-    ``lr``, ``schedule`` and ``epochs`` do not matter. Neither the held-out nor any test images are looked at. Raises
-    ``CourseError`` unless 0 < lowest < highest and steps ≥ 2. Source: Smith 2017, section 3.3, with a geometric rise
-    in place of a linear one.
+    The network, initial weights, optimiser and batches are those at the start of a run of ``recipe``; the recipe's
+    ``lr``, ``schedule`` and ``epochs`` are ignored. Validation and test images are not used. Raises ``CourseError``
+    unless 0 < lowest < highest and steps ≥ 2. Source: Smith 2017, section 3.3, with a geometric instead of a linear
+    rise.
     """
     if not 0 < lowest < highest:
         raise CourseError(f"The rates from {lowest:g} to {highest:g} do not rise; give 0 < lowest < highest.")
     if steps < 2:
-        raise CourseError(f"steps = {steps}, but a range has two ends; give at least 2.")
+        raise CourseError(f"steps = {steps} is too few for a range; give at least 2.")
     on = choose_device(device)
     trainer = Trainer(recipe, train_set, on, resolve_precision(recipe.precision, on))
     trainer.model.train()
     groups = trainer.optimiser.param_groups
-    shares = [group["lr"] / groups[0]["lr"] for group in groups]  # less than 1 for what body_lr slows down
+    shares = [group["lr"] / groups[0]["lr"] for group in groups]  # less than 1 for the groups with body_lr
     points: list[tuple[float, float]] = []
     least = math.inf
     for step, (images, labels) in zip(range(steps), _without_end(trainer.train_loader), strict=False):
@@ -76,6 +76,6 @@ def _loss(trainer: Trainer, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _without_end(loader: BatchLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch after the other, each in a new order."""
+    """Epoch after epoch, each in a new order."""
     while True:
         yield from loader

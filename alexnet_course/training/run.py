@@ -1,4 +1,4 @@
-"""A run: recipe and images in, trained network and record out, with a folder in which it can stop and go on."""
+"""A run: from a recipe and images to a trained network and its record, with a folder from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from alexnet_course.training.trainer import Trainer
 
 
 class RunOptions(TypedDict, total=False):
-    """The options of ``train``, which says what each is."""
+    """The options of ``train``, where they are documented."""
 
     train_set: Dataset | None
     test_set: Dataset | None
@@ -56,18 +56,18 @@ class RunOptions(TypedDict, total=False):
 
 
 class Run(Iterator[EpochResult]):
-    """A training run: iterate over it to train; each step of the iteration is one epoch.
+    """A training run: iterate over it to train; each iteration is one epoch.
 
-    ``model``, ``mean``, ``std``, ``device`` and ``precision`` are there from the start, ``history`` grows by one entry
-    an epoch, ``record`` is None until the iteration has ended. The test images are looked at once, at that moment.
-    ``trainer`` is what does the work.
+    ``model``, ``mean``, ``std``, ``device`` and ``precision`` are available from the start, ``history`` grows by one
+    entry per epoch, and ``record`` is None until the iteration has ended. The test images are evaluated once, at that
+    moment. ``trainer`` does the work.
 
-    With ``out`` the run is saved in that folder after an epoch, and after every ``checkpoint_steps`` steps. If the
-    folder holds an unfinished run of the same recipe and images, this one goes on where it stopped; a finished one is
-    loaded, and the iteration is over at once. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) save first.
+    With ``out`` the run is saved in that folder after epochs, and after every ``checkpoint_steps`` steps. If the folder
+    holds an unfinished run of the same recipe and images, it is resumed; a finished run is loaded, and the iteration
+    ends at once. Ctrl-C, SIGTERM and closing the terminal (SIGHUP) save the run before it stops.
 
-    In processes that ``torchrun`` started, each makes a ``Run`` of the same options, and they train together: see
-    ``train``. ``group`` is the group of these processes; only the main one has a ``folder``.
+    Processes started by ``torchrun`` each create a ``Run`` with the same options and train together: see ``train``.
+    ``group`` is the group of these processes; only the main one has a ``folder``.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class Run(Iterator[EpochResult]):
     ) -> None:
         for given, other in ((train_set, "test_set"), (test_set, "train_set")):
             if given is not None and None in (train_set, test_set):
-                raise CourseError(f"{given.name!r} is given without a {other}, which would be that of the recipe's "
+                raise CourseError(f"{given.name!r} is given without a {other}, which would then come from the recipe's "
                                   f"data set, {recipe.dataset!r}; give both, or neither.")  # fmt: skip
         check_intervals(checkpoint_steps, checkpoint_seconds)
         self.recipe = recipe
         self.group = join_group()
         self.device = self.group.device(device)
-        self.out = Path(out).absolute() if out is not None else None  # a program may go elsewhere while it trains
+        self.out = Path(out).absolute() if out is not None else None  # the working directory may change during training
         self.folder: RunFolder | None = None
         self._checkpoints: Checkpoints | None = None
         self.group.on_main(lambda: self._take_folder(out))
@@ -112,14 +112,14 @@ class Run(Iterator[EpochResult]):
                 )
             )
             if not len(self.test_set):
-                raise CourseError(f"{self.test_set.name!r} has no test images; give some, or there is nothing to "
-                                  "measure at the end.")  # fmt: skip
+                raise CourseError(f"{self.test_set.name!r} has no test images, so the run could not be evaluated; give "
+                                  "some.")  # fmt: skip
             here, there = (part.images.shape[1] for part in (self.train_set, self.test_set))
             if here != there:
                 raise CourseError(f"The training images have {here} channels and the test images {there}; give two "
-                                  "parts of one data set.")  # fmt: skip
+                                  "splits of one data set.")  # fmt: skip
             if self.train_set.classes != self.test_set.classes:
-                raise CourseError("The training and the test images do not have the same classes; give two parts of "
+                raise CourseError("The training and the test images do not have the same classes; give two splits of "
                                   "one data set.")  # fmt: skip
             self.options = {
                 "deterministic": deterministic,
@@ -144,7 +144,7 @@ class Run(Iterator[EpochResult]):
             )
             average = [WeightAverage(self.trainer, recipe.ema)] if recipe.ema else []
             self._stateful: list[Hook] = [*average, *hooks]
-            # Now: the code may yet change.
+            # Recorded now, since the code may change later.
             self.environments = [self.group.on_main(self._environment)]
             self.group.on_main(lambda: check_end(self.trainer, self.test_set, self.environments))
             if self.out is not None:
@@ -156,7 +156,7 @@ class Run(Iterator[EpochResult]):
                 kept = f"the run is in {shown(self.out)}, resume it to go on"
             self._stop = Stop(self._save_to_stop, kept, deadline)
             saving = [self._checkpoints] if self._checkpoints is not None else []
-            # What is called by the user comes before the save, so that a save is of a step that is over.
+            # User code is called before the save, so that a saved step is complete.
             self._hooks = [Call(lambda: self.on_step()), *self._stateful, *saving, self._stop]
             self._epochs = self._train()
         except BaseException:
@@ -173,7 +173,7 @@ class Run(Iterator[EpochResult]):
         return environment(self.device, self.precision, self.options, self.group.size)
 
     def _choose_precision(self) -> str:
-        """That of the start, if the run goes on on the same device: measured again, it might come out different."""
+        """The precision of the start if the run is resumed on the same device; a new measurement might differ."""
         plan = self.folder.plan() if self.folder is not None else None
         if plan is not None and plan["device"] == device_name(self.device):
             return str(plan["precision"])
@@ -193,7 +193,7 @@ class Run(Iterator[EpochResult]):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """One ``EpochResult`` an epoch, as a dictionary."""
+        """One ``EpochResult`` per epoch, as a dictionary."""
         return self.trainer.history
 
     @property
@@ -206,13 +206,13 @@ class Run(Iterator[EpochResult]):
         return self.trainer.steps_done
 
     def stop(self) -> None:
-        """Let the run stop after its next step, saved where it has a folder; it raises ``TrainingStopped``."""
+        """Ask the run to stop after its next step: it is saved if it has a folder, and raises ``TrainingStopped``."""
         self._stop.ask("the program")
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Evaluate the network as it is now, with the run's own normalisation, image size and precision.
+        """Evaluate the network in its current state, with the run's own normalisation, image size and precision.
 
-        Where several processes train together, all of them have to call this.
+        If several processes train together, all of them have to call this.
         """
         return self.trainer.evaluate(dataset)
 
@@ -226,24 +226,24 @@ class Run(Iterator[EpochResult]):
                 if self.trainer.over:
                     self._finish()
                 yield result
-            if self.record is None:  # the process before this one stopped between its last epoch and its record
+            if self.record is None:  # the previous process stopped after its last epoch, before its record
                 self._finish()
         finally:
             self.close()
 
     def _finish(self) -> None:
-        """Look at the test images, once, and write weights and record."""
+        """Evaluate on the test images, once, and write the weights and the record."""
 
         def heed() -> None:
             self._stop.heed(self.trainer)
 
         if self.group.size > 1:
-            heed()  # several do not stop inside an evaluation
+            heed()  # several processes do not stop inside an evaluation
         for hook in self._hooks:
             hook.on_end(self.trainer)
         self.trainer.stopwatch.start()
         test = self.trainer.evaluate(self.test_set, heed)
-        if not math.isfinite(test.loss):  # of which there is no record
+        if not math.isfinite(test.loss):  # a record needs finite figures
             raise TrainingStopped(f"The loss on the test images became {test.loss}; train again with a lower lr, or "
                                   f"with precision = 'fp32'{self.trainer.kept()}.")  # fmt: skip
         augmented = None
@@ -253,7 +253,7 @@ class Run(Iterator[EpochResult]):
         self.trainer.wall_seconds += self.trainer.stopwatch.seconds
         predictions = pack(test.predictions[self.test_set.ordered], len(self.test_set.classes))
         record = make_record(self.trainer, self.test_set, test, predictions, self.environments, augmented)
-        self.record = self.group.on_main(lambda: record)  # whose seconds are those of the main process
+        self.record = self.group.on_main(lambda: record)  # with the main process's times
         self.group.on_main(lambda: self._write(record, predictions))
 
     def _write(self, record: Record, predictions: Predictions) -> None:
@@ -271,7 +271,7 @@ class Run(Iterator[EpochResult]):
             ) from None
 
     def close(self) -> None:
-        """Let another run have the folder. Happens by itself when the run ends."""
+        """Release the folder for another run. Called automatically when the run ends."""
         try:
             if self._checkpoints is not None:
                 self._checkpoints.close()
@@ -282,7 +282,7 @@ class Run(Iterator[EpochResult]):
     # --- To stop and to go on ----------------------------------------------------------------------------------------
 
     def _open_folder(self) -> None:
-        """Go on where the run in the folder stopped; begin where there is none."""
+        """Resume the run in the folder, or begin a new one if there is none."""
         record, weights, state = self.group.on_main(self._look_into_folder)
         if record is not None:
             self.model.load_state_dict(weights)
@@ -292,12 +292,12 @@ class Run(Iterator[EpochResult]):
             self.environments = [record.environment.model_dump(exclude_unset=True)]
         elif state is not None:
             self.load_state_dict(state)
-        elif self.trainer.without_start is not None:  # after all: no checkpoint was whole
+        elif self.trainer.without_start is not None:  # needed after all, since no checkpoint was intact
             raise self.trainer.without_start
 
     def _look_into_folder(self) -> tuple[Record | None, dict[str, Tensor], dict[str, Any] | None]:
-        """The record and the weights of a finished run, or the state in which one was interrupted; neither where one
-        begins. Done by the main process."""
+        """The record and the weights of a finished run, or the state of an interrupted one; neither for a new run.
+        Called on the main process."""
         folder = self.folder
         assert folder is not None
         plan: dict[str, Any] = {
@@ -314,7 +314,7 @@ class Run(Iterator[EpochResult]):
             refuse_changes(
                 {"recipe": record.recipe.as_dict(), "data": data, "options": {}}, {**plan, "options": {}}, folder.path
             )
-            folder.discard_checkpoints()  # where the process before this one stopped after its record
+            folder.discard_checkpoints()  # left if the previous process stopped after its record
             self.close()
             return record, model.state_dict(), None
         before = folder.plan()
@@ -329,7 +329,7 @@ class Run(Iterator[EpochResult]):
         return None, {}, folder.load(plan)
 
     def _say_if_changed(self) -> None:
-        """A recipe of the package that is another one now, under the same name, costs the record its use."""
+        """Warn if a recipe of the package was changed without a new name: its record cannot be used in the table."""
         changed = changes(self.recipe, name_of_both(self.train_set.name, self.test_set.name), self.precision)
         if changed:
             warnings.warn(f"This recipe has the name of the package's {self.recipe.name}, from which it differs in "
@@ -341,24 +341,24 @@ class Run(Iterator[EpochResult]):
         return {"fingerprint": self.train_set.fingerprint, "test_fingerprint": self.test_set.fingerprint}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, as plain values and tensors."""
+        """Everything that the rest of the run depends on, as plain values and tensors."""
         random, *of_others = self.group.gather(self.trainer.surroundings.state_dict())
         return {
             "recipe": self.recipe.as_dict(),
             "data": self._fingerprints,
             "environments": self.environments,
             "random": random,
-            "others": of_others,  # where several processes train together
+            "others": of_others,  # if several processes train together
             "hooks": [(type(hook).__name__, hook.state_dict()) for hook in self._stateful],
             **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken; warns where the rest is made in another environment."""
+        """Restore ``state``; warns if the environment has changed."""
         self.trainer.load_state_dict(state)
         self.trainer.surroundings.load_state_dict([state["random"], *state.get("others", [])][self.group.rank])
         saved = state.get("hooks", [])
-        for hook in self._stateful:  # a hook that is new here has nothing to go on from
+        for hook in self._stateful:  # a new hook has no state to restore
             position = next((i for i, (name, _) in enumerate(saved) if name == type(hook).__name__), None)
             if position is not None and (its_state := saved.pop(position)[1]):
                 hook.load_state_dict(its_state)
@@ -368,17 +368,17 @@ class Run(Iterator[EpochResult]):
         else:
             changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in now if now[key] != before[-1].get(key))
             if self.group.is_main:
-                warnings.warn(f"The run goes on in another environment ({changes}), so it will not be the same to the "
-                              "bit.", stacklevel=4)  # fmt: skip
+                warnings.warn(f"The run is resumed in another environment ({changes}), so it will not be "
+                              "bit-identical.", stacklevel=4)  # fmt: skip
             self.environments = [*before, now]
 
     def _save_to_stop(self) -> None:
-        """A state that is broken is not saved over a good one, and a run that has its record needs no checkpoint."""
+        """Save before stopping, unless the state is broken or the run already has its record."""
         if self._checkpoints is not None and self.record is None and self.trainer.sound:
             self._checkpoints.save(self.trainer)
 
     def _kept(self) -> str:
-        """What is left of the run where it stops, as the end of a sentence."""
+        """What is saved of the run when it stops, as the end of a sentence."""
         if self._checkpoints is None or self.folder is None:
             return ""
         self._checkpoints.settle()
@@ -386,41 +386,41 @@ class Run(Iterator[EpochResult]):
 
 
 def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
-    """Start a run, or go on with the one in the folder ``out``; iterate over the result to train, one ``EpochResult``
-    an epoch.
+    """Start a run, or resume the one in the folder ``out``. Iterate over the result to train; each iteration yields the
+    ``EpochResult`` of one epoch.
 
     ``options``:
 
     - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
     - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
-    - ``out``: the folder of the run. It is saved there after an epoch and after every ``checkpoint_steps`` steps, and
-      goes on from there if it is given again.
-    - ``checkpoint_seconds``: leave out the save after an epoch where the last one is not so long ago; 0: save after
+    - ``out``: the folder of the run. The run is saved there after epochs and after every ``checkpoint_steps`` steps,
+      and resumed from there if the folder is given again.
+    - ``checkpoint_seconds``: skip the save after an epoch if the last save is more recent than this; 0: save after
       every epoch. By default saving takes at most a twentieth of the time: after a save of 2 seconds, the next one
-      comes with the first epoch that ends 38 seconds later. The network of S0 is 700 MB with its optimiser, which takes
-      longer to write than a fast GPU needs for an epoch; on a CPU, and with small networks, it is every epoch. The save
-      after the last epoch, and that of a run that is asked to stop, are never left out.
-    - ``deadline``: stop, with everything saved, once ``time.monotonic()`` is past it.
-    - ``deterministic``: on a GPU, use only kernels whose result can be repeated to the bit. On the CPU all are.
-    - ``compile``: run the network through ``torch.compile``, which takes a while before it is faster.
-    - ``graph``: on a CUDA GPU, launch each step as one CUDA graph, which spares the processor to ask for its parts one
-      by one. Pays where the network is small and the GPU fast.
-    - ``half_weights``: in bf16 and fp16, cast all weights at once, not one by one, and later all their gradients.
-    - ``epoch_at_once``: augment a whole epoch's images at once, and keep them in the format that the network computes
-      in. On a GPU they take up twice (in fp32 four times) the memory of the images themselves. The random numbers are
-      others than without it.
-    - ``compiled_pools``: max pools through ``torch.compile``, which spares a GPU most of their memory.
-    - ``on_step``: called after every optimiser step.
-    - ``hooks``: objects that look on, of subclasses of ``alexnet_course.training.Hook``.
+      follows the first epoch that ends at least 38 seconds later. The network of S0 takes 700 MB with its optimiser,
+      and longer to write than a fast GPU needs for an epoch; on a CPU, and for small networks, every epoch is saved.
+      The save after the last epoch and the save of a run that is asked to stop are never skipped.
+    - ``deadline``: save and stop once ``time.monotonic()`` is past it.
+    - ``deterministic``: on a GPU, use only deterministic kernels. On the CPU all are.
+    - ``compile``: run the network through ``torch.compile``, which takes a while to compile.
+    - ``graph``: on a CUDA GPU, launch each step as one CUDA graph instead of kernel by kernel. Worthwhile for a small
+      network on a fast GPU.
+    - ``half_weights``: in bf16 and fp16, cast all weights at once instead of one by one, and likewise their gradients.
+    - ``epoch_at_once``: augment a whole epoch's images at once, and keep them in the precision that the network
+      computes in. On a GPU they take up twice (in fp32 four times) the memory of the images themselves. The random
+      numbers differ from those without it.
+    - ``compiled_pools``: run max pooling through ``torch.compile``, which saves most of its memory on a GPU.
+    - ``on_step``: a function called after every optimiser step.
+    - ``hooks``: instances of subclasses of ``alexnet_course.training.Hook``.
 
-    In N processes that ``torchrun --nproc-per-node N`` started, each takes a part of every batch and, where there are
-    any, a GPU of its own; ``batch_size`` remains that of the whole batch. The run is that of one process but for
-    rounding and, since each part is looked at alone, for dropout and batch norm. One process writes the folder, and
-    N processes can go on with it.
+    With ``torchrun --nproc-per-node N``, each of the N processes computes a part of every batch, on a GPU of its own if
+    there are any; ``batch_size`` remains that of the whole batch. The run is equivalent to that of one process except
+    for rounding, dropout and batch norm, which treat each part separately. One process writes the folder, and the run
+    has to be resumed with N processes.
 
-    A run has random generators of its own, and leaves torch's global ones and its settings as they are. Raises
-    ``CourseError`` for an option that is none, for steps or seconds that are none, and for a checkpoint in ``out`` that
-    cannot be read or is of another run.
+    A run has its own random generators, and leaves PyTorch's global ones and its settings unchanged. Raises
+    ``CourseError`` for an unknown option, for invalid steps or seconds, and for a checkpoint in ``out`` that cannot be
+    read or belongs to another run.
 
     >>> from alexnet_course import Recipe, train
     >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50))
@@ -439,13 +439,13 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
 
 
 def resume(folder: str | Path, **options: Unpack[RunOptions]) -> Run:
-    """Go on with the unfinished run in ``folder``; ``options`` are those of ``train``.
+    """Resume the unfinished run in ``folder``; ``options`` are those of ``train``.
 
-    Recipe and settings are those that it was started with. ``CourseError`` where there is no unfinished run.
+    The recipe and the settings are those it was started with. Raises ``CourseError`` if there is no unfinished run.
 
     >>> from alexnet_course import Recipe, resume, train
     >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50), out="runs/first")
-    >>> next(iter(run)).epoch  # and now the lights go out
+    >>> next(iter(run)).epoch  # then the power fails
     1
     >>> [epoch.epoch for epoch in resume("runs/first")]
     [2]

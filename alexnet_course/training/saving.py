@@ -1,4 +1,4 @@
-"""The hook that saves a run in its folder, so that it can go on after whatever ends the process."""
+"""The hook that saves a run in its folder, so that it can be resumed however the process ends."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from alexnet_course.training.hooks import Hook
 from alexnet_course.training.progress import EpochResult
 from alexnet_course.training.trainer import Trainer
 
-SHARE = 0.05  # of the time that saving may take, where nothing else was asked for
+SHARE = 0.05  # fraction of the time that saving may take by default
 
 
 class Checkpoints(Hook):
-    """Save ``state()`` in ``folder`` after every epoch and, unless that is 0, after every ``every_steps`` steps of one.
+    """Save ``state()`` in ``folder`` after epochs and, unless it is 0, after every ``every_steps`` steps of an epoch.
 
-    The save after an epoch is left out where the last one is less than ``every_seconds`` ago or, where that is None, so
-    little that saving would take more than a twentieth of the time. That after the last epoch is always made. Of
-    several processes, only the main one has the folder; the others have None and add what is theirs to the state.
+    The save after an epoch is skipped if the last one is less than ``every_seconds`` ago or, with None, so recent that
+    saving would take more than a twentieth of the time. The save after the last epoch is never skipped. With several
+    processes, only the main one has the folder; the others have None and add their part to the state.
 
-    On a GPU the state is copied, and a thread writes the copy while the training goes on: one at a time. On the CPU a
-    copy would cost memory, and the thread one of the cores that train, so the training waits.
+    On a GPU the state is copied, and a thread writes the copy while training continues, one at a time. On the CPU,
+    training waits, since a copy would cost memory and the thread a core.
     """
 
-    background: ClassVar[frozenset[str]] = frozenset({"cuda", "mps"})  # where a thread writes
+    background: ClassVar[frozenset[str]] = frozenset({"cuda", "mps"})  # devices with a writing thread
 
     def __init__(
         self,
@@ -47,20 +47,20 @@ class Checkpoints(Hook):
         self.every_steps = every_steps
         self.every_seconds = every_seconds
         self._saved_at = time.perf_counter()
-        self._took = 0.0  # seconds, the last save
+        self._took = 0.0  # seconds that the last save took
         self._copy = HostCopy()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._failure: tuple[int, OSError] | None = None
 
     def save(self, trainer: Trainer, to_the_end: bool = True) -> None:
-        """Write a checkpoint; not ``to_the_end``: where a thread does it, go on meanwhile.
+        """Write a checkpoint; without ``to_the_end``, return while a thread is still writing it.
 
-        A full disk costs the checkpoint, not the run.
+        A full disk loses the checkpoint but does not end the run.
         """
         clock = time.perf_counter()
         with trainer.stopwatch.paused():  # saving is not training
-            self.settle()  # the copy under way is where the next one goes
+            self.settle()  # the next copy uses the same buffers
             state = self.state()
             if self.folder is None:
                 return
@@ -84,7 +84,7 @@ class Checkpoints(Hook):
         self._took = self._saved_at - began
 
     def settle(self) -> None:
-        """Wait until the thread has written, and say so if it could not."""
+        """Wait until the thread has finished writing, and warn if it failed."""
         if self._writing is not None:
             wait([self._writing])
             written, self._writing = self._writing, None
@@ -92,10 +92,10 @@ class Checkpoints(Hook):
         if self._failure is not None and self.folder is not None:
             (step, error), self._failure = self._failure, None
             warnings.warn(f"The checkpoint of step {step} could not be saved in {shown(self.folder.path)} ({error}); "
-                          f"training goes on, so {self.folder.remedy} before it ends.", stacklevel=6)  # fmt: skip
+                          f"training continues, so {self.folder.remedy} before it ends.", stacklevel=6)  # fmt: skip
 
     def close(self) -> None:
-        """Let a write under way end."""
+        """Wait for a pending write."""
         self.settle()
         self._writer.shutdown()
 
@@ -121,15 +121,15 @@ class Checkpoints(Hook):
 
 
 class HostCopy:
-    """A copy of a state in the processor's memory, always in the same buffers, so that there is never a second one."""
+    """A copy of a state in CPU memory, always in the same buffers, so that there is only one."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[object, ...], Tensor] = {}
 
     def of(self, value: Any, path: tuple[object, ...] = ()) -> Any:
-        """``value``, plain values and tensors in dictionaries and lists, copied.
+        """A copy of ``value``: plain values and tensors in dictionaries and lists.
 
-        What comes from a GPU of CUDA's is there only once that is synchronised.
+        Data from a CUDA GPU are complete only after synchronisation.
         """
         if isinstance(value, Tensor):
             buffer = self._buffers.get(path)
@@ -149,7 +149,7 @@ def _layout(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _host_memory(like: Tensor) -> Tensor:
-    """Room for ``like``; page-locked, which the GPU writes to by itself, as long as the system gives some."""
+    """CPU memory for ``like``, pinned if the system has any left, so that the GPU can write to it directly."""
     if like.is_cuda:
         try:
             return torch.empty_like(like, device="cpu", pin_memory=True)
@@ -159,12 +159,12 @@ def _host_memory(like: Tensor) -> Tensor:
 
 
 def check_intervals(steps: int, seconds: float | None) -> None:
-    """``CourseError`` for a number of steps or seconds between two checkpoints that is none."""
+    """``CourseError`` for an invalid number of steps or seconds between two checkpoints."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise CourseError(f"checkpoint_steps = {steps!r} is no number of steps; give a whole number, 0 for none within "
+        raise CourseError(f"checkpoint_steps = {steps!r} is not a number of steps; give an integer, 0 for none within "
                           "an epoch.")  # fmt: skip
     if seconds is None:
         return
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or math.isnan(seconds) or seconds < 0:
-        raise CourseError(f"checkpoint_seconds = {seconds!r} is no time; give seconds, 0 to save after every epoch, or "
-                          "leave it out.")  # fmt: skip
+        raise CourseError(f"checkpoint_seconds = {seconds!r} is not a time; give seconds, 0 to save after every epoch, "
+                          "or leave it out.")  # fmt: skip

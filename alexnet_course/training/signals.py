@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish that the trainer fulfils at the next good moment, with everything saved."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests that the trainer fulfils after the current step, with everything saved."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WATCHED = (signal.SIGINT, signal.SIGTERM, *([HANGUP] if HANGUP is not None else 
 
 
 class StopWish:
-    """Inside ``with wish:`` the first of these signals is only noted, in ``wish.signal``; a second one acts as usual.
+    """Inside ``with wish:`` the first of these signals is only stored in ``wish.signal``; a second one acts as usual.
 
-    But for SIGHUP: of a terminal that is closed, system and shell both tell, and the second must not end the saving.
-    Python delivers signals to the main thread; in another thread this does nothing.
+    SIGHUP is an exception: when a terminal is closed, both the system and the shell send it, and the second one must
+    not interrupt the saving. Python delivers signals to the main thread; in another thread this does nothing.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StopWish:
     def __enter__(self) -> StopWish:
         if threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in WATCHED}
-            # One that is ignored, as in a job that a shell started in the background, stays so.
+            # A signal that is ignored, as in a shell's background job, stays ignored.
             self._before = {n: handler for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
             for number in self._before:
                 signal.signal(number, self._note)
@@ -40,7 +40,7 @@ class StopWish:
         for number, handler in list(self._before.items()):
             if number != but:
                 signal.signal(number, handler)
-                self._before.pop(number, None)  # a signal may come now, and do the same
+                self._before.pop(number, None)  # a signal may arrive now, and do the same
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._restore()

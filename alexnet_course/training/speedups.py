@@ -1,8 +1,8 @@
-"""Ways to make a step faster that a run has to ask for, because they pay only on some hardware, if at all.
+"""Optional speed-ups of a training step, which help only on some hardware.
 
-They do not change what is computed. A GPU launches a kernel in some microseconds, however little there is to do, and
-moves numbers more slowly than it calculates with them: each of these spares it one or the other. ``alexnet-course
-bench`` measures a step with and without them. A third, ``epoch_at_once``, is in the loader.
+They do not change what is computed. A GPU takes a few microseconds to launch even the smallest kernel, and moves data
+more slowly than it computes: each of these saves launches or memory traffic. ``alexnet-course bench`` measures a step
+with and without them. A third, ``epoch_at_once``, is in the loader.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.func import functional_call
 
 
 class HalfWeights:
-    """``network``, but with the weights that autocast would cast, one by one, all cast to ``dtype`` at once.
+    """``network``, but with the weights that autocast would cast one by one all cast to ``dtype`` at once.
 
-    Those of convolutions and linear layers: batch norm's stay in float32, as under autocast. The network's own weights,
-    with which the optimiser works, remain in float32, and so do their gradients.
+    These are the weights of convolutions and linear layers; batch norm's stay in float32, as under autocast. The
+    network's own weights, which the optimiser updates, and their gradients remain in float32.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
@@ -40,7 +40,7 @@ class HalfWeights:
 
 
 class _AtOnce(torch.autograd.Function):
-    """A cast of many tensors to ``dtype``; on the way back, of all their gradients to the tensors' own."""
+    """Cast many tensors to ``dtype``; in the backward pass, cast their gradients back to the tensors' own dtypes."""
 
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -66,9 +66,9 @@ class _AtOnce(torch.autograd.Function):
 
 
 def compiled_pool() -> Any:
-    """``F.max_pool2d`` through ``torch.compile``, which notes in one byte where in its window a maximum was.
+    """``F.max_pool2d`` through ``torch.compile``, which stores a maximum's position in its window in one byte.
 
-    PyTorch's own notes in eight where in the map it was, beside values of two bytes.
+    PyTorch's own max pooling stores its position in the map in eight bytes, next to values of two bytes.
     """
 
     def pool(*arguments: Any, **options: Any) -> Tensor:

@@ -1,6 +1,6 @@
-"""What a run starts from where it is not new weights: those of torchvision's AlexNet, which has learned on ImageNet.
+"""Pretrained weights that a run can start from: those of torchvision's AlexNet, trained on ImageNet.
 
-They are of "One weird trick" (Krizhevsky 2014), as torchvision trained it: ``alexnet-owt`` here.
+torchvision's network is that of "One weird trick" (Krizhevsky 2014), ``alexnet-owt`` here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HIDDEN = ("classifier.1", "classifier.4")
 
 
 def start_from_imagenet(model: nn.Module, fetch: bool = True) -> set[str]:
-    """Copy ImageNet's weights into ``model``, an ``alexnet-owt``: all features and, where they are of the published
-    size, both hidden layers. The last layer, whose classes are other ones, stays as it is. Returns ``carried(model)``.
+    """Copy ImageNet weights into ``model``, an ``alexnet-owt``: all features and, if they have the published size, both
+    hidden layers. The last layer is left unchanged, since its classes differ. Returns ``carried(model)``.
 
-    Raises ``CourseError`` where the features do not fit, and where there is no file of these weights or, with
-    ``fetch``, it cannot be downloaded either.
+    Raises ``CourseError`` if the features do not fit, or if there is no file of these weights and, with ``fetch``, it
+    cannot be downloaded.
     """
     source = _published()
     names = carried(model)
@@ -45,8 +45,8 @@ def start_from_imagenet(model: nn.Module, fetch: bool = True) -> set[str]:
 
 
 def carried(model: nn.Module) -> set[str]:
-    """The names of the weights that ``start_from_imagenet`` copies, which is known without them: the body of the
-    network, behind which all else is its head."""
+    """The names of the weights that ``start_from_imagenet`` copies, known without loading them: the body of the
+    network. All other weights are its head."""
     published = _published().state_dict()
     return {
         name
@@ -56,11 +56,11 @@ def carried(model: nn.Module) -> set[str]:
 
 
 def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
-    """torchvision's weights by name, from its file: in the folder where PyTorch keeps it (``torch.hub.get_dir()``), or
-    in that of the course's downloads, into which it is downloaded where it is missing, with ``fetch``.
+    """torchvision's weights by name, from its file in PyTorch's folder (``torch.hub.get_dir()``) or in the course's
+    download folder; with ``fetch``, a missing file is downloaded there.
 
-    The name of the file ends with the beginning of its SHA-256, which is checked each time. Raises ``CourseError``
-    where there is no such file.
+    The file's name ends with the first digits of its SHA-256, which is checked each time. Raises ``CourseError`` if
+    there is no such file.
     """
     from torchvision.models import AlexNet_Weights
 
@@ -73,7 +73,7 @@ def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
     def take(file: Path, path: Path = own) -> Path:
         found = checksum(file, "sha256")
         if not found.startswith(digits):
-            raise NotPublished(f"its SHA-256 begins with {found[: len(digits)]} and not with {digits}")
+            raise NotPublished(f"its SHA-256 begins with {found[: len(digits)]}, not with {digits}")
         return file.replace(path)
 
     places = (expanded(torch.hub.get_dir()) / "checkpoints" / name, own)
@@ -87,7 +87,7 @@ def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
             raise CourseError(f"There is no {name}, the weights that start = 'imagenet' needs; {remedy}.")
         weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except NotPublished as error:
-        raise CourseError(f"{str(path)!r} is not torchvision's file: {error}; remove it, and it is downloaded "
+        raise CourseError(f"{str(path)!r} is not torchvision's file: {error}; remove it to download it "
                           "again.") from None  # fmt: skip
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -96,5 +96,5 @@ def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
 
 
 def _published() -> nn.Module:
-    """The network of these weights: their shapes, without values."""
+    """The network of these weights on the meta device: shapes without values."""
     return without_values(lambda: build_model(IMAGENET_MODEL, num_classes=IMAGENET_CLASSES))

@@ -1,8 +1,8 @@
-"""A training step as a CUDA graph: the processor launches one thing where it launched some hundred.
+"""A training step as a CUDA graph: the CPU launches one graph instead of several hundred kernels.
 
-A GPU needs less time for a step of a small network than the processor needs to ask for its parts, one by one. A CUDA
-graph is the list of these parts, recorded once. Launched again, each part reads and writes the same memory as before,
-so whatever changes from step to step has to be there: the batch, the learning rates, the losses.
+For a small network, a GPU needs less time to compute a step than the CPU needs to launch its kernels one by one. A CUDA
+graph is a recording of these kernels. When it is replayed, each kernel reads and writes the same memory as before, so
+everything that changes from step to step has to be there: the batch, the learning rates, the losses.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 3  # steps that are made one part at a time first: cuDNN chooses its kernels, the optimiser makes its memory
+WARM_UP = 3  # ordinary steps first: cuDNN chooses its kernels, the optimiser allocates its state
 
 StepFunction: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class StepGraph:
-    """Does what ``step(images, labels)`` does, on batches of always the same shape, and gives what that gives.
+    """Calls ``step(images, labels)`` as a CUDA graph, with the same results, on batches of one fixed shape.
 
-    ``step`` trains ``model`` with ``optimiser``, whose learning rates may change between two steps, and waits for
-    nothing. After ``WARM_UP`` steps it is recorded; it is recorded anew where it would no longer be the same step, as
-    when layers are frozen. While something listens to the layers (PyTorch's hooks), and where the recording fails,
-    which is said in a warning, the step is made as it is.
+    ``step`` trains ``model`` with ``optimiser``, whose learning rates may change between steps, and never synchronises.
+    After ``WARM_UP`` steps it is recorded, and recorded again if the step changes, for example because layers were
+    frozen. While layers have PyTorch hooks, and if the recording fails, which gives a warning, the step is run without
+    a graph.
     """
 
     def __init__(self, step: StepFunction, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         self.step, self.model, self.optimiser = step, model, optimiser
-        self.recorded = 0  # times
+        self.recorded = 0  # number of recordings
         self._failed = False
         self._forget()
 
@@ -59,7 +59,7 @@ class StepGraph:
         return self._replay()
 
     def _state(self, images: Tensor, labels: Tensor) -> Hashable:
-        """What a recording depends on. The memory of the optimiser is there after the first step."""
+        """What a recording depends on. The optimiser's state exists after the first step."""
         settings = [
             tuple((key, value) for key, value in group.items() if key not in ("params", "lr", "initial_lr"))
             for group in self.optimiser.param_groups
@@ -80,7 +80,7 @@ class StepGraph:
         )
 
     def _warm_up(self) -> tuple[Tensor, ...]:
-        """A step as it is, but on the stream of the recording, because autograd remembers on which one it worked."""
+        """An ordinary step, but on the recording's stream, because autograd remembers the stream it used."""
         current = torch.cuda.current_stream(self._images.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -91,7 +91,7 @@ class StepGraph:
         return result
 
     def _record(self) -> bool:
-        """Record a step, which makes none; whether it could be recorded."""
+        """Record a step without running it; returns whether that succeeded."""
         graph = torch.cuda.CUDAGraph()
         try:
             with (
@@ -101,8 +101,8 @@ class StepGraph:
                 self._results = self.step(self._images, self._labels)
         except RuntimeError as error:
             self._failed = True
-            reason = next(iter(str(error).splitlines()), "without a word")
-            warnings.warn(f"A step could not be recorded as a CUDA graph ({reason}); training goes on without.",
+            reason = next(iter(str(error).splitlines()), "no reason given")
+            warnings.warn(f"A step could not be recorded as a CUDA graph ({reason}); training continues without one.",
                           stacklevel=2)  # fmt: skip
             return False
         self._gradients = [weight.grad for weight in self.model.parameters()]
@@ -115,14 +115,14 @@ class StepGraph:
         for rate, group in zip(self._rates, self.optimiser.param_groups, strict=True):
             rate.fill_(group["lr"])
         self._graph.replay()
-        # Others look at the gradients there, and a step in between may have put its own.
+        # Other code reads the gradients there, and an ordinary step in between may have replaced them.
         for weight, gradient in zip(self.model.parameters(), self._gradients, strict=True):
             weight.grad = gradient
-        return tuple(result.clone() for result in self._results)  # the next step writes over them
+        return tuple(result.clone() for result in self._results)  # the next step overwrites them
 
 
 def _listened_to(model: nn.Module) -> bool:
-    """Whether a layer has hooks, which are Python's and not in a recording."""
+    """Whether a layer has hooks, which are Python code and not part of a recording."""
     return any(
         layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
         for layer in model.modules()
@@ -131,7 +131,7 @@ def _listened_to(model: nn.Module) -> bool:
 
 @contextmanager
 def rates_on_the_device(optimiser: torch.optim.Optimizer, device: torch.device) -> Iterator[list[Tensor]]:
-    """Inside, the learning rates are numbers on the device, one of each group, as a recording needs them."""
+    """Inside, the learning rates are tensors on the device, one per group, as a recording needs them."""
     groups = optimiser.param_groups
     before = [(group["lr"], group.get("capturable")) for group in groups]
     on_device = [torch.full((), lr, dtype=torch.float32, device=device) for lr, _ in before]
@@ -139,7 +139,7 @@ def rates_on_the_device(optimiser: torch.optim.Optimizer, device: torch.device) 
         for group, rate in zip(groups, on_device, strict=True):
             group["lr"] = rate
             if "capturable" in group:
-                group["capturable"] = True  # Adam's promise to wait for nothing, which its fused form keeps anyway
+                group["capturable"] = True  # required by Adam, although its fused form never synchronises
         yield on_device
     finally:
         for group, (lr, capturable) in zip(groups, before, strict=True):

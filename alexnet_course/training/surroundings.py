@@ -1,8 +1,8 @@
-"""What a run needs of the process around it, and does not own: torch's global generators and settings.
+"""The global state of the process that a run depends on: PyTorch's random generators and settings.
 
-A run has random generators of its own, seeded by its recipe. Dropout draws from the global ones, so they are exchanged
-for the run's while it computes, and put back afterwards. Two runs can take turns, and a program that draws between two
-epochs changes nothing.
+A run has its own random generators, seeded by its recipe. Dropout draws from the global ones, so these are set to the
+run's states while it computes, and restored afterwards. Two runs can therefore take turns, and random numbers that a
+program draws between epochs do not affect a run.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 
 
 class Surroundings:
-    """Inside ``with surroundings``, torch is as a run needs it; on leaving, it is as it was before.
+    """Inside ``with surroundings``, PyTorch's global state is the run's; on leaving, it is restored.
 
-    Global random generators (Python's, NumPy's, torch's and that of ``device``) are the run's, first seeded with
-    ``seed``; float32 is the default type and the processor the default device; gradients are computed. May be entered
-    again inside itself.
+    The global random generators (Python's, NumPy's, PyTorch's and that of ``device``) have the run's states, initially
+    seeded with ``seed``; float32 is the default dtype and the CPU the default device; gradients are enabled. It is
+    reentrant.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -49,22 +49,22 @@ class Surroundings:
             self._undo.close()
 
     def _exchange(self) -> None:
-        """Put the kept states into the generators, and keep those that were there."""
+        """Swap the states of the generators with the stored ones."""
         kept, self._random = self._random, _states(self.device)
         _set_states(kept, self.device)
 
     def seed(self, seed: int) -> None:
-        """Let the run's generators begin anew."""
+        """Reseed the run's generators."""
         self.load_state_dict(_seeded(seed, self.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the run's generators will draw next, as plain values and tensors."""
+        """The states of the run's generators, as plain values and tensors."""
         state = dict(_states(self.device) if self._depth else self._random)
         kind, keys, *rest = state["numpy"]
         return {**state, "numpy": (kind, keys.tolist(), *rest)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken; a generator that is not in it, as after another device, keeps its own."""
+        """Restore ``state``; a generator that is not in it, for example of another device, is left unchanged."""
         kind, keys, *rest = state["numpy"]
         states = (_states(self.device) if self._depth else self._random) | state
         states["numpy"] = (kind, np.array(keys, dtype=np.uint32), *rest)

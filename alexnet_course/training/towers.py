@@ -1,14 +1,14 @@
-"""The paper's split over two GPUs: one network, cut lengthwise, on two processes.
+"""The paper's split over two GPUs: one network, divided by channels, on two processes.
 
 Each process has a *tower*: half of the kernels of every convolution and half of the neurons of every linear layer. A
-convolution of two groups hears its own tower alone. A convolution of one group (conv3) and the linear layers hear both,
-so in front of these, and nowhere else, the processes exchange what they have (Krizhevsky et al. 2012, sections 3.2 and
-3.5); and once more at the end, where softmax needs all logits.
+convolution with two groups takes only the maps of its own tower. A convolution with one group (conv3) and the linear
+layers take both, so the processes exchange activations before these layers and nowhere else (Krizhevsky et al. 2012,
+sections 3.2 and 3.5), and once more at the end, since softmax needs all logits.
 
-Local response normalisation sums over neighbouring channels, and at the border of the towers some of the neighbours are
-in the other one. To give what the whole network gives, without an exchange where the paper has none, conv1 computes
-those few of the other tower's maps too, since both towers see the whole image, and what layer 2 lacks is sent with what
-conv3 needs anyhow.
+Local response normalisation sums over neighbouring channels, and at the border between the towers some neighbours are
+in the other tower. To match the whole network without an exchange that the paper does not have, conv1 also computes
+those few maps of the other tower, since both towers see the whole image; the neighbours that layer 2 lacks are sent
+together with the input of conv3.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
 class Tower(nn.Module):
-    """This process's half of ``whole``, an ``alexnet-2012``; ``group`` is the two processes.
+    """This process's half of ``whole``, an ``alexnet-2012``; ``group`` is the group of the two processes.
 
-    ``whole`` has to be the same network on both; its weights are copied. The parameters of the tower have the names of
-    the whole network's, and are its rows: process 0 has the first half, process 1 the second. Conv1's are held together
-    with the few of the other tower that LRN looks at: their gradients are summed over the two processes, so that both
-    go on having the same.
+    ``whole`` has to be the same network on both; its weights are copied. The parameters of the tower have the same
+    names as the whole network's, and half of its rows: process 0 has the first half, process 1 the second. Conv1 also
+    holds the few kernels of the other tower that LRN needs; the gradients of kernels held twice are summed over the two
+    processes, so that the copies stay equal.
 
-    A step on both processes, with the same images and labels, is a step of the whole network, but for dropout, which
+    A step on both processes, with the same images and labels, is a step of the whole network, except for dropout, which
     each process draws for its own neurons: give the processes different seeds.
 
-    Raises ``CourseError`` for a group that is not of two processes, and for a network that has no two towers.
+    Raises ``CourseError`` for a group that does not have two processes, and for a network without two towers.
     """
 
     def __init__(self, whole: Network, group: Group) -> None:
         super().__init__()
         if group.size != 2:
-            raise CourseError(f"The towers of a network are 2, and the processes here are {group.size}; start two "
+            raise CourseError(f"A network has 2 towers, and the number of processes here is {group.size}; start two "
                               "(torchrun --nproc-per-node 2).")  # fmt: skip
         check_towers(whole)
         self.group = group
         self.reach = _reach(whole)
         self.sent: dict[str, int] = {}
-        """Values that this process sent for each image in the last forward pass, by the layer that asked for them."""
+        """Values that this process sent per image in the last forward pass, by the layer that needed them."""
         conv1 = _weighted(whole)[0]
         half = len(conv1.weight) // 2
         first = _rows(conv1, slice(0, half + self.reach) if group.is_main else slice(half - self.reach, None))
@@ -72,14 +72,14 @@ class Tower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """N×C×H×W images, the same on both processes, to N×num_classes logits: all of them, on both.
 
-        The gradient of a loss of these logits is right where both processes compute it.
+        For correct gradients, both processes have to compute the loss of these logits.
         """
         convolutions = [index for index, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
         one, two, *others = (self.features[a:b] for a, b in pairwise([*convolutions, len(self.features)]))
 
         x = self._layer_1(one, images)
-        x = self._layer_2(two, x)  # conv2 hears its own tower; then come the maps of both, for conv3
-        for block in others:  # conv4 and conv5 hear their own tower
+        x = self._layer_2(two, x)  # conv2 takes its own tower's maps; the result has those of both, for conv3
+        for block in others:  # conv4 and conv5 take their own tower's maps
             x = block(x)
 
         x = torch.flatten(x, 1)
@@ -88,21 +88,21 @@ class Tower(nn.Module):
             if isinstance(layer, nn.Linear):
                 x = torch.cat(self._exchange(x, next(names)), 1)
             x = layer(x)
-        # Both compute the loss from all logits, so each has the whole gradient of its own, and nothing comes back.
+        # Both compute the loss from all logits, so each has the full gradient of its own, and none is sent back.
         self.sent["softmax"] = len(x[0])
         theirs = swap(x.detach())
         return torch.cat((x, theirs) if self.group.is_main else (theirs, x), 1)
 
     def _layer_1(self, layer: nn.Sequential, images: Tensor) -> Tensor:
-        """This tower's maps, normalised and pooled; those of the other tower have served their neighbours."""
+        """This tower's maps, normalised and pooled; the other tower's were only needed as neighbours."""
         maps = layer(images)
         return maps[:, : len(maps[0]) - self.reach] if self.group.is_main else maps[:, self.reach :]
 
     def _layer_2(self, layer: nn.Sequential, x: Tensor) -> Tensor:
-        """Conv2's maps of both towers, normalised and pooled, which is what conv3 takes.
+        """Conv2's maps of both towers, normalised and pooled: the input of conv3.
 
-        Those next to the border wait: they travel as they are, together with the neighbours that they are normalised
-        with, and both processes finish them.
+        Maps next to the border are sent unnormalised, together with their neighbours, and both processes normalise and
+        pool them.
         """
         convolution, finish = layer[:2], layer[2:]
         maps, reach = convolution(x), self.reach
@@ -118,19 +118,19 @@ class Tower(nn.Module):
         return torch.cat([left.view(inner.shape), middle, right.view(inner.shape)], 1)
 
     def _exchange(self, mine: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-        """What the two towers have for ``layer``, N×values each: the first one's, then the second one's."""
+        """The two towers' inputs for ``layer``, N×values each: the first tower's, then the second's."""
         self.sent[layer] = len(mine[0])
         return _Exchange.apply(mine, self.group.rank)
 
     def _half(self, layer: nn.Module) -> nn.Module:
-        """This tower's half of a convolution or a linear layer; a copy of any other layer, which holds no weights."""
+        """This tower's half of a convolution or a linear layer; a copy of any other layer, which has no weights."""
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             return deepcopy(layer)
         half = len(layer.weight) // 2
         return _rows(layer, slice(0, half) if self.group.is_main else slice(half, None))
 
     def _add_copies(self, gradient: Tensor) -> Tensor:
-        """The gradient of conv1's weights or biases, where those that both processes hold have the sum of the two."""
+        """The gradient of conv1's weights or biases, summed over the processes for kernels that both hold."""
         if not self.reach:
             return gradient
         held_twice = slice(-2 * self.reach, None) if self.group.is_main else slice(0, 2 * self.reach)
@@ -140,7 +140,7 @@ class Tower(nn.Module):
 
 
 class _Exchange(torch.autograd.Function):
-    """The inputs of both processes, in order; both go on with both, so the gradient of an input is the sum of two."""
+    """The inputs of both processes, in order. Both processes use both, so the gradient of an input is a sum of two."""
 
     @staticmethod
     def forward(ctx: Any, mine: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,7 @@ class _Exchange(torch.autograd.Function):
 
 
 def swap(mine: Tensor) -> Tensor:
-    """The other process's tensor for this one's, of the same shape; without gradients. Waits for the other."""
+    """Exchange tensors of the same shape with the other process, without gradients; waits for the other."""
     mine = mine.contiguous()
     both = [torch.empty_like(mine) for _ in range(2)]
     dist.all_gather(both, mine)
@@ -163,7 +163,7 @@ def swap(mine: Tensor) -> Tensor:
 
 
 def check_towers(whole: nn.Module) -> None:
-    """Raises ``CourseError`` unless ``whole`` is an ``alexnet-2012`` that can be halved."""
+    """Raise ``CourseError`` unless ``whole`` is an ``alexnet-2012`` that can be halved."""
     if isinstance(whole, AlexNet) and whole.avgpool is None:
         layers = _weighted(whole)
         groups = [layer.groups for layer in layers if isinstance(layer, nn.Conv2d)]
@@ -174,17 +174,18 @@ def check_towers(whole: nn.Module) -> None:
                                       "number of classes and of hidden units.")  # fmt: skip
             return
     name = getattr(whole, "name", type(whole).__name__)
-    raise CourseError(f"{name} has no two towers (convolutions 2, 4 and 5 of two groups, and no batch norm); give an "
-                      "alexnet-2012.")  # fmt: skip
+    raise CourseError(f"{name} does not have two towers (conv2, conv4 and conv5 with two groups, no batch norm); give "
+                      "an alexnet-2012.")  # fmt: skip
 
 
 def values_sent(whole: Network, input_size: tuple[int, int, int] = (3, 227, 227)) -> dict[str, int]:
-    """Values (not bytes) that each of two processes sends to the other for one image, by the layer that asks for them.
+    """Values (not bytes) that each of two processes sends to the other per image, by the layer that needs them.
 
-    For an AlexNet cut lengthwise and images of ``input_size`` (C, H, W), from shapes alone. A convolution of one group
-    asks for the other tower's maps, but for conv1, which has the image; so does each linear layer, and softmax asks for
-    the logits. ``alexnet-2012`` is the paper's cut; ``alexnet-lrn``, which has no groups, would send in front of every
-    layer. This is the way forward; on the way back as many gradients are sent, but for those of the logits.
+    For a two-tower AlexNet and images of ``input_size`` (C, H, W), computed from shapes only. A convolution with one
+    group needs the other tower's maps, except conv1, whose input is the image; so does each linear layer, and softmax
+    needs the logits. ``alexnet-2012`` has the paper's groups; ``alexnet-lrn``, which has none, would exchange before
+    every layer. These are the values of the forward pass; the backward pass sends as many gradients, except for those
+    of the logits.
 
     >>> import torch
     >>> from alexnet_course import build_model
@@ -200,28 +201,28 @@ def values_sent(whole: Network, input_size: tuple[int, int, int] = (3, 227, 227)
         if isinstance(layer, nn.Linear) or layer.groups == 1:
             sent[name] = prod(rows[index - 1].output_shape) // 2
     reach, pooled, unpooled = _reach(whole), rows[weighted[2] - 1].output_shape, rows[weighted[1]].output_shape
-    # At the border, maps that are not yet normalised and pooled go instead, and their neighbours.
+    # At the border, maps are sent before normalisation and pooling, with their neighbours.
     sent["conv3"] += 2 * reach * prod(unpooled[1:]) - reach * prod(pooled[1:])
     return {**sent, "softmax": rows[-1].output_shape[0] // 2}
 
 
 @dataclass(frozen=True)
 class TowerRun:
-    """What one of the two processes of ``run_towers`` has at the end."""
+    """The result of one of the two processes of ``run_towers``."""
 
     logits: Tensor
     """N×num_classes, of the whole network."""
     parameters: int
-    """How many numbers its tower holds."""
+    """Number of parameters of its tower."""
     sent: dict[str, int]
-    """Values that it sent for each image, by the layer that asked for them."""
+    """Values that it sent per image, by the layer that needed them."""
 
 
 def run_towers(whole: Network, images: Tensor) -> list[TowerRun]:
-    """``whole``, cut into its two towers, on ``images`` (N×C×H×W): one forward pass of two processes, without dropout.
+    """Run ``whole``, split into its two towers, on ``images`` (N×C×H×W): one forward pass without dropout.
 
-    Starts both on this machine's processors (gloo), whatever device the network is on, and waits: some seconds, most of
-    which Python takes to start. A program that calls it needs the usual ``if __name__ == "__main__":``. Raises
+    Starts two processes on this machine's CPU (gloo), whatever device the network is on, and waits for them. This takes
+    a few seconds, mostly to start Python. A program that calls it needs the usual ``if __name__ == "__main__":``. Raises
     ``CourseError`` for a network without towers, and for images that do not fit.
     """
     check_towers(whole)
@@ -230,20 +231,20 @@ def run_towers(whole: Network, images: Tensor) -> list[TowerRun]:
 
 
 def in_two_processes(work: Callable[[Group, Any], Any], given: Any) -> list[Any]:
-    """What ``work(group, given)`` returns in each of two gloo processes on this machine's processors.
+    """The results of ``work(group, given)`` in each of two gloo processes on this machine's CPU.
 
-    ``work`` is imported by name, so it has to stand in a module. ``given`` and the results can be pickled.
+    ``work`` is imported by name, so it has to be defined in a module. ``given`` and the results must be picklable.
     """
     with TemporaryDirectory() as folder:
-        # By way of a file, since memory for sharing may be scarce (64 MB in a container) and the network is 244 MB.
+        # Through a file, since shared memory may be scarce (64 MB in a container) and the network has 244 MB.
         torch.save(given, Path(folder, "given.pt"))
         torch.multiprocessing.spawn(_start, (Path(folder), work), nprocs=2)
         return [torch.load(Path(folder, f"found-{rank}.pt"), weights_only=False) for rank in (0, 1)]
 
 
 def _start(rank: int, folder: Path, work: Callable[[Group, Any], Any]) -> None:
-    """Process ``rank`` of two, from its beginning to its end."""
-    with Path(folder, f"log-{rank}.txt").open("w") as log:  # gloo says hello, in the middle of what others print
+    """The main function of process ``rank`` of two."""
+    with Path(folder, f"log-{rank}.txt").open("w") as log:  # gloo prints a greeting, which would mix with other output
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
@@ -265,7 +266,7 @@ def _forward(group: Group, given: tuple[Network, Tensor]) -> TowerRun:
 
 
 def _reach(whole: Network) -> int:
-    """How many channels to each side local response normalisation looks; 0 where there is none."""
+    """How many channels to each side local response normalisation sums over; 0 if there is none."""
     norm = next((layer for layer in whole.modules() if isinstance(layer, nn.LocalResponseNorm)), None)
     return norm.size // 2 if norm else 0
 
@@ -276,7 +277,7 @@ def _weighted(whole: Network) -> list[nn.Conv2d | nn.Linear]:
 
 
 def _rows(layer: nn.Conv2d | nn.Linear, rows: slice) -> nn.Conv2d | nn.Linear:
-    """A layer of its own that computes these output channels of ``layer``, which lie in one group."""
+    """A separate layer that computes these output channels of ``layer``, which lie in one group."""
     part = deepcopy(layer)
     for name, parameter in layer.named_parameters():
         setattr(part, name, nn.Parameter(parameter.detach()[rows].clone()))

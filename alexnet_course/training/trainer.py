@@ -1,4 +1,4 @@
-"""The trainer: one network with its optimiser, its schedule and its batches, and what one step of training is."""
+"""The trainer: one network with its optimiser, schedule and batches, and the definition of a training step."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from alexnet_course.training.start import carried, start_from_imagenet
 from alexnet_course.training.step_graph import StepGraph
 from alexnet_course.training.surroundings import Surroundings
 
-EVALUATION_BATCH = 500  # halved where the memory does not suffice
-SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves it at every overflow
+EVALUATION_BATCH = 500  # halved if it does not fit into memory
+SMALLEST_SCALE = 2.0**-10  # of fp16's gradients; the scaler begins at 65,536 and halves the scale at every overflow
 
 
 class Trainer:
-    """What is trained, and how far it is. ``step`` trains on one batch, ``validate`` looks at the held-out images.
+    """The state of training. ``step`` trains on one batch, ``validate`` evaluates on the validation images.
 
-    ``precision`` is bf16, fp16 or fp32; ``resumes`` says that ``load_state_dict`` will follow; the other options are
-    those of ``train``. ``state_dict`` is all that the rest of the run depends on, but for the random generators of each
-    process, which are in ``surroundings``. Raises
-    ``CourseError`` for a recipe that does not fit the network or the training set.
+    ``precision`` is bf16, fp16 or fp32; ``resumes`` announces that ``load_state_dict`` will follow; the other options
+    are those of ``train``. ``state_dict`` has everything that the rest of the run depends on, except the random
+    generators of each process, which are in ``surroundings``. Raises ``CourseError`` for a recipe that does not fit the
+    network or the training set.
 
-    The trainers of a ``group`` of processes go through the same batches with the same weights, as one would; each
-    computes with its part of a batch (see ``alexnet_course.training.parallel``).
+    The trainers of a ``group`` of processes have the same weights and use the same batches; each computes its part of a
+    batch (see ``alexnet_course.training.parallel``).
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Trainer:
         self.deterministic = deterministic
         if deterministic:
             let_cublas_repeat()
-        self.surroundings = Surroundings(recipe.seed, device)  # the seed of the first weights and of dropout
-        self.epoch = 1  # the one under way
+        self.surroundings = Surroundings(recipe.seed, device)  # the seed of the initial weights and of dropout
+        self.epoch = 1  # the current one
         self.history: list[dict[str, Any]] = []
         self.wall_seconds = 0.0
         self._best: dict[str, Tensor] = {}  # restore_best: the weights of the best epoch so far
-        self.kept: Callable[[], str] = lambda: ""  # what is left of the run if it stops, as the end of a sentence
+        self.kept: Callable[[], str] = lambda: ""  # what is saved of the run if it stops, as the end of a sentence
         self._at_once = DTYPES[precision] if epoch_at_once else None
         self.resumes = resumes
-        self.without_start: CourseError | None = None  # why the weights to start from are missing: it resumes
+        self.without_start: CourseError | None = None  # why pretrained weights are missing; ignored when resuming
         with self.computing():
             self._prepare(compile)
             self._choose_functions(compile, half_weights, compiled_pools)
@@ -95,7 +95,7 @@ class Trainer:
             self.begin_epoch()
 
     def _prepare(self, compile: bool) -> None:
-        """Divide the images, and build the network, its optimiser and its loaders."""
+        """Split the images, and build the network, its optimiser and its loaders."""
         recipe, device, precision, group = self.recipe, self.device, self.precision, self.group
         fitting, validation = divide(recipe, self.train_set)
         self.mean, self.std = normalisation(recipe, self.train_set, fitting)
@@ -111,7 +111,7 @@ class Trainer:
         check_weights(self.model, recipe.model)
         body = self._start() if recipe.start == "imagenet" else set()
         self.model.to(device).to(memory_format=memory_format(device))
-        self.evaluated = self.model  # what is evaluated; a hook may put an average of the weights in its place
+        self.evaluated = self.model  # a hook may replace it by an average of the weights
         self._make_loaders(fitting, validation)
         if self.train_loader.batch_size < group.size:
             raise CourseError(f"A batch of {self.train_loader.batch_size} has no part for each of {group.size} "
@@ -120,26 +120,26 @@ class Trainer:
         check_logits(self.model, self.val_loader.prepare(self.val_loader.images[:1]), self.outputs, recipe.model)
 
         if not group.is_main:
-            self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # or dropout would be the same in every part
+            self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # so that dropout differs between parts
         self.optimiser = make_optimiser(self.model, recipe, device, body)
         self.every_step, self.every_epoch = make_schedule(self.optimiser, recipe, len(self.train_loader))
-        # fp16 underflows without it; in the other formats it does nothing.
+        # fp16 underflows without it; for the other precisions it does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         if device.type == "cpu":
             keep_freed_memory()
-        self._broken = torch.zeros((), device=device)  # 1 from the first step on whose numbers are not finite
+        self._broken = torch.zeros((), device=device)  # 1 from the first step with non-finite values on
         # In this process's part of the batches of an epoch.
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         if precision != "fp16" and OPTIMISERS[recipe.optimiser].heeds_found_inf(device):
-            # The fused optimisers leave the weights alone where this is 1, without asking the processor.
+            # Fused optimisers skip the update if this is 1, without synchronising with the CPU.
             self.optimiser.found_inf = self._broken  # type: ignore[attr-defined]
 
     def _choose_functions(self, compile: bool, half_weights: bool, compiled_pools: bool) -> None:
-        """What runs, over the layers of the model. A compiled network has faster functions of its own."""
+        """Choose the functions that run the model. A compiled network has its own faster functions."""
         for name, wanted in (("half_weights", half_weights), ("compiled_pools", compiled_pools)):
             if compile and wanted:
-                raise CourseError(f"{name} = True is for a network that is not compiled, since a compiled one has it "
-                                  "already; leave one of the two out.")  # fmt: skip
+                raise CourseError(f"{name} = True cannot be combined with compile = True, which includes it; leave one "
+                                  "of the two out.")  # fmt: skip
         if half_weights and self.precision == "fp32":
             raise CourseError("half_weights = True is for bf16 and fp16, and this run computes in fp32; leave it out.")
         self.network: Callable[[Tensor], Any]
@@ -152,8 +152,8 @@ class Trainer:
         self.network = HalfWeights(plain, DTYPES[self.precision]) if half_weights else plain
 
     def _start(self) -> set[str]:
-        """Let the network begin with what others have learned; the names of the weights that it gets from there. A run
-        that resumes, and has better ones, need not have the file any more."""
+        """Load pretrained weights; returns their names. A run that is resumed has newer weights, and does not need the
+        file."""
         try:
             return self.group.main_first(lambda: start_from_imagenet(self.model, fetch=not self.resumes))
         except CourseError as error:
@@ -163,7 +163,7 @@ class Trainer:
             return carried(self.model)
 
     def build(self, **options: Any) -> nn.Module:
-        """The network of the recipe for these images, with new weights."""
+        """Build the recipe's network for these images, with new weights."""
         channels = self.train_set.images.shape[1]
         return build_model(
             self.recipe.model,
@@ -175,12 +175,12 @@ class Trainer:
 
     def _recorded(self) -> StepGraph:
         if self.device.type != "cuda":
-            raise CourseError(f"graph = True is for CUDA's GPUs, and this run is on {self.device}; leave it out.")
+            raise CourseError(f"graph = True is for CUDA GPUs, and this run is on {self.device}; leave it out.")
         if self.group.size > 1:
             raise CourseError(f"graph = True is for one process, and {self.group.size} train together; leave it out.")
         if not OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device):
             raise CourseError("graph = True needs an optimiser that can be fused, which "
-                              f"{self.recipe.optimiser!r} cannot; leave it out, or take adamw.")  # fmt: skip
+                              f"{self.recipe.optimiser!r} cannot; leave it out, or use adamw.")  # fmt: skip
         return StepGraph(self._make_step, self.model, self.optimiser)
 
     def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:
@@ -220,20 +220,20 @@ class Trainer:
 
     @property
     def steps_of_epoch(self) -> int:
-        """Steps of the epoch under way that are done."""
+        """Completed steps of the current epoch."""
         return len(self._rates)
 
     @property
     def over(self) -> bool:
-        """Whether all epochs are done, or ``stop_after`` ends the run before."""
+        """Whether all epochs are done, or ``stop_after`` has ended the run."""
         without = epochs_without_progress([entry["val_accuracy"] for entry in self.history])
         return self.epoch > self.recipe.epochs or 0 < self.recipe.stop_after <= without
 
     # --- An epoch, in the order of its parts -------------------------------------------------------------------------
 
     def begin_epoch(self) -> None:
-        """Clear the figures of the epoch that is over."""
-        self._losses: list[Tensor] = []  # on the device: nothing is copied back before the epoch ends
+        """Clear the figures of the previous epoch."""
+        self._losses: list[Tensor] = []  # on the device; copied back only at the end of the epoch
         self._finite: list[Tensor] = []
         self._rates: list[float] = []
         self._correct.zero_()
@@ -241,23 +241,23 @@ class Trainer:
         self.train_loader.rewind()
 
     def start_epoch(self) -> None:
-        """Make the network ready to train; ``CourseError`` where no weight can learn."""
+        """Prepare the network for training; ``CourseError`` if all weights are frozen."""
         if not any(weight.requires_grad for weight in self.model.parameters()):
-            raise CourseError("All weights of the network are frozen, so none can learn; thaw a part, for "
+            raise CourseError("All weights of the network are frozen, so none can be trained; thaw a part, for "
                               "example its classifier.")  # fmt: skip
-        self.group.copy_from_main(list(self.model.state_dict().values()))  # whatever somebody has done to them
+        self.group.copy_from_main(list(self.model.state_dict().values()))  # a user may have changed them
         self.model.train()
         self.stopwatch.start()
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Inside this, torch's global generators and settings are the run's; afterwards, they are as before."""
+        """Inside this, PyTorch's global random generators and settings are the run's; they are restored afterwards."""
         with choice_of_kernels(self.device, self.deterministic), self.surroundings:
             yield
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One optimiser step on a batch, the whole one in each process of a group; ``TrainingStopped`` where the memory
-        does not suffice for it."""
+        """One optimiser step on a batch, the whole batch in each process of a group; ``TrainingStopped`` if it does not
+        fit into memory."""
         try:
             self._step(images, labels)
             return
@@ -269,7 +269,7 @@ class Trainer:
             if compiling:
                 raise CourseError(f"compile = True does not work on this machine ({reason}); install what is missing, "
                                   "or leave it out.") from None  # fmt: skip
-        self._stop_out_of_memory(reason)  # outside of the handler, whose error holds on to the memory of the step
+        self._stop_out_of_memory(reason)  # outside the handler, whose error keeps the step's memory alive
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         loss, finite = self._compute(images, labels)
@@ -280,7 +280,7 @@ class Trainer:
             self.every_step.step()
 
     def _make_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """All of a step that the device does: the loss, and whether its numbers are finite."""
+        """The part of a step that runs on the device: returns the loss, and whether its values are finite."""
         part, part_labels = self.group.part(images), self.group.part(labels)
         loss = self.group.together(lambda: self._backward(part, part_labels))
         if self.group.size > 1:
@@ -288,12 +288,12 @@ class Trainer:
         return loss, self.group.together(lambda: self._update(loss))
 
     def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of N×C×H×W images; leaves its gradients with the weights."""
+        """The loss of N×C×H×W images; its gradients are left in the weights' ``grad``."""
         with autocast(self.device, self.precision), self.faster:
             logits = self.network(images)
-            if not isinstance(logits, Tensor):  # some networks give more only while they train
-                raise CourseError(f"{self.recipe.model} gives {type(logits).__name__} while it trains, but must give a "
-                                  "logit for each class; let its forward give those alone.")  # fmt: skip
+            if not isinstance(logits, Tensor):  # some networks output more in training mode
+                raise CourseError(f"{self.recipe.model} returns {type(logits).__name__} in training mode, but must "
+                                  "return a logit for each class; let its forward return only those.")  # fmt: skip
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -301,7 +301,7 @@ class Trainer:
         return loss.detach()
 
     def _average(self, loss: Tensor, share: float) -> None:
-        """Make loss and gradients of a part, which is that ``share`` of the batch, those of the batch."""
+        """Average loss and gradients over the parts of a batch; this part is the fraction ``share`` of it."""
         gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
         self.group.average([*gradients, *running_statistics(self.model), loss], share)
 
@@ -313,29 +313,29 @@ class Trainer:
         return finite
 
     def _watch(self, loss: Tensor) -> Tensor:
-        """Whether this step's numbers are finite, found out on the device; from the first that are not, stand still."""
+        """Whether this step's values are finite, computed on the device; after the first that are not, skip updates."""
         finite = torch.isfinite(loss)
-        if self.precision != "fp16":  # whose scaler makes gradients overflow on purpose, now and then
-            # What goes wrong on the way back arrives at the first layer, whose gradient is small and quickly checked.
-            # Looked for in every step: freeze and thaw may come at any time, and a network may not use all its weights.
+        if self.precision != "fp16":  # its scaler lets gradients overflow on purpose now and then
+            # A fault in the backward pass reaches the first layer, whose gradient is small and quickly checked.
+            # Searched in every step: layers may be frozen at any time, and a network may not use all its weights.
             first = next(weight.grad for weight in self.model.parameters() if weight.grad is not None)
             finite = finite & torch.isfinite(first).all()
         torch.maximum(self._broken, (~finite).float(), out=self._broken)
         return finite
 
     def end_training(self) -> None:
-        """Wait for the last step; ``TrainingStopped`` where a step of the epoch met numbers that are not finite."""
+        """Wait for the last step; ``TrainingStopped`` if a step of the epoch had non-finite values."""
         self._stop_if_not_finite()
         self.stopwatch.stop()
 
     def validate(self, on_batch: Callable[[], object] | None = None) -> Evaluation:
-        """The network on the held-out images; inside ``computing``."""
+        """Evaluate the network on the validation images; call it inside ``computing``."""
         self._validation_began = time.perf_counter()
         return self._evaluate(self.val_loader, self.train_set, on_batch)
 
     def end_epoch(self, validation: Evaluation) -> EpochResult:
-        """Note the epoch's figures in the history, let the schedule see them, and go on to the next epoch."""
-        # The validation loss shows what the last step did to the network, which no training loss has seen.
+        """Add the epoch's figures to the history, step the schedule, and move on to the next epoch."""
+        # Only the validation loss can show a fault of the last step.
         self._stop_if_not_finite(validation.loss)
         if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
             raise TrainingStopped(f"The gradients overflow fp16 in epoch {self.epoch} even when they are scaled by "
@@ -362,7 +362,7 @@ class Trainer:
         return result
 
     def _step_plateau(self, schedule: torch.optim.lr_scheduler.ReduceLROnPlateau, accuracy: float) -> None:
-        """Let the rate fall where it is time and, with ``restore_best``, go back to the best weights as it does."""
+        """Lower the learning rate when it is due and, with ``restore_best``, restore the best weights as it falls."""
         if self.recipe.restore_best and all(accuracy > entry["val_accuracy"] for entry in self.history):
             self._best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         before = self.optimiser.param_groups[0]["lr"]
@@ -370,14 +370,14 @@ class Trainer:
         if self.recipe.restore_best and self.optimiser.param_groups[0]["lr"] < before:
             self.model.load_state_dict(self._best)
 
-    # --- Looking at other images -------------------------------------------------------------------------------------
+    # --- Evaluation on other images ----------------------------------------------------------------------------------
 
     def evaluate(
         self, dataset: Dataset, on_batch: Callable[[], object] | None = None, *, augmented: bool = False
     ) -> Evaluation:
-        """The network as it is now on ``dataset``, with the run's own normalisation, image size and precision.
+        """Evaluate the network on ``dataset``, with the run's own normalisation, image size and precision.
 
-        ``augmented``: the images changed at random like the training images, which is what S0 measured.
+        With ``augmented``, the images are augmented like training images, as in S0's evaluation.
         """
         changes: dict[str, Any] = {}
         if augmented:
@@ -388,7 +388,7 @@ class Trainer:
             return self._evaluate(loader, dataset, on_batch)
 
     def _evaluate(self, loader: BatchLoader, dataset: Dataset, on_batch: Callable[[], object] | None) -> Evaluation:
-        """In batches half as large wherever the memory does not suffice."""
+        """Evaluate, with batches of half the size whenever memory runs out."""
         while True:
             try:
                 return evaluate_batches(self.evaluated, loader, dataset.classes, self.precision, on_batch, self.group)
@@ -400,8 +400,8 @@ class Trainer:
     # --- To stop and to go on ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, as plain values and tensors; the same in all processes of a group,
-        which all have to call this."""
+        """Everything that the rest of the run depends on, as plain values and tensors; the same in all processes of a
+        group, which all have to call this."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -419,7 +419,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken, of the same recipe and images."""
+        """Restore ``state``, saved with the same recipe and images."""
         with self.computing():
             self._load_state_dict(state)
 
@@ -430,7 +430,7 @@ class Trainer:
             self.every_step.load_state_dict(state["every_step"])
         if self.every_epoch is not None:
             self.every_epoch.load_state_dict(state["every_epoch"])
-        if state["scaler"]:  # empty where the run was in another format on another device
+        if state["scaler"]:  # empty if the run was in another precision on another device
             self.scaler.load_state_dict(state["scaler"])
         self.train_loader.resume(state["loader"])
         self.epoch, self.history = state["epoch"], state["history"]
@@ -446,19 +446,19 @@ class Trainer:
 
     @property
     def sound(self) -> bool:
-        """Whether every step so far, and every weight as it is now, is finite, so that the state is worth saving."""
+        """Whether all steps so far and all current weights are finite, so that the state is worth saving."""
         return self._broken.item() == 0 and math.isfinite(self._largest_weight())
 
     def check_finite(self) -> None:
-        """``TrainingStopped`` where a step of this epoch, or what it did to the weights, is not finite."""
+        """``TrainingStopped`` if a step of this epoch, or a weight after it, is not finite."""
         self._stop_if_not_finite(self._largest_weight(), "largest weight")
 
     def _largest_weight(self) -> float:
-        """Not finite where the last step broke the network, which no loss has seen yet."""
+        """The largest absolute weight; not finite if the last step broke the network, which no loss shows yet."""
         return torch.stack([weight.detach().abs().max() for weight in self.model.parameters()]).max().item()
 
     def _stop_if_not_finite(self, after: float = 0.0, name: str = "loss") -> None:
-        """Stop where a step of this epoch met numbers that are not finite, or what was found ``after`` it is not."""
+        """Stop if a step of this epoch had non-finite values, or if the value ``after`` it is not finite."""
         finite = torch.stack(self._finite).cpu().tolist()
         if all(finite):
             step, what = len(finite) - 1, f"{name} became {after}"
@@ -476,14 +476,14 @@ class Trainer:
                 self.model(images)
 
         layer = next(filter(None, self.group.gather(first_layer_to_leave(self.model, forward))), None)
-        where = f"the activations of {layer} left the finite numbers first" if layer else "no activation did by itself"
+        where = f"{layer} was the first layer with infinite or NaN outputs" if layer else "all activations are finite"
         raise TrainingStopped(
             f"The {what} in epoch {self.epoch} at step {step + 1} of {len(self.train_loader)}, at a learning rate of "
             f"{self._rates[step]:.3g}; {where}; train again with a lower lr{self.kept()}."
         )
 
     def _stop_out_of_memory(self, reason: str) -> None:
-        """Find out what would fit, and stop."""
+        """Find the batch size that would fit, and stop."""
         self.optimiser.zero_grad(set_to_none=True)
         first = self.val_loader.images[:1]
 

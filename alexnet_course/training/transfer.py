@@ -1,4 +1,4 @@
-"""Fine-tuning: carry what one network has learned over to another, and hold parts of it still."""
+"""Fine-tuning: copy what one network has learned to another, and freeze parts of it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alexnet_course.errors import CourseError
 def carry_features(source: nn.Module, target: nn.Module) -> None:
     """Copy all weights of ``source.features``, and batch norm's running statistics, into ``target.features``.
 
-    The classifiers are left alone, so the networks may have other classes and other linear layers. torchvision's
-    AlexNet can be the source of an ``alexnet-owt``. Raises ``CourseError``, and copies nothing, where the layers do not
-    fit one to one. Before a run:
+    The classifiers are unchanged, so the networks may have different classes and linear layers. torchvision's AlexNet
+    can be the source for an ``alexnet-owt``. If the layers do not match one to one, raises ``CourseError`` and copies
+    nothing. Call it before a run:
 
     >>> from alexnet_course import Recipe, build_model, train
     >>> from alexnet_course.training import carry_features, freeze
-    >>> learned = build_model("cnn4")  # and trained, say
+    >>> learned = build_model("cnn4")  # assume that it has been trained
     >>> run = train(Recipe(model="cnn4", epochs=1, train_size=100, validation_size=50))
     >>> carry_features(learned, run.model)
     >>> freeze(run.model.features)
@@ -33,7 +33,7 @@ def carry_features(source: nn.Module, target: nn.Module) -> None:
         features = getattr(model, "features", None)
         if not isinstance(features, nn.Module):
             raise CourseError(f"The {role}, {type(model).__name__}, has no part called features; give a network of the "
-                              "course, or one that is built like it.")  # fmt: skip
+                              "course, or one with the same structure.")  # fmt: skip
         parts.append(features.state_dict())
     theirs, ours = parts
     for name in [*theirs, *(name for name in ours if name not in theirs)]:
@@ -47,23 +47,22 @@ def carry_features(source: nn.Module, target: nn.Module) -> None:
 
 
 def freeze(module: nn.Module) -> None:
-    """Hold ``module`` still: training changes none of its numbers, until ``thaw``.
+    """Freeze ``module``: training changes none of its weights or statistics until ``thaw``.
 
-    Its weights get no gradients. What has running statistics in it, as batch norm of any kind, goes on working as in
-    ``eval()``: with these statistics, which it leaves as they are. That takes more than one call of ``eval()``, because
-    a trainer calls ``train()`` on the whole network at each epoch; so a hook puts each such layer back just before it
-    is used. Dropout goes on as before.
+    Its weights get no gradients. Layers with running statistics, such as batch norm, keep working as in ``eval()``,
+    with unchanged statistics. One call of ``eval()`` is not enough for this, because a trainer calls ``train()`` on the
+    whole network at each epoch; so a hook puts each such layer back just before it is used. Dropout stays active.
     """
     for weight in module.parameters():
         weight.requires_grad = False
-        weight.grad = None  # or the optimiser would take one more step with it
+        weight.grad = None  # otherwise the optimiser would take one more step with it
     for layer in _with_statistics(module):
         layer.held_still = True  # type: ignore[assignment]
         layer.register_forward_pre_hook(_stay_in_evaluation)
 
 
 def thaw(module: nn.Module) -> None:
-    """Undo ``freeze``: let ``module`` learn again, and its batch norm follow the images."""
+    """Undo ``freeze``: ``module`` is trained again, and its batch norm updates its statistics."""
     for weight in module.parameters():
         weight.requires_grad = True
     for layer in _with_statistics(module):
@@ -76,6 +75,6 @@ def _with_statistics(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _stay_in_evaluation(layer: nn.Module, _: Any) -> None:
-    """Says itself whether it still applies, so that it need not be found and removed, in a copy of the network too."""
+    """A hook that checks itself whether it still applies, so it need not be removed, even in a copy of the network."""
     if layer.held_still and not any(weight.requires_grad for weight in layer.parameters()):
         layer.eval()

@@ -1,4 +1,4 @@
-"""Every public address of the course, from the one in ``_config.yml``."""
+"""All public addresses of the course, from the one in ``_config.yml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KAGGLE = "https://kaggle.com/kernels/welcome?src="
 
 @dataclass(frozen=True)
 class Address:
-    """Where the course is: a repository of GitHub's, and its branch."""
+    """The location of the course: a GitHub repository and its branch."""
 
     repository: str
     branch: str = "main"
@@ -27,7 +27,7 @@ class Address:
         found = GITHUB.fullmatch(self.repository)
         if found is None:
             raise ValueError(
-                f"{self.repository!r} is no repository on GitHub; write "
+                f"{self.repository!r} is not a GitHub repository; write "
                 "https://github.com/OWNER/NAME."
             )
         return found[1], found[2]
@@ -40,25 +40,25 @@ class Address:
         return f"https://{host}/" + ("" if name.lower() == host else f"{name}/")
 
     def file(self, path: str) -> str:
-        """GitHub's page of a file of the repository."""
+        """GitHub's page for a file of the repository."""
         return f"{self.repository}/blob/{self.branch}/{path}"
 
     def colab(self, path: str) -> str:
-        """What opens a notebook of the repository on Colab."""
+        """The link that opens a notebook of the repository on Colab."""
         place = self.file(path).removeprefix("https://github.com")
         return f"{COLAB}/github{place}"
 
     def kaggle(self, path: str) -> str:
-        """What opens a copy of it on Kaggle."""
+        """The link that opens a copy of it on Kaggle."""
         return KAGGLE + self.file(path)
 
     def release(self, version: str) -> str:
-        """The files of a release: there as soon as its tag is."""
+        """The files of a release, available as soon as its tag is."""
         return f"{self.repository}/archive/refs/tags/v{version}.tar.gz"
 
 
 def address() -> Address:
-    """That of this copy of the course."""
+    """The address of this copy of the course."""
     repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))[
         "repository"
     ]

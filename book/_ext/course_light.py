@@ -1,9 +1,9 @@
-"""What a page of the book does without, so that it is read sooner.
+"""Make the book's pages lighter, so that they load faster.
 
-MathJax, for formulas that can be set beforehand: it is 0.8 MB of a page. And
-images as PNG, for the same pixels as WebP take half the bytes. The pages are
-changed after they were written. The scripts of the theme that no page needs
-are left out by ``_templates``.
+Formulas are typeset beforehand, so that pages do without MathJax, which has
+0.8 MB. PNG images become WebP, which takes half the bytes for the same pixels.
+The pages are changed after Sphinx has written them. ``_templates`` leaves out
+scripts of the theme that no page needs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
 
-# MathJax's parts are named in _config.yml; this is what loads them.
+# The loader of MathJax, whose components are named in _config.yml.
 MATHJAX = "mathjax/startup.js"
 LOADS_MATHJAX = rf'\s*<script[^>]*\bsrc="[^"]*{MATHJAX}[^"]*"[^>]*></script>'
-# Its work, done once (formulas.py) and stored.
+# The formulas, typeset by MathJax once (formulas.py) and stored.
 STORED = Path(__file__).parents[1] / "formulas.json"
 FORMULA = re.compile(
     r'(<(?:span|div) class="math [^>]*>(?:\s*<span class="eqno">.*?</span>)?)'
@@ -29,8 +29,8 @@ FORMULA = re.compile(
     re.DOTALL,
 )
 
-# The bibliography says that it is a list; what it holds are no list's items,
-# and a screen reader is told of an empty list.
+# The bibliography is marked as a list, but its entries are not list items, so
+# screen readers would announce an empty list.
 LIST = (
     '<div role="list" class="citation-list">',
     '<div class="citation-list">',
@@ -40,10 +40,10 @@ PNG = re.compile(r'"(_images/[^"]+)\.png"')
 
 
 def images_when_seen(page: str, folder: Path) -> str:
-    """``page`` with images that load as the reader comes near them.
+    """``page`` with images that load lazily.
 
-    Their size is written down, so that the text does not move when they come.
-    ``folder`` is where the page is.
+    Their sizes are added, so that the text does not move when they load.
+    ``folder`` is the folder of the page.
     """
 
     def with_size(found: re.Match[str]) -> str:
@@ -60,10 +60,10 @@ def images_when_seen(page: str, folder: Path) -> str:
 
 
 def with_formulas(page: str, stored: dict[str, str]) -> str:
-    """``page`` with its formulas set, and without MathJax.
+    """``page`` with its formulas typeset, and without MathJax.
 
-    ``stored`` is what MathJax made of each. Where it lacks one, for it is new,
-    the page is left to MathJax.
+    ``stored`` maps each formula to MathJax's output. If a formula is missing,
+    because it is new, the page keeps MathJax.
     """
     formulas = {html.unescape(found[1]) for found in FORMULA.findall(page)}
     if not formulas or not formulas <= stored.keys():
@@ -77,7 +77,7 @@ def with_formulas(page: str, stored: dict[str, str]) -> str:
 
 
 def images_as_webp(page: str, folder: Path) -> str:
-    """``page`` with its PNG images as WebP, which shows the same pixels."""
+    """``page`` with its PNG images converted to WebP, without loss."""
 
     def smaller(found: re.Match[str]) -> str:
         with Image.open(folder / f"{found[1]}.png") as image:
@@ -88,7 +88,7 @@ def images_as_webp(page: str, folder: Path) -> str:
 
 
 def lighten(app: Sphinx, error: Exception | None) -> None:
-    """Change what was written; what was changed before is left as it is."""
+    """Change the written pages; pages that are already changed stay so."""
     if error is not None or app.builder.name != "html":
         return
     folder = Path(app.outdir)
@@ -108,10 +108,10 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
 def only_where_there_is_mathematics(
     app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
 ) -> None:
-    """Jupyter Book loads MathJax on every page."""
+    """Load MathJax only where needed; Jupyter Book loads it on every page."""
     domain = app.env.get_domain("math")
     assert isinstance(domain, MathDomain)
-    # Its method of that name would count the pages below this one, too.
+    # Its method of that name would include the pages below this one.
     has_equations = domain.data["has_equations"].get(page, False)
     if app.builder.name == "html" and not has_equations:
         context["script_files"] = [

@@ -1,9 +1,9 @@
-"""The book as a site: its address, what others show of it, and its issues.
+"""The book as a website: its address, social cards, and issue button.
 
-The address, GitHub Pages for the repository in ``_config.yml``, stands in each
+The address, GitHub Pages for the repository in ``_config.yml``, is on each
 page and in ``sitemap.xml``, and sphinxext-opengraph puts it on the cards that
-other sites show. A button of each page opens the form for a mistake in the
-book, with the page filled in; another leads to the PDF.
+other sites show. A button on each page opens the issue form for mistakes in
+the book, with the page filled in; another leads to the PDF.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AFTER_THE_THEME = 900
 
 
 def issue_form(page: str, title: str) -> str:
-    """What opens ``.github/ISSUE_TEMPLATE/book.yml`` with the page filled in.
+    """The link to ``.github/ISSUE_TEMPLATE/book.yml``, with the page filled in.
 
     ``page`` is the name of the page's file and ``title`` its heading.
     """
@@ -36,7 +36,7 @@ def issue_form(page: str, title: str) -> str:
 
 
 def sitemap(links: list[str]) -> str:
-    """The file in which search engines read what pages there are."""
+    """The file that lists the pages for search engines."""
     lines = [f"  <url><loc>{escape(link)}</loc></url>" for link in links]
     return "\n".join(
         [

@@ -1,8 +1,8 @@
 """The directive ``{course-status} PART``: what this book was built from.
 
-Each part is computed when the book is built, from the files as they are then,
-and nothing of it is written into the source tree. The extension also copies
-the records into the book, so that links to them work offline.
+Each part is computed from the current files when the book is built; nothing is
+written into the source tree. The extension also copies the records into the
+book, so that links to them work offline.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ PACKAGES = (
 COPIED_TO = Path("_static", "records")  # in the built book
 
 Table = tuple[list[str], list[list[str]]]
-"""Heads and rows, each cell in MyST's Markdown."""
+"""Header and rows; each cell is MyST Markdown."""
 
 
-# --- What the parts say: pure functions of folders ---------------------------
+# --- The contents of the parts: pure functions of folders --------------------
 
 
 def versions() -> Table:
-    """Python, what the book is made with, and the package itself."""
+    """Python, the packages that build the book, and the course's package."""
     rows = [["Python", platform.python_version()]]
     for name in PACKAGES:
         try:
@@ -64,7 +64,7 @@ def versions() -> Table:
 
 
 def commit() -> str:
-    """The first digits of the package's commit, and whether files differ."""
+    """The first digits of the package's commit, and whether files changed."""
     found = git_commit()
     if found is None:
         return UNKNOWN
@@ -73,7 +73,7 @@ def commit() -> str:
 
 
 def machine() -> Table:
-    """Where the book was built."""
+    """The machine on which the book was built."""
     cpu = device_name(torch.device("cpu")).removesuffix(" (cpu)")
     rows = [
         ["Processor", cpu],
@@ -94,22 +94,22 @@ def memory() -> str:
 
 @dataclass(frozen=True)
 class Cells:
-    """How many code cells of a notebook the tests treat how."""
+    """The number of a notebook's code cells, by how the tests treat them."""
 
     strict: int
-    """Run, and their output compared with the stored one."""
+    """Run, and the output compared with the stored output."""
     executed: int
-    """Run, and their output left alone."""
+    """Run, without a comparison of the output."""
 
     @property
     def share(self) -> str:
-        """Of those that are compared."""
+        """The fraction of cells that are compared."""
         count = self.strict + self.executed
         return f"{self.strict / count:.0%}" if count else "–"
 
 
 def count_cells(notebook: Path) -> Cells:
-    """The code cells of a notebook; empty ones are no cells to nbval."""
+    """Count the code cells of a notebook; like nbval, ignore empty ones."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     ignored = [
         "nbval-ignore-output" in cell["metadata"].get("tags", [])
@@ -150,7 +150,7 @@ def chapters(book: Path, pages: Iterable[str]) -> Table:
 
 
 def read_times(file: Path) -> dict[str, str]:
-    """The chapters' times on the computer where they were last run."""
+    """The chapters' times on the computer on which they were last run."""
     if not file.exists():
         return {}
     with file.open(encoding="utf-8", newline="") as lines:
@@ -165,7 +165,7 @@ def timed_on(book: Path) -> str:
 
 
 def records(folder: Path) -> Table:
-    """How many records of which data set and budget there are."""
+    """The number of records for each data set and budget."""
     counts: Counter[tuple[str, str]] = Counter()
     recipes: dict[tuple[str, str], set[str]] = {}
     for path in record_paths(folder):
@@ -173,7 +173,7 @@ def records(folder: Path) -> Table:
             record = json.loads(path.read_text(encoding="utf-8"))
             kind = record["dataset"]["name"], record["budget"]
             recipe = record["recipe"]["name"]
-        except (ValueError, KeyError, TypeError):  # verify says what it is
+        except (ValueError, KeyError, TypeError):  # reported by verify
             kind, recipe = (UNKNOWN, UNKNOWN), path.stem
         counts[kind] += 1
         recipes.setdefault(kind, set()).add(recipe)
@@ -199,7 +199,7 @@ def newest(folder: Path) -> str:
 
 
 def check(folder: Path) -> tuple[Table, list[str]]:
-    """How many records ``results verify`` passes, and what does not fit."""
+    """The number of records that pass ``results verify``, and its problems."""
     problems = verify(folder)
     names = [str(path.relative_to(folder)) for path in record_paths(folder)]
     bad = {problem.partition(": ")[0] for problem in problems}
@@ -216,7 +216,7 @@ def check(folder: Path) -> tuple[Table, list[str]]:
 
 
 def as_markdown(table: Table) -> str:
-    """Columns after the first that hold no words are to the right."""
+    """Write the table; columns of numbers after the first align right."""
     heads, rows = table
     numbers = [
         position > 0
@@ -229,10 +229,10 @@ def as_markdown(table: Table) -> str:
 
 
 def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
-    """What stands on the page for ``part``, as Markdown.
+    """The text on the page for ``part``, as Markdown.
 
-    ``book`` is the folder of the book's sources and ``pages`` its notebooks in
-    reading order; ``folder`` is that of the records.
+    ``book`` is the folder of the book's sources, ``pages`` its notebooks in
+    reading order, and ``folder`` the folder of the records.
     """
 
     def chapter_part() -> str:
@@ -253,7 +253,7 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
     }
     if part not in parts:
         raise ExtensionError(
-            f"course-status {part!r} is none of {', '.join(parts)}."
+            f"course-status {part!r} is not one of {', '.join(parts)}."
         )
     return parts[part]()
 
@@ -261,7 +261,7 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
 def copy_records(folder: Path, target: Path) -> int:
     """Copy each record and its predictions to ``target``, and nothing else.
 
-    What is there already goes. Returns the number of files.
+    Existing files there are removed. Returns the number of files.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -280,7 +280,7 @@ class CourseStatus(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_reread()  # the files may change though the page does not
+        self.env.note_reread()  # the files may change without the page
         book = Path(self.env.srcdir)
         pages = [
             path.stem

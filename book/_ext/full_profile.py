@@ -1,8 +1,8 @@
-"""What a chapter costs in the profile ``full``, on a GPU.
+"""The time and memory that a chapter takes in the profile ``full``, on a GPU.
 
-Measured, where ``gpu.json`` has it: ``python -m benchmarks.first_gpu OUT
---part times`` writes that file. Otherwise it is estimated from the runs that
-the chapter makes there: ``full_profile.json`` lists them, and is written and
+If ``gpu.json`` has them, they are measured: ``python -m benchmarks.first_gpu
+OUT --part times`` writes that file. Otherwise they are estimated from the
+chapter's training runs: ``full_profile.json`` lists them, and is written and
 tested by running the chapter with tiny budgets (tests/colab).
 """
 
@@ -15,23 +15,23 @@ from typing import Any
 
 RUNS, MEASURED = "full_profile.json", "gpu.json"
 
-# What an estimate takes for granted. No T4 was at hand.
+# Assumptions of the estimate. No T4 was available.
 CARD = "T4"
-PEAK = 65e12  # operations a second in fp16: NVIDIA's data sheet
+PEAK = 65e12  # operations per second in fp16: NVIDIA's data sheet
 PART_OF_PEAK = 8
-STEP = 0.003  # seconds in which a processor starts the kernels of a step
-FORWARD_AND_BACK = 3  # forward passes that a step costs
-STATE = 16  # bytes a weight: itself, its gradient, two sums of AdamW's
-HALF = 2  # fp16 takes half of what fp32 does
+STEP = 0.003  # seconds in which a CPU launches the kernels of a step
+FORWARD_AND_BACK = 3  # cost of a step, in forward passes
+STATE = 16  # bytes per weight: weight, gradient, AdamW's two averages
+HALF = 2  # fp16 takes half as much as fp32
 
 
 def seconds(runs: list[dict[str, Any]]) -> float:
-    """How long it takes to train ``runs`` on the T4."""
+    """The time to train ``runs`` on the T4."""
     return 2 * mult_adds(runs) / (PEAK / PART_OF_PEAK) + STEP * steps(runs)
 
 
 def mult_adds(runs: list[dict[str, Any]]) -> int:
-    """Of all training, and of the validation after each epoch."""
+    """Multiply-adds of all training, and of validation after each epoch."""
     return sum(
         run["runs"]
         * run["epochs"]
@@ -49,7 +49,7 @@ def steps(runs: list[dict[str, Any]]) -> int:
 
 
 def peak_bytes(runs: list[dict[str, Any]]) -> int:
-    """Of the largest run: images, weights, and what a step keeps of a batch."""
+    """Memory of the largest run: images, weights and a batch's activations."""
     return max(
         run["image_bytes"]
         + STATE * run["parameters"]
@@ -63,7 +63,7 @@ def gigabytes(size: int) -> str:
 
 
 def minutes(time: float) -> str:
-    """No more digits than an estimate, or another day's run, can have."""
+    """``time`` in words, with no more digits than an estimate justifies."""
     count = time / 60
     if count < 1:
         return "less than a minute"
@@ -73,7 +73,7 @@ def minutes(time: float) -> str:
 
 
 def cost(book: Path, page: str) -> str:
-    """A sentence or two on ``page``; nothing where it trains on no GPU."""
+    """A sentence or two about ``page``; empty if it does not train on a GPU."""
     stored, measured = book / RUNS, book / MEASURED
     if measured.exists():
         found = json.loads(measured.read_text(encoding="utf-8"))
@@ -92,9 +92,9 @@ def cost(book: Path, page: str) -> str:
         return ""
     trillions = f"{mult_adds(runs) / 1e12:,.0f}"
     return (
-        f"Training on CIFAR-10 takes {minutes(seconds(runs))} on a {CARD}, "
-        f"which Colab lends, and {gigabytes(peak_bytes(runs))}. This is "
-        f"estimated, not measured: {trillions} trillion multiply-adds at "
-        f"1/{PART_OF_PEAK} of the card's peak, and {steps(runs):,} steps of "
-        f"training, each of which takes {1000 * STEP:.0f} ms to start."
+        f"Training on CIFAR-10 takes {minutes(seconds(runs))} on Colab's "
+        f"{CARD}, and {gigabytes(peak_bytes(runs))}. This is an "
+        f"estimate, not a measurement: {trillions} trillion multiply-adds at "
+        f"1/{PART_OF_PEAK} of the GPU's peak, and {steps(runs):,} training "
+        f"steps, each of which takes {1000 * STEP:.0f} ms to launch."
     )

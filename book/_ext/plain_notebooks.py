@@ -1,14 +1,14 @@
-"""Each chapter once more, as a notebook for readers without Sphinx.
+"""Each chapter as a notebook for readers without Sphinx.
 
-Colab, Kaggle, JupyterLab and GitHub show plain Markdown and HTML, and nothing
-of MyST. By the time a page is written Sphinx has looked up every number, link,
-source and listing in it; here its tree is written back as Markdown, cell by
-cell, beside the code cells as they are. The rendered book offers the notebook
-for download, and ``make notebooks`` puts it into ``colab/``, which the rocket
+Colab, Kaggle, JupyterLab and GitHub render plain Markdown and HTML, but not
+MyST. When a page is written, Sphinx has resolved every number, link, citation
+and listing in it; here its tree is written back as Markdown, cell by cell,
+between the unchanged code cells. The rendered book offers the notebook for
+download, and ``make notebooks`` writes it to ``colab/``, which the rocket
 opens.
 
-What may stand in a chapter is what the methods of ``Markdown`` are named
-after. Anything else is an error, so that nothing slips through.
+The methods of ``Markdown`` are named after the elements that a chapter may
+contain. Any other element is an error, so that nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from nbformat.v4 import new_markdown_cell
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-# A line number of myst-nb is that of the cell (from 1) times this, and more.
+# myst-nb's line numbers are the cell's number (from 1) times this, plus more.
 LINES_OF_A_CELL = 10_000
 GLUED = "application/papermill.record/"  # what glue stores in an output
 COMPARED = "nbval-ignore-output"
 HIDES_CODE = {"hide-input", "remove-input"}
 HIDES_ALL = {"hide-cell", "remove-cell"}
-# What folds the code of a cell on Colab, in JupyterLab and on Kaggle. On Colab
-# nothing folds an output; so where the book hides that, too, it is left out.
+# What folds the code of a cell on Colab, in JupyterLab and on Kaggle. Colab
+# cannot fold an output, so an output that the book hides is left out.
 FOLDED = {
     "cellView": "form",
     "jupyter": {"source_hidden": True},
@@ -43,19 +43,19 @@ FOLDED = {
 
 
 def escaped(text: str) -> str:
-    """``text`` so that Markdown shows it as it is."""
+    """``text`` escaped for Markdown."""
     text = re.sub(r"[\\`*$~]|(?<!\w)_|_(?!\w)|\](?=\()", r"\\\g<0>", text)
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def begun(paragraph: str) -> str:
-    """``paragraph``, none of whose lines begins a list, title or quote."""
+    """``paragraph`` escaped so that no line begins a list, title or quote."""
     paragraph = re.sub(r"^([#+>-]+)(?=\s)", r"\\\1", paragraph, flags=re.M)
     return re.sub(r"^(\d+)([.)])(?=\s)", r"\1\\\2", paragraph, flags=re.M)
 
 
 def wrapped(mark: str, text: str) -> str:
-    """``text`` between two marks, which spaces may not separate from it."""
+    """``text`` between two marks, with surrounding spaces kept outside."""
     core = text.strip()
     if not core:
         return text
@@ -64,13 +64,13 @@ def wrapped(mark: str, text: str) -> str:
 
 
 def fence(text: str, shortest: int = 1) -> str:
-    """Backticks, more than there are side by side in ``text``."""
+    """More backticks than the longest sequence of them in ``text``."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     return "`" * max(shortest, longest + 1)
 
 
 def indented(text: str, first: str) -> str:
-    """An item of a list that begins with ``first``."""
+    """A list item that begins with ``first``."""
     return first + text.replace("\n", "\n" + " " * len(first))
 
 
@@ -79,10 +79,9 @@ def quoted(text: str) -> str:
 
 
 class Markdown:
-    """The tree of a page, written back.
+    """Writes the tree of a page as Markdown.
 
-    ``block_KIND`` writes a node that stands by itself, ``inline_KIND`` one
-    that stands in a line.
+    ``block_KIND`` writes a block element, ``inline_KIND`` an inline one.
     """
 
     def __init__(self, app: Sphinx, page: str, where: Address) -> None:
@@ -91,7 +90,7 @@ class Markdown:
         self.numbers = app.env.toc_fignumbers.get(page, {})
 
     def number(self, kind: str, node: nodes.Element) -> str:
-        """``1.2``, or nothing where the node has no number."""
+        """``1.2``, or empty if the node has no number."""
         for name in node["ids"]:
             if found := self.numbers.get(kind, {}).get(name):
                 return ".".join(map(str, found))
@@ -123,7 +122,7 @@ class Markdown:
             )
         return getattr(self, name)
 
-    # --- What stands by itself ----------------------------------------------
+    # --- Block elements -----------------------------------------------------
 
     def block_paragraph(self, node: nodes.Element) -> str:
         return begun(self.line(node))
@@ -197,14 +196,14 @@ class Markdown:
         return self._details(title[0].astext(), self.blocks(body))
 
     def block_Tag(self, node: nodes.Element) -> str:
-        """Of a quiz: a question, its answers, and the solution folded."""
+        """A quiz question, its answers, and the folded solution."""
         if node["tag"] == "details":
             summary, rows = node.children
             why = [f"- {self.line(row)}" for row in rows.children]
             return self._details(summary.astext(), "\n".join(why))
         if node["tag"] == "fieldset":
             legend, *answers = node.children
-            mark = "- " if len(answers) > 1 else ""  # or a number is asked for
+            mark = "- " if len(answers) > 1 else ""  # else it asks for a number
             rows = [mark + self.line(answer).strip() for answer in answers]
             return "\n\n".join([self.line(legend), "\n".join(rows)])
         return self.blocks(node)
@@ -213,9 +212,9 @@ class Markdown:
         return ""
 
     def block_raw(self, node: nodes.Element) -> str:
-        return ""  # HTML that does nothing without the book's scripts
+        return ""  # HTML that is useless without the book's scripts
 
-    # --- What stands in a line ----------------------------------------------
+    # --- Inline elements ----------------------------------------------------
 
     def inline_Text(self, node: nodes.Text) -> str:
         return escaped(node.astext())
@@ -254,7 +253,7 @@ class Markdown:
 
 
 def plain_notebook(app: Sphinx, page: str) -> NotebookNode:
-    """The chapter ``page`` as it is without Sphinx."""
+    """The chapter ``page`` as a notebook that does not need Sphinx."""
     where = address()
     markdown = Markdown(app, page, where)
     notebook = nbformat.read(app.env.doc2path(page), as_version=4)
@@ -296,7 +295,7 @@ def code_cell(
 ) -> list[NotebookNode]:
     """A code cell, folded as in the book, and its figure's caption.
 
-    ``node`` is what it is on the page, from which it can be missing.
+    ``node`` is the cell's node on the page, or None if it is not shown there.
     """
     tags = set(cell.metadata.get("tags", []))
     shown = cell.metadata.get("mystnb", {})
@@ -312,7 +311,7 @@ def code_cell(
         cell.source = f"#@title {title}\n{cell.source}"
         cell.metadata |= FOLDED
     if tags & HIDES_ALL:
-        # It was run, as its number says; a solution's answer is kept back.
+        # Its number shows that it was run; a solution's output is left out.
         cell.outputs = []
     if node is None or (figure := node.next_node(nodes.figure)) is None:
         return [cell]
@@ -326,13 +325,13 @@ def code_cell(
 
 
 def cell_of(node: nodes.Element) -> int:
-    """The number of the Markdown cell that ``node`` was made of."""
+    """The number of the Markdown cell from which ``node`` was made."""
     lines = (getattr(part, "line", None) for part in node.findall())
     return next(filter(None, lines)) // LINES_OF_A_CELL - 1
 
 
 def write_all(app: Sphinx, folder: Path) -> None:
-    """One notebook a chapter into ``folder``."""
+    """Write one notebook per chapter into ``folder``."""
     for page in sorted(app.env.found_docs):
         if Path(app.env.doc2path(page)).suffix == ".ipynb":
             notebook = plain_notebook(app, page)
@@ -347,7 +346,7 @@ def offer_for_download(app: Sphinx, error: Exception | None) -> None:
 def add_rockets(
     app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
 ) -> None:
-    """Let the rocket of the page open the plain notebook, on Kaggle, too."""
+    """Let the page's rocket open the plain notebook, on Colab or Kaggle."""
     where, path = address(), f"colab/{page}.ipynb"
     for group in context.get("header_buttons", []):
         if group["label"] == "launch-buttons":

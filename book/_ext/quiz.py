@@ -1,8 +1,8 @@
 """The directives ``{quiz} NAME`` and ``{before-you-start}`` of the chapters.
 
 A quiz is a file ``book/quizzes/NAME.toml`` with five questions. On the page
-they stand as plain HTML that can be read without any script, the solutions
-folded away; ``_static/quiz.js`` adds what is needed to check the answers.
+they are plain HTML that can be read without scripts, with folded solutions;
+``_static/quiz.js`` adds the controls for checking answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from alexnet_course.checked import Location, Part, sentence, wrong
 from alexnet_course.records import NOT_MEASURED
 
 QUESTIONS = 5  # in each quiz
-FEWEST, MOST = 3, 5  # answers to choose from
+FEWEST, MOST = 3, 5  # choices of a question
 
 
 # --- The file: pure functions ------------------------------------------------
@@ -47,7 +47,7 @@ def _not_blank(text: str) -> str:
 
 
 def _as_written(number: Any, check: Callable[[Any], float]) -> float:
-    """A float, but 3 is printed as 3 and not as 3.0."""
+    """A float, except that 3 stays 3 and does not become 3.0."""
     check(number)
     return number
 
@@ -59,14 +59,14 @@ Number: TypeAlias = Annotated[
 
 
 class Answer(Part):
-    """One answer, and why it is right or wrong. Texts are inline Markdown."""
+    """One answer, and why it is right or wrong. Text is inline Markdown."""
 
     why: Text
     right: Annotated[bool, Field(strict=True)] = False
     text: Text | None = None
-    """What the reader chooses; None where a number is asked for."""
+    """The text of a choice; None if the question asks for a number."""
     number: Number | None = None
-    """The number; None where there is something to choose."""
+    """The number; None if the question has choices."""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
@@ -76,7 +76,7 @@ class Answer(Part):
 
 
 class Question(Part):
-    """One question, which asks to choose an answer or to give a number."""
+    """One question, with choices or with a number as its answer."""
 
     text: Text
     answers: Annotated[
@@ -86,13 +86,13 @@ class Question(Part):
         ),
     ]
     otherwise: Text | None = None
-    """Of a number: the explanation for every number that has no own one."""
+    """For numbers: the explanation of every number without its own."""
     unit: str = ""
     tolerance: Number = 0.0
-    """How far a number may be off."""
+    """The largest error of a number that counts as right."""
     computed: dict[str, str] = Field(default_factory=dict)
-    """Numbers as they are printed, and the Python expressions that the tests
-    (nobody else) evaluate to compare."""
+    """Numbers as printed, with the Python expressions that tests (and only
+    tests) evaluate to check them."""
 
     @property
     def wants_number(self) -> bool:
@@ -122,7 +122,7 @@ class Question(Part):
         return self
 
     def _check_numbers(self) -> None:
-        """Each number is computed, and is told apart from every other one."""
+        """Each number is computed, and can be distinguished from the others."""
         if not self.otherwise:
             raise ValueError("otherwise, for any other number, is missing")
         seen: list[float] = []
@@ -130,20 +130,20 @@ class Question(Part):
             assert answer.number is not None
             if shown(answer.number) not in self.computed:
                 raise ValueError(
-                    f"how {shown(answer.number)} is computed is not said; add "
-                    "it to `computed`"
+                    f"{shown(answer.number)} has no expression that computes "
+                    "it; add one to `computed`"
                 )
             for other in seen:
                 if abs(other - answer.number) <= 2 * self.tolerance:
                     raise ValueError(
                         f"{shown(other)} and {shown(answer.number)} are within "
-                        "the tolerance of one another; make it smaller"
+                        "the tolerance of each other; make it smaller"
                     )
             seen.append(answer.number)
 
 
 class Questions(Part):
-    """The file."""
+    """The content of a quiz file."""
 
     question: Annotated[
         tuple[Question, ...],
@@ -156,9 +156,9 @@ class Questions(Part):
 
 
 def read_quiz(path: Path) -> tuple[Question, ...]:
-    """The questions of a file.
+    """Read the questions from a file.
 
-    Raises ExtensionError with a sentence that says what is wrong with it.
+    Raises ExtensionError, with one sentence, if the file is not valid.
     """
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*")))
@@ -191,12 +191,12 @@ def _name(location: Location) -> str:
 
 
 def shown(number: float) -> str:
-    """As the book writes numbers: 9,216 and 0.91."""
+    """A number in the book's format: 9,216 and 0.91."""
     return f"{number:,}"
 
 
 def running_time(file: Path, page: str) -> str:
-    """What ``timings.csv`` says of ``page``, as a sentence."""
+    """A sentence with the times of ``page`` in ``timings.csv``."""
     here = colab = NOT_MEASURED
     if file.exists():
         with file.open(encoding="utf-8", newline="") as lines:
@@ -213,13 +213,13 @@ def running_time(file: Path, page: str) -> str:
 
 
 class Tag(nodes.General, nodes.Element):
-    """An HTML element; in other formats only what is in it."""
+    """An HTML element; in other formats, only its content."""
 
 
 def tag(
     kind: str, /, *children: nodes.Node, css: str = "", **attributes: str
 ) -> Tag:
-    """``css`` is a class; an attribute's underscores are hyphens in HTML."""
+    """Make a tag; ``css`` is its class, and ``_`` in attributes means ``-``."""
     named = {key.replace("_", "-"): value for key, value in attributes.items()}
     return Tag("", *children, tag=kind, attributes=named, classes=css.split())
 
@@ -263,7 +263,7 @@ class Quiz(SphinxDirective):
         return [tag("div", *children, css="quiz")]
 
     def inline(self, text: str, css: str = "quiz-text") -> nodes.inline:
-        """Markdown without blocks, in a span."""
+        """Inline Markdown in a span."""
         found, messages = self.state.inline_text(text, self.lineno)
         return nodes.inline("", "", *found, *messages, classes=[css])
 
@@ -303,7 +303,7 @@ class Quiz(SphinxDirective):
         return tag("div", label, entry, css="quiz-answer")
 
     def solution(self, question: Question, number: int) -> Tag:
-        """Each answer with its explanation; the script takes them from here."""
+        """Each answer with its explanation, which the script also reads."""
         rows = []
         for letter, answer in letters(question):
             if answer.number is None:
@@ -337,11 +337,11 @@ def letters(question: Question) -> Iterable[tuple[str, Answer]]:
 
 
 class BeforeYouStart(SphinxDirective):
-    """``{before-you-start}``: what a page needs, gives and takes.
+    """``{before-you-start}``: a page's prerequisites, goals and time.
 
     The option ``needs`` is inline Markdown, the body a list of what the
-    reader will be able to do. The time is that of ``timings.csv``, and what a
-    GPU takes is said by ``full_profile.py``.
+    reader will be able to do. The time comes from ``timings.csv``, and the
+    time on a GPU from ``full_profile.py``.
     """
 
     has_content = True
@@ -351,7 +351,7 @@ class BeforeYouStart(SphinxDirective):
         needs = self.options.get("needs")
         if not needs or not "".join(self.content).strip():
             raise ExtensionError(
-                f"before-you-start in {self.env.docname} says not all: write "
+                f"before-you-start in {self.env.docname} is incomplete: write "
                 ":needs: and, below it, a list of what the reader will be able "
                 "to do."
             )

@@ -1,9 +1,8 @@
-"""The directive ``{shape-explorer} NETWORK``: layer shapes to play with.
+"""The directive ``{shape-explorer} NETWORK``: an interactive layer table.
 
-It leaves an element on the page in which ``_static/explorer.js`` makes the
-explorer, with the layers of all networks of the registry inside it and NETWORK
-as the one to begin with. What stands in the directive is for readers without
-JavaScript.
+It puts an element on the page in which ``_static/explorer.js`` builds the
+explorer. The element contains the layers of all registered networks; NETWORK
+is selected first. The body of the directive is for readers without JavaScript.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ PLAIN = (
     nn.ReLU,
     nn.Tanh,
 )
-"""Layers of which the explorer needs to know no more than the kind."""
+"""Layers without parameters that affect shapes."""
 
 
 def networks() -> list[dict[str, Any]]:
-    """The layers of every network of the registry, for explorer.js."""
+    """The layers of every registered network, for explorer.js."""
     return [describe(spec) for spec in MODELS.values()]
 
 
 def describe(spec: ModelSpec) -> dict[str, Any]:
     """One network: name, origin, (C, H, W) of its images and layers.
 
-    The layers are those of ``layer_table``, in the order of execution, and a
-    Flatten where the network makes a list of its image without a layer.
+    The layers are those of ``layer_table``, in the order of execution, plus a
+    Flatten if the network flattens its maps without a layer.
     """
-    with torch.device("meta"):  # shapes without numbers
+    with torch.device("meta"):  # shapes without values
         network = build_model(spec.name, num_classes=spec.num_classes)
     layers: list[dict[str, Any]] = []
     is_list = False
@@ -63,7 +62,7 @@ def describe(spec: ModelSpec) -> dict[str, Any]:
 
 
 def describe_layer(network: nn.Module, name: str) -> dict[str, Any]:
-    """The kind of a layer and the numbers that its shapes depend on."""
+    """The kind of a layer and the parameters that determine its shapes."""
     layer = network.get_submodule(name)
     kind = {"kind": type(layer).__name__}
     if isinstance(layer, nn.Conv2d) and layer.bias is not None:
@@ -83,13 +82,13 @@ def describe_layer(network: nn.Module, name: str) -> dict[str, Any]:
         return {
             **kind,
             "units": layer.out_features,
-            "inputs": layer.in_features,  # as built: others may arrive
+            "inputs": layer.in_features,  # as built; may differ
         }
     if isinstance(layer, PLAIN):
         return kind
     raise ExtensionError(
-        f"The shape explorer does not know {name} ({layer}); teach it this "
-        "kind of layer here and in _static/explorer.js."
+        f"The shape explorer does not know {name} ({layer}); add this kind "
+        "of layer here and in _static/explorer.js."
     )
 
 
@@ -104,21 +103,21 @@ def _window(name: str, layer: nn.Module, *more: str) -> dict[str, int]:
 
 
 def _side(name: str, value: Any) -> int:
-    """A number that is the same along height and width."""
+    """A value that is the same for height and width."""
     sides = set(value) if isinstance(value, Sequence) else {value}
     if len(sides) == 1 and isinstance(side := sides.pop(), int):
         return side
     raise ExtensionError(
         f"The shape explorer draws squares, but {name} has {value!r}; give it "
-        "the same whole number along both sides."
+        "the same integer for both sides."
     )
 
 
 def as_json(start: str) -> str:
-    """The data of the explorer; nothing in it can end a script element."""
+    """The explorer's data, escaped so that it cannot end a script element."""
     if start not in MODELS:
         raise ExtensionError(
-            f"shape-explorer {start!r} is none of {', '.join(MODELS)}."
+            f"shape-explorer {start!r} is not one of {', '.join(MODELS)}."
         )
     data = {"start": start, "networks": networks()}
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -132,7 +131,7 @@ class ShapeExplorer(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.assert_has_content()
-        self.env.note_reread()  # networks may change though the page does not
+        self.env.note_reread()  # networks may change without the page
         data = as_json(self.arguments[0])
         before = '<div class="shape-explorer">'
         after = f'<script type="application/json">{data}</script></div>'

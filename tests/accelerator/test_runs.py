@@ -62,7 +62,7 @@ def test_a_card_that_pytorch_has_no_code_for_is_left_alone(images):
             assert choose_device("auto").type == "cpu"
         with pytest.raises(CourseError, match="no code for Tesla P100"):
             choose_device("cuda")
-        with pytest.warns(UserWarning, match="the processor is used instead"):
+        with pytest.warns(UserWarning, match="the CPU is used instead"):
             run = train(RECIPE.replace(precision="fp32"), **images)
         list(run)
     assert run.device.type == "cpu"

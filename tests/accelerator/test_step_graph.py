@@ -243,7 +243,7 @@ def test_what_cannot_be_recorded_is_trained_without(impatient, images, h100):
 
 
 def test_where_there_can_be_none_it_is_said(images, h100, monkeypatch):
-    with pytest.raises(CourseError, match=r"graph = True is for CUDA's GPUs, and this run is on cpu"):
+    with pytest.raises(CourseError, match=r"graph = True is for CUDA GPUs, and this run is on cpu"):
         train(RECIPE, graph=True, device="cpu", **images)
 
     def nadam(groups: list, recipe: Recipe, fused: bool) -> torch.optim.Optimizer:

@@ -259,7 +259,7 @@ def test_a_record_that_would_be_refused_at_the_end_is_refused_before_the_first_s
     monkeypatch.setattr(where, name, value)
     with pytest.raises(CourseError) as refused:
         train(recipe(), out=tmp_path / "run", **tiny)
-    assert str(refused.value).startswith(f"This run could not be recorded at its end: {sentence}")
+    assert str(refused.value).startswith(f"This run could not be recorded when it finishes: {sentence}")
     assert not (tmp_path / "run").exists()
 
 
@@ -368,7 +368,7 @@ def test_a_disk_that_gives_something_else_back_stops_the_run(tiny, tmp_path, mon
 
     monkeypatch.setattr("alexnet_course.training.folder.write_checkpoint", forget)
     with pytest.raises(
-        CourseError, match=r"^The first checkpoint of the run is not read as it was written: .* disk\.$"
+        CourseError, match=r"^The first checkpoint of the run cannot be read back as written: .* disk\.$"
     ):
         list(train(recipe(), out=tmp_path / "run", **tiny))
     assert not list((tmp_path / "run").glob("checkpoint*"))

@@ -249,9 +249,7 @@ def gpu(monkeypatch):
 
 def test_auto_takes_no_gpu_that_it_has_no_code_for(gpu):
     gpu((6, 0), ["sm_75", "sm_90"])
-    said = (
-        r"^PyTorch \S+ has no code for Tesla P100, whose compute capability is 6\.0; the processor is used instead\.$"
-    )
+    said = r"^PyTorch \S+ has no code for Tesla P100, whose compute capability is 6\.0; the CPU is used instead\.$"
     with pytest.warns(UserWarning, match=said):
         assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(CourseError, match=r"has no code for Tesla P100.*; install one that has, or use the device cpu"):

@@ -90,7 +90,7 @@ def test_the_first_layer_that_left_is_named(few, layer, value, precision):
     assert re.match(
         r"The (loss became (nan|inf)|gradient overflowed) in epoch 2 at step [12] of 2, ", str(caught.value)
     )
-    assert f"the activations of {layer} ({kind}) left the finite numbers first" in str(caught.value)
+    assert f"{layer} ({kind}) was the first layer with infinite or NaN outputs" in str(caught.value)
 
 
 def test_the_sentence_names_epoch_step_rate_and_what_to_do(data, tmp_path):
@@ -100,8 +100,9 @@ def test_the_sentence_names_epoch_step_rate_and_what_to_do(data, tmp_path):
     with pytest.raises(TrainingStopped) as caught:
         next(run)
     assert str(caught.value) == (
-        "The loss became nan in epoch 2 at step 2 of 3, at a learning rate of 0.0123; the activations of features.0 "
-        "(Conv2d) left the finite numbers first; train again with a lower lr; the run up to its last checkpoint is in "
+        "The loss became nan in epoch 2 at step 2 of 3, at a learning rate of 0.0123; features.0 (Conv2d) "
+        "was the first layer with infinite or NaN outputs; train again with a lower lr; the run up to its last "
+        "checkpoint is in "
         f"{tmp_path / 'run'}."
     )
     assert caught.value.signal is None
@@ -122,7 +123,7 @@ def test_a_gradient_that_overflows_is_caught_at_its_step_and_moves_nothing(few, 
     assert [not same(one, other) for one, other in pairwise(weights)] == [True, False, False, False]
     assert all(bool(weight.isfinite().all()) for weight in weights[-1])
     assert str(caught.value).startswith("The gradient overflowed in epoch 2 at step 2 of 4, at a learning rate of ")
-    assert "no activation did by itself; train again with a lower lr." in str(caught.value)
+    assert "all activations are finite; train again with a lower lr." in str(caught.value)
 
 
 def test_a_loss_that_is_not_finite_moves_nothing(few):
@@ -209,7 +210,7 @@ def test_weights_that_an_update_broke_are_not_written_either(data, tmp_path):
     run = train(small(epochs=2), out=tmp_path / "run", checkpoint_steps=1, **data)
     next(run)
     at_step(run, 5, lambda: poison(run.model, "features.3"))
-    said = r"^The largest weight became nan in epoch 2 at step 2 of 3.*features\.3 \(Conv2d\) left the finite"
+    said = r"^The largest weight became nan in epoch 2 at step 2 of 3.*features\.3 \(Conv2d\) was the first layer"
     with pytest.raises(TrainingStopped, match=said):
         next(run)
     kept = sorted((tmp_path / "run").glob("*.pt"))

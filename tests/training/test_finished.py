@@ -147,8 +147,8 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
             lambda r: r.update(test_accuracy=80.05),
             "test_accuracy = 80.05 is out of range; it must be at least 0 and at most 1; the nearest that works is 1.",
         ),
-        (lambda r: r.update(test_accuracy=True), "test_accuracy = True is of the wrong kind; give a finite number."),
-        (lambda r: r.update(test_loss=float("nan")), "test_loss = nan is of the wrong kind; give a finite number."),
+        (lambda r: r.update(test_accuracy=True), "test_accuracy = True has the wrong type; give a finite number."),
+        (lambda r: r.update(test_loss=float("nan")), "test_loss = nan has the wrong type; give a finite number."),
         (lambda r: r["history"][1].pop("lr"), "history/1/lr is missing."),
         (lambda r: r["history"][1].update(lrr=1), "'lrr' is not a key of history/1; nearest: lr."),
         (
@@ -157,12 +157,12 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
         ),
         (
             lambda r: r["history"][0].update(epoch="1"),
-            "history/0/epoch = '1' is of the wrong kind; give a whole number.",
+            "history/0/epoch = '1' has the wrong type; give an integer.",
         ),
         (lambda r: r["dataset"].update(name=""), "dataset/name = '' is empty; write something."),
         (lambda r: r["dataset"].update(fingerprint="?"), "dataset/fingerprint = '?' does not match ^[0-9a-f]{16,}$."),
         (lambda r: r["dataset"].update(classes=["a", "a"]), "dataset/classes = ['a', 'a'] names 'a' twice."),
-        (lambda r: r.update(dataset=3), "dataset = 3 is of the wrong kind; give a table."),
+        (lambda r: r.update(dataset=3), "dataset = 3 has the wrong type; give a table."),
         (lambda r: r.pop("budget"), "budget is missing."),
         (lambda r: r.update(budget="gpu"), "budget = 'gpu' is not a choice; nearest: cpu."),
         (lambda r: r.update(schema="other"), "schema = 'other' must be 'alexnet-course/record-1'."),
@@ -177,7 +177,7 @@ def test_weights_that_the_disk_does_not_take_are_an_error_and_leave_the_old_ones
             "recipe: lr = 5000 is out of range; it must be above 0 and at most 100",
         ),
         (lambda r: r["recipe"].pop("lr"), "recipe: lr is missing."),
-        (lambda r: r.update(recipe=[]), "recipe = [] is of the wrong kind; give a table."),
+        (lambda r: r.update(recipe=[]), "recipe = [] has the wrong type; give a table."),
         (
             lambda r: r["environment"].update(precision="int8"),
             "environment/precision = 'int8' is not a choice; nearest: ",
@@ -201,7 +201,7 @@ def test_what_is_no_table_is_no_record(values):
 
 
 def test_a_record_cannot_be_changed_but_copied_with_changes_that_are_checked(run):
-    with pytest.raises(AttributeError, match="val_accuracy cannot be set; make a copy of the Record"):
+    with pytest.raises(AttributeError, match="val_accuracy cannot be set; copy the Record"):
         run.record.val_accuracy = 0.5
     changed = run.record.replace(val_accuracy=0.5)
     assert changed != run.record

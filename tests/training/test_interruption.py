@@ -144,7 +144,7 @@ def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatc
     last = errors.splitlines()[-1]
     assert last == f"alexnet-course: Stopped by {wish.name} at {state} of 96; the run is in {out}, resume it to go on."
     assert main(resume_arguments(out)) == 0
-    assert f"going on in {out} at {state} of 96\n" in capfd.readouterr().err
+    assert f"resuming {out} at {state} of 96\n" in capfd.readouterr().err
     assert same_end(out, alone / "run")
 
 
@@ -396,7 +396,7 @@ def noise_over_all(path: Path) -> None:
 DAMAGES = {
     truncate: "is damaged",
     empty: "is damaged",
-    noise_over_a_tensor: r"is damaged \(wrong check sum of data/\d+\)",
+    noise_over_a_tensor: r"is damaged \(wrong checksum of data/\d+\)",
     noise_over_all: "is damaged",
 }
 
@@ -570,7 +570,7 @@ def test_a_folder_that_vanishes_costs_checkpoints_and_not_the_run(tiny, tmp_path
     next(run)
     out.rename(away)
     message = (
-        "^The checkpoint of step 12 .*the folder is gone.; training goes on, so mount its drive again before it ends"
+        "^The checkpoint of step 12 .*the folder is gone.; training continues, so mount its drive again before it ends"
     )
     with pytest.warns(UserWarning, match=message):
         next(run)
@@ -712,7 +712,7 @@ def test_images_may_have_moved(tmp_path, monkeypatch, capsys):
     assert main(command) == 2
     assert "There is no folder" in capsys.readouterr().err
     assert main([*command, "--data", f"folder:{tmp_path / 'after'}"]) == 0
-    assert f"going on in {tmp_path / 'run'} at step 3 of 9\n" in capsys.readouterr().err
+    assert f"resuming {tmp_path / 'run'} at step 3 of 9\n" in capsys.readouterr().err
     moved = {f"{split}_set": load_dataset(f"folder:{tmp_path / 'after'}", split) for split in ("train", "test")}
     ended = train(plan, out=tmp_path / "run", device="cpu", **moved)
     before = ended.record.dataset.model_copy(update={"name": "folder:before"})

@@ -204,7 +204,7 @@ def test_the_parts_of_a_batch_make_the_batch(count, size):
 
 def test_a_device_that_processes_cannot_share_is_refused(monkeypatch):
     group = Group(0, 2)
-    with pytest.raises(CourseError, match=r"^device = 'mps' is not one for 2 processes; give cuda, of which each "):
+    with pytest.raises(CourseError, match=r"^device = 'mps' cannot be used by 2 processes; give cuda, so that each "):
         group.device("mps")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

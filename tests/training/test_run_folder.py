@@ -360,7 +360,7 @@ def test_where_the_file_is_the_lock_it_says_who_has_it_and_how_to_break_it(tiny,
     with pytest.raises(CourseError) as refused:
         resume(out, **tiny)
     assert str(refused.value) == (
-        f"{str(out)!r} is in use by {holder}; wait until it ends or, if it is gone, delete {str(out / '.lock')!r} and "
+        f"{str(out)!r} is in use by {holder}; wait until it ends or, if it has died, delete {str(out / '.lock')!r} and "
         "start again."
     )
     assert contents(out) == before

@@ -73,7 +73,7 @@ def test_by_default_saving_takes_a_twentieth_of_the_time(tiny, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"checkpoint_steps": -1}, "checkpoint_steps = -1 is no number of steps; give a whole number"),
+        ({"checkpoint_steps": -1}, "checkpoint_steps = -1 is not a number of steps; give an integer"),
         ({"checkpoint_steps": 2.5}, "checkpoint_steps = 2.5 is no number of steps"),
         ({"checkpoint_steps": True}, "checkpoint_steps = True is no number of steps"),
         ({"checkpoint_seconds": -60}, "checkpoint_seconds = -60 is no time; give seconds, 0 to save after every epoch"),
@@ -202,7 +202,7 @@ def test_a_full_disk_is_told_of_later_and_costs_one_checkpoint(tiny, tmp_path, d
     """Within an epoch, at its end (which is left out while another is written), and at the end of the run."""
     disk.before = lambda name: full() if name.startswith(checkpoint(step)) else None
     run = train(recipe(), out=tmp_path / "run", checkpoint_steps=every, **tiny)
-    said = rf"^The checkpoint of step {step} could not be saved in .*run \(.*No space.*\); training goes on, so free"
+    said = rf"^The checkpoint of step {step} could not be saved in .*run \(.*No space.*\); training continues, so free"
     with pytest.warns(UserWarning, match=said) as warned:
         list(run)
     assert len(warned) == 1

@@ -132,7 +132,7 @@ def test_other_than_two_processes_are_refused(networks, size):
     with pytest.raises(CourseError) as refused:
         Tower(networks[0], group)
     assert str(refused.value) == (
-        f"The towers of a network are 2, and the processes here are {size}; start two (torchrun --nproc-per-node 2)."
+        f"A network has 2 towers, and the number of processes here is {size}; start two (torchrun --nproc-per-node 2)."
     )
 
 
@@ -143,7 +143,8 @@ def test_a_network_without_towers_is_refused(name, options):
     with torch.device("meta"):
         whole = build_model(name, **options)
     expected = (
-        f"{name} has no two towers (convolutions 2, 4 and 5 of two groups, and no batch norm); give an alexnet-2012."
+        f"{name} does not have two towers (conv2, conv4 and conv5 with two groups, no batch norm); give an "
+        "alexnet-2012."
     )
     for refuse in (lambda: run_towers(whole, torch.zeros(1, 3, 227, 227)), lambda: Tower(whole, Group(0, 2))):
         with pytest.raises(CourseError) as refused:
