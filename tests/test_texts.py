@@ -21,6 +21,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.results.table import Row, as_csv, as_markdown, in_markdown
 from alexnet_course.terminal import print_anything, say
+from alexnet_course.training import Bin
 
 TWO_FORMS = "größe", unicodedata.normalize("NFD", "größe")
 
@@ -199,6 +200,8 @@ FIGURES = {
     "shares": lambda text: plots.shares([text], {text: [1]}),
     "confusion_matrix": lambda text: plots.confusion_matrix([[1, 0], [0, 1]], [text, "b"]),
     "confusion_side_by_side": lambda text: plots.confusion_side_by_side({text: [[1, 0], [0, 1]]}, [text, "b"]),
+    "reliability_diagram": lambda text: plots.reliability_diagram({text: [Bin(0.0, 0.1, 5, 0.05, 0.4)]}),
+    "scatter_by_class": lambda text: plots.scatter_by_class(torch.zeros(1, 2), torch.tensor([0]), [text], ("a", "b")),
     "accuracies": lambda text: plots.accuracies({text: (50, 40, 60)}, text),
     "accuracy_against_cost": lambda text: plots.accuracy_against_cost({text: (1e6, 80.0, None)}),
     "two_accuracies": lambda text: plots.two_accuracies({text: [(50, 60)]}, "a", "b"),
