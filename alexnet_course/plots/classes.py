@@ -122,7 +122,7 @@ def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Se
 def reliability_diagram(panels: Mapping[str, Sequence[Bin]]) -> Figure:
     """Draw accuracy against confidence, one panel a label, with the share of the images in each interval below.
 
-    On the dotted diagonal a network is calibrated; below it the network is too confident, above it not confident enough.
+    On the dotted diagonal a network is calibrated; below it, it is too confident, above it not confident enough.
 
     Args:
         panels: label -> what `reliability` gives.
@@ -159,9 +159,7 @@ def scatter_by_class(points: Tensor, labels: Tensor, classes: Sequence[str], nam
         names: of the two axes.
     """
     if points.shape != (len(labels), 2):
-        raise CourseError(
-            f"scatter_by_class got {tuple(points.shape)} points and {len(labels)} labels; give N×2 and N."
-        )
+        raise CourseError(f"scatter_by_class got {tuple(points.shape)} points, {len(labels)} labels; give N×2 and N.")
     fig, axes = plt.subplots(figsize=(WIDTH, 4.4))
     colours = plt.get_cmap("tab10" if len(classes) <= 10 else "turbo")
     for number, name in enumerate(classes):
@@ -169,8 +167,8 @@ def scatter_by_class(points: Tensor, labels: Tensor, classes: Sequence[str], nam
         colour = colours(number if len(classes) <= 10 else number / len(classes))
         axes.plot(chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=3, alpha=0.6)
         if len(chosen):
-            middle = chosen.median(0).values.tolist()
-            axes.annotate(plain(name), middle, ha="center", va="center", fontsize=9, color="black",
+            x, y = chosen.median(0).values.tolist()
+            axes.annotate(plain(name), (x, y), ha="center", va="center", fontsize=9, color="black",
                           bbox={"facecolor": "white", "edgecolor": colour, "pad": 1.5, "alpha": 0.85})  # fmt: skip
     axes.set(xlabel=names[0], ylabel=names[1])
     return fig

@@ -99,7 +99,8 @@ class Comparison:
             else:
                 verdict = "" if difference.seen else ", within"
                 lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4} "
-                             f"{difference.points:+6.2f}  ±{difference.chance:.2f} {difference.over}{verdict}")  # fmt: skip
+                             f"{difference.points:+6.2f}  ±{difference.chance:.2f} "
+                             f"{difference.over}{verdict}")  # fmt: skip
         return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ class TestConfusionSideBySide:
 
 
 class TestReliabilityDiagram:
-    BINS = [Bin(0.5, 0.6, 3, 0.55, 0.4), Bin(0.9, 1.0, 1, 0.95, 1.0)]
+    BINS = (Bin(0.5, 0.6, 3, 0.55, 0.4), Bin(0.9, 1.0, 1, 0.95, 1.0))
 
     def test_draws_accuracy_against_confidence_and_the_share_of_the_images(self):
         upper, lower = plots.reliability_diagram({"as trained": self.BINS}).axes
@@ -93,8 +93,8 @@ class TestScatterByClass:
         (axes,) = plots.scatter_by_class(places, torch.tensor([0, 0, 0, 1]), ["cat", "dog", "owl"], ("x", "y")).axes
         assert [len(line.get_xdata()) for line in axes.lines] == [3, 1, 0]
         assert len({line.get_color() for line in axes.lines}) == 3
-        assert {text.get_text(): text.xy for text in axes.texts} == {"cat": [1, 1], "dog": [5, 5]}
+        assert {text.get_text(): text.xy for text in axes.texts} == {"cat": (1, 1), "dog": (5, 5)}
 
     def test_refuses_points_that_are_not_in_the_plane(self):
-        with pytest.raises(CourseError, match=r"got \(2, 3\) points and 2 labels"):
+        with pytest.raises(CourseError, match=r"got \(2, 3\) points, 2 labels"):
             plots.scatter_by_class(torch.zeros(2, 3), torch.tensor([0, 1]), ["a", "b"], ("x", "y"))

@@ -7,7 +7,7 @@ from alexnet_course import CourseError
 from alexnet_course.training import Bin, calibration_error, fit_temperature, reliability
 
 # Four images at 60 %, two of them right; two at 95 %, both right.
-PROBABILITIES = torch.tensor([[0.6, 0.4]] * 4 + [[0.05, 0.95]] * 2)
+PROBABILITIES = torch.tensor([[0.6, 0.4]] * 4 + [[0.05, 0.95]] * 2, dtype=torch.float64)
 LABELS = torch.tensor([0, 0, 1, 1, 1, 1])
 
 
