@@ -165,7 +165,7 @@ def scatter_by_class(points: Tensor, labels: Tensor, classes: Sequence[str], nam
     for number, name in enumerate(classes):
         chosen = points[labels == number]
         colour = colours(number if len(classes) <= 10 else number / len(classes))
-        axes.plot(chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=3, alpha=0.6)
+        axes.plot(chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=2.5)
         if len(chosen):
             x, y = chosen.median(0).values.tolist()
             axes.annotate(plain(name), (x, y), ha="center", va="center", fontsize=9, color="black",
