@@ -70,9 +70,9 @@ def test_every_other_name_is_fine(name):
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "caf\udce9", "a\u202eb", "\u200b", "", "  "])
 def test_what_a_data_set_names_can_be_printed(name):
     images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
-    with pytest.raises(CourseError, match=r"cannot be used: .* is no name; it "):
+    with pytest.raises(CourseError, match=r"cannot be used: .* is not a name; it "):
         Dataset(images, labels, ("a", name), "mine")
-    with pytest.raises(CourseError, match=r"cannot be used: .* is no name; it "):
+    with pytest.raises(CourseError, match=r"cannot be used: .* is not a name; it "):
         Dataset(images, labels, ("a", "b"), name)
     if name.strip():
         with pytest.raises(CourseError, match=r"dataset = .* has a character that cannot be printed"):
@@ -124,7 +124,7 @@ def test_file_names_in_another_encoding_are_read(tmp_path):
 def test_class_folders_whose_names_are_none_are_refused(tmp_path, capsys, classes):
     assert main(["data", f"folder:{tree(tmp_path / 'tree', classes, classes)}"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "is no name; it has a character that cannot be printed" in line or "repeat: " in line
+    assert "is not a name; it has a character that cannot be printed" in line or "repeat: " in line
 
 
 RECIPE = 'model = "cnn4"\nname = "größe"\n'
