@@ -5,8 +5,8 @@
 Our recipes are run with the settings of their tables ``[evening]``; with ``--budget long`` they are also run in full
 length, after everything else. Recorded runs are skipped, interrupted ones are resumed, and several of these commands
 side by side share the work. A run whose images are missing, or that cannot be resumed, is reported and skipped; the
-others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is also evaluated on the new images, at
-the end of its run.
+others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is also evaluated on the new
+images, at the end of its run.
 """
 
 from __future__ import annotations
