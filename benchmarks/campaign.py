@@ -1,12 +1,12 @@
-"""Make the course's records: every recipe and every ablation, several seeds, in the order of their value.
+"""Make the course's records: every recipe and every ablation, with several seeds, the most valuable first.
 
     python -m benchmarks.campaign --data cifar10=folder:data/cifar10 --minutes 120
 
-Our recipes are run for an evening, as their tables ``[evening]`` say; with ``--budget long`` they are also run for as
-long as they ask for, after everything else. What is recorded is skipped, what was interrupted goes on, and several of
-these commands side by side share the work. A run whose images are not there, or that cannot go on, is named and left
-out; the others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is tried on the new
-images as well, at its end.
+Our recipes are run with the settings of their tables ``[evening]``; with ``--budget long`` they are also run in full
+length, after everything else. Recorded runs are skipped, interrupted ones are resumed, and several of these commands
+side by side share the work. A run whose images are missing, or that cannot be resumed, is reported and skipped; the
+others are made. With ``--data cifar10.1=cifar10.1`` each network trained on CIFAR-10 is also evaluated on the new
+images, at the end of its run.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from alexnet_course.training.folder import refuse_changes
 SEEDS = 3
 NEW = "cifar10.1"
 IMAGES = 50_000  # to train on, in CIFAR-10 as in CIFAR-100
-SAVED_EVERY = 60.0  # seconds; an epoch on a fast GPU is over before its checkpoint would be written
+SAVED_EVERY = 60.0  # seconds; an epoch on a fast GPU ends before its checkpoint is written
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run: its record, or why there is none."""
+    """The outcome of one run: its record, or the reason why there is none."""
 
     name: str
     result: str
@@ -58,9 +58,9 @@ class Outcome:
 def plan(budget: str, seeds: int) -> list[Recipe]:
     """Every run of the campaign, the most valuable first; with the budget ``long`` there are more at the end.
 
-    On CIFAR-10, our recipes in an evening, then the write-ups' own, which have no such table, then ours with the other
-    seeds; the ablations; CIFAR-100. Then what takes long and tells little more: the write-ups' recipes with the other
-    seeds and, with the budget ``long``, our recipes for as long as they ask for, and the plain ones.
+    First, on CIFAR-10, our recipes with the budget ``evening``, then the write-ups' recipes, which have no such table,
+    then ours with the other seeds; then the ablations and CIFAR-100. Last come runs that take long and add little: the
+    write-ups' recipes with the other seeds and, with the budget ``long``, our recipes in full length, then the plain.
     """
     ours = [load_recipe(name, "evening") for name in list_recipes("evening")]
     others = [load_recipe(name) for name in list_recipes() if name not in list_recipes("evening")]
@@ -82,9 +82,9 @@ def plan(budget: str, seeds: int) -> list[Recipe]:
 
 
 def is_recorded(recipe: Recipe, records: Path) -> bool:
-    """Whether ``records`` holds a run of just this recipe, with its predictions.
+    """Whether ``records`` holds a run of exactly this recipe, with its predictions.
 
-    One of an older recipe of the same name does not count.
+    A record of an older recipe of the same name does not count.
     """
     path = records / f"{recipe.run_name}.json"
     if not path.exists():
@@ -96,7 +96,7 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
 def work(recipe: Recipe) -> float:
     """Multiply-adds of the forward passes over the training images, to which the time of a run is proportional.
 
-    Of a recipe that may stop early, as many epochs count as the published run had, where that is known.
+    For a recipe that may stop early, the epochs of the published run are counted, if they are known.
     """
     curve = published_curve(recipe.name)
     epochs = len(curve.epochs) if curve is not None else recipe.epochs
@@ -107,29 +107,29 @@ def work(recipe: Recipe) -> float:
 
 
 def rates(records: Path, device: str) -> dict[str, float]:
-    """Multiply-adds a second of the recorded runs on ``device``, by network: of several the one in the middle."""
+    """Multiply-adds per second of the recorded runs on ``device``, by network: the median of several."""
     found: dict[str, list[float]] = {}
     for path in records.glob("*-seed*.json"):
         record = read_record(path)
         recipe = record.recipe
         if record.environment.device == device and recipe.dataset in ("cifar10", "cifar100"):
-            done = work(recipe) * len(record.history) / recipe.epochs  # less than all where it stopped early
+            done = work(recipe) * len(record.history) / recipe.epochs  # fewer if it stopped early
             found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}
 
 
 def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
-    """Hours of a run, at the rate of its network or, where there is none, of the others; None without any rate."""
+    """Hours of a run, at the rate of its network or, if there is none, of the others; None without any rate."""
     if not known:
         return None
     return work(recipe) / known.get(recipe.model, statistics.median(known.values())) / 3600
 
 
 class Images:
-    """The data sets of the campaign, each loaded once. ``specs`` says where to read one: its name → a spec.
+    """The data sets of the campaign, each loaded once. ``specs`` maps a name to the spec to read it from.
 
-    ``new`` are newer images of CIFAR-10's classes, where their source is given. Raises ``CourseError`` where they
-    cannot be had.
+    ``new`` are newer images of CIFAR-10's classes, if their source is given. Raises ``CourseError`` if they cannot be
+    loaded.
     """
 
     def __init__(self, specs: Mapping[str, str]) -> None:
@@ -139,8 +139,8 @@ class Images:
         self._missing: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> dict[str, Dataset]:
-        """``train_set`` and ``test_set``; ``CourseError`` where they are not there, or are other images."""
-        if name in self._missing:  # a download that failed is not tried for every run again
+        """``train_set`` and ``test_set``; raises ``CourseError`` if they are missing, or are other images."""
+        if name in self._missing:  # a failed download is not tried again for every run
             raise CourseError(self._missing[name])
         if name not in self._loaded:
             spec = self.specs.get(name, name)
@@ -171,7 +171,7 @@ def campaign(
 ) -> Iterator[Outcome]:
     """Make the runs of ``recipes`` that are not in ``records``, until ``deadline`` (``time.monotonic()``).
 
-    An interrupted run stays in the folder ``runs`` and goes on with the next campaign.
+    An interrupted run stays in the folder ``runs`` and is resumed by the next campaign.
     """
     for recipe in recipes:
         name = recipe.run_name
@@ -186,13 +186,13 @@ def campaign(
             predictions = load_predictions(runs / name / PREDICTIONS)
         except TrainingStopped as error:
             yield Outcome(name, f"stopped: {error}")
-            if error.signal is not None:  # by someone, not by the deadline
+            if error.signal is not None:  # by somebody, not by the deadline
                 raise
             continue
         except CourseError as error:  # no images, or another process has it, or the folder is incomplete
             yield Outcome(name, f"left: {error}")
             continue
-        except RuntimeError as error:  # a defect; it must not cost the runs that come after
+        except RuntimeError as error:  # a bug; it must not cost the other runs
             traceback.print_exc()
             yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
             continue
@@ -247,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         device = choose_device(options.device)
         specs = dict(parse_source(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
-            raise CourseError(f"--seeds {options.seeds} is no number of runs; give at least 1.")
+            raise CourseError(f"--seeds {options.seeds} is not a number of runs; give at least 1.")
         if options.threads:
             torch.set_num_threads(options.threads)
         recipes = plan(options.budget, options.seeds or SEEDS)
@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingStopped as error:
         print(f"campaign: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader (head, say) has gone; what is still buffered must not complain at the exit
+    except BrokenPipeError:  # the reader (say, head) has gone; the buffer must not raise an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     print(f"{sum(outcome.recorded for outcome in outcomes)} of {len(outcomes)} runs are recorded in {options.records}")
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
-    """What is recorded and what is to do, and how long that takes where runs on this machine are recorded."""
+    """List the recorded and the missing runs, and the time these need if runs on this machine are recorded."""
     known, left = rates(records, device), 0.0
     for recipe in recipes:
         done = is_recorded(recipe, records)
@@ -310,12 +310,12 @@ def parse_source(text: str) -> tuple[str, str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    budgets = "long: at the end, our recipes for as long as they ask for, too (default: evening)"
+    budgets = "long: at the end, our recipes in full length, too (default: evening)"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign", description="Make the course's records.")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=SPEC", help="cifar10=folder:data/cifar10")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="as in 'vgg*'")
-    parser.add_argument("--list", action="store_true", help="name the runs and what is recorded, and make none")
-    parser.add_argument("--minutes", type=float, default=1e6, metavar="M", help="stop after so long, to go on later")
+    parser.add_argument("--list", action="store_true", help="list the runs and which are recorded; make none")
+    parser.add_argument("--minutes", type=float, default=1e6, metavar="M", help="stop then; the next call resumes")
     parser.add_argument("--budget", choices=["evening", "long"], default="evening", help=budgets)
     parser.add_argument("--seeds", type=int, metavar="N", help=f"of each recipe (default: {SEEDS})")
     parser.add_argument("--device", default="auto", metavar="D")

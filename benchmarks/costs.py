@@ -1,4 +1,4 @@
-"""Count what the networks of the course's recipes and records cost, and keep it in the package for the results table.
+"""Count the cost of the networks of all recipes and records, and store it in the package for the results table.
 
 python -m benchmarks.costs
 """
@@ -19,15 +19,15 @@ from alexnet_course.results.verify import record_paths
 
 
 def wanted() -> Iterator[tuple[Recipe, int, int]]:
-    """Every recipe of the package and of its records, with channels and classes of its images.
+    """Every recipe of the package and of its records, with the channels and classes of its images.
 
-    Each also with the classes of the published network, as the table compares their sizes.
+    Each also with the classes of the published network, because the table compares their sizes.
     """
     recipes = [*(load_recipe(name, budget) for budget in LOADABLE for name in list_recipes(budget)), *ablations()]
     for recipe in recipes:
         yield recipe, MODELS[recipe.model].input_size[0], CLASSES.get(recipe.dataset, 10)
     for path in record_paths(FOLDER):
-        record = read_record(path)  # load_records would compare it with what is kept now
+        record = read_record(path)  # load_records would compare it with the stored costs
         recipes.append(record.recipe)
         yield record.recipe, len(record.dataset.mean), len(record.dataset.classes)
     for recipe in recipes:
@@ -36,7 +36,7 @@ def wanted() -> Iterator[tuple[Recipe, int, int]]:
 
 
 def entries() -> list[dict[str, Any]]:
-    """What ``costs.json`` has to hold."""
+    """The content of ``costs.json``."""
     found = {}
     for recipe, channels, classes in wanted():
         network = (recipe.model, dict(recipe.model_options), channels, recipe.outputs or classes, recipe.image_size)

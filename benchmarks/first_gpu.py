@@ -1,12 +1,12 @@
-"""What to run first on a machine with a GPU, within minutes and without a network: everything that only a GPU can tell.
+"""The first thing to run on a machine with a GPU, within minutes and without a network: all that only a GPU can show.
 
     python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --minutes 8
 
-Two parts run alone, because they are timed: the bench, and each network's images a second and peak memory. Then, side
-by side until the time is up: repeated runs compared to the bit, training processes killed and resumed, every chapter in
-the profile ``full``, and processes of the campaign, which make the records of full length, the most valuable first.
-Each part writes into the folder OUT as it goes, and ``summary.json`` there says what became of it; a part that fails
-costs only itself. Records are in OUT/records. What is interrupted goes on with the next call if OUT/runs is kept.
+Two parts run alone, because they are timed: the bench, and each network's images per second and peak memory. Then, side
+by side until the time is up: repeated runs compared bit for bit, training processes killed and resumed, every chapter
+in the profile ``full``, and processes of the campaign, which make the records of full length, the most valuable first.
+Each part writes into the folder OUT as it goes, and ``summary.json`` there has its outcome; a part that fails does not
+affect the others. Records are in OUT/records. Interrupted runs are resumed by the next call if OUT/runs is kept.
 
     python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --part times
 
@@ -35,13 +35,13 @@ NETWORKS = ("alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "
 REPEATED = ("cnn4", "alexnet-cifar-5x5-v1", "vgg-style-bn")  # with nothing, LRN and dropout, batch norm and dropout
 LARGE_BATCHES = (1024, 2048)  # of S0's network, whose recipe has 512
 IMAGES, EPOCHS = 45_000, 2  # of random images: speed does not depend on what they show
-TIMED = 120.0  # seconds that a part which runs alone may take at most
-LAST_SECONDS = 20.0  # in which the campaign's processes save what they are at
+TIMED = 120.0  # the most seconds that a part may take that runs alone
+LAST_SECONDS = 20.0  # in which the campaign's processes save their state
 
 
 @dataclass
 class Part:
-    """One command, which writes to ``NAME.log``. ``status`` is its exit status, or None if the clock stopped it."""
+    """One command, which writes to ``NAME.log``. ``status`` is its exit status, or None if its time was up."""
 
     name: str
     command: Sequence[str]
@@ -51,7 +51,7 @@ class Part:
 
 
 class Board:
-    """Starts parts, notes in ``summary.json`` what becomes of them, and stops what is late."""
+    """Starts parts, writes their outcomes to ``summary.json``, and stops those that are late."""
 
     def __init__(self, out: Path, deadline: float) -> None:
         self.out, self.deadline = out, deadline
@@ -66,7 +66,7 @@ class Board:
         self._running[part.name] = part, process, time.monotonic()
 
     def wait(self, limit: float | None = None) -> None:
-        """Until all parts have ended, or ``limit`` (``time.monotonic()``) or the deadline has come."""
+        """Wait until all parts have ended, or until ``limit`` (``time.monotonic()``) or the deadline."""
         until = min(self.deadline, limit if limit is not None else self.deadline)
         while self._running:
             for part, process, began in list(self._running.values()):
@@ -98,7 +98,7 @@ def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
         "3",
         "--seconds",
         "1",
-    ]  # most of its time goes into starting a dozen processes
+    ]  # most of its time is spent on starting a dozen processes
     return [
         Part("bench", [*python(), "alexnet_course", *bench, "--json", str(out / "bench.json")]),
         Part("speed", [*python(), "benchmarks.first_gpu", str(out), "--device", options.device, "--part", "speed"]),
@@ -129,7 +129,7 @@ def specs(options: argparse.Namespace) -> dict[str, str]:
     return dict(spec.split("=", 1) for spec in options.data)
 
 
-# --- The parts that are ours -----------------------------------------------------------------------------------------
+# --- Our own parts ---------------------------------------------------------------------------------------------------
 
 
 def speeds_to_measure() -> list[dict[str, Any]]:
@@ -148,8 +148,8 @@ def speeds_to_measure() -> list[dict[str, Any]]:
 
 
 def measure_speed(out: Path, options: argparse.Namespace) -> None:
-    """Images a second in the second epoch, and peak memory, of each network as its recipe of full length trains it, and
-    with each of the ways to be faster that only a GPU can judge."""
+    """Images per second in the second epoch, and peak memory, of each network with its recipe of full length, and with
+    each speed-up that only a GPU can test."""
     import torch
 
     from alexnet_course.data import Dataset
@@ -168,7 +168,7 @@ def measure_speed(out: Path, options: argparse.Namespace) -> None:
         recipe = load_recipe(f"{way['network']}.modern").replace(epochs=EPOCHS, lr=1e-5)
         recipe = recipe.replace(batch_size=way["batch_size"] or recipe.batch_size)
         sets = {"train_set": dataset, "test_set": dataset.subset(range(100))}
-        with warnings.catch_warnings(record=True) as said:  # a step that cannot be recorded or compiled is noted so
+        with warnings.catch_warnings(record=True) as said:  # a step that cannot be recorded or compiled is reported
             warnings.simplefilter("always")
             run = train(recipe, device=options.device, **sets, **way["options"])
             *_, last = run
@@ -186,7 +186,7 @@ def measure_speed(out: Path, options: argparse.Namespace) -> None:
 
 
 def compare_repeats(out: Path, options: argparse.Namespace) -> None:
-    """Whether two runs of the same seed have the same weights to the bit, with and without ``deterministic``."""
+    """Whether two runs of the same seed have bit-identical weights, with and without ``deterministic``."""
     import torch
 
     from alexnet_course import Recipe, train
@@ -225,19 +225,19 @@ def chapters(options: argparse.Namespace) -> list[Path]:
 
 
 def run_chapters(out: Path, options: argparse.Namespace) -> None:
-    """Every chapter from its first cell to its last; the seconds of each, beside whatever else is running."""
+    """Run every chapter from its first cell to its last; the seconds of each, with other parts running beside it."""
     result: dict[str, float | str] = {}
     for path in chapters(options):
         try:
             result[path.stem], _ = run_chapter(path, options)
-        except Exception as error:  # whatever a chapter can run into; the others are run all the same
+        except Exception as error:  # any error of a chapter; the others are run nevertheless
             result[path.stem] = str(error)[-2000:]
         (out / "chapters.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"{path.stem}: {result[path.stem]}", flush=True)
 
 
 def time_chapters(out: Path, options: argparse.Namespace) -> None:
-    """What every chapter takes of a machine that does nothing else."""
+    """The time and memory of every chapter on a machine that does nothing else."""
     from alexnet_course.files import write_text
 
     os.environ["ALEXNET_COURSE_PROFILE"] = "full"
@@ -249,7 +249,7 @@ def time_chapters(out: Path, options: argparse.Namespace) -> None:
         print(f"{path.stem}: {seconds:.0f} s", flush=True)
 
 
-# There is no network to download data sets from, so they are taken from where they are.
+# There is no network for downloads, so data sets are read from where they are.
 NO_DOWNLOAD = """
 from alexnet_course.data import SOURCES, Source, load_dataset
 for name, spec in {}.items():

@@ -1,12 +1,12 @@
-"""Give the command line what nobody would, damage its files, again and again: all that may come of it is a sentence.
+"""Give the command line random arguments and damaged files, again and again: the worst outcome allowed is a sentence.
 
     python -m benchmarks.fuzz --arguments 2000 --flips 500
 
 Random argument lists are made from the parser's own commands and options, with values that are right, nearly right and
 absurd. Of each kind of file that the course reads (record, checkpoint, recipe, cache of decoded images, weights), a few
 bytes are changed, and the commands that read it are run. Each attempt is a process in a folder of its own, with tiny
-data and no network. What counts as a fault: a traceback, an end by a signal or with a status that the course does not
-use, a failure without a word, and a damaged file that changes a result unnoticed. Exits with 1 where there is one.
+data and no network. Faults are a traceback, an end by a signal or with a status that the course does not use, a failure
+without a message, and a damaged file that changes a result unnoticed. Exits with 1 if there is one.
 Needs a POSIX system.
 """
 
@@ -75,7 +75,7 @@ PROCESSES.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one attempt; ``fault`` says what is wrong with it, and is empty where nothing is."""
+    """The outcome of one attempt; ``fault`` says what is wrong with it, and is empty if nothing is."""
 
     kind: str
     arguments: Sequence[str]
@@ -149,7 +149,7 @@ def fault_in(status: int | None, err: str) -> str:
 
 
 def random_arguments(chance: random.Random) -> list[str]:
-    """A command with some of its options, most of them well formed, and now and then one change that is not."""
+    """A command with some of its options, most of them well formed, and now and then one that is not."""
     from alexnet_course.cli.parser import make_parser
 
     commands = next(action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
@@ -163,7 +163,7 @@ def random_arguments(chance: random.Random) -> list[str]:
         arguments += [chance.choice(action.option_strings)] if action.option_strings else []
         if action.nargs != 0:
             arguments.append(random_value(chance, action.dest))
-    if name == "train" and "--epochs" not in arguments:  # or it could go on for as long as its recipe says
+    if name == "train" and "--epochs" not in arguments:  # or it could train for as long as its recipe says
         arguments += ["--epochs", "1"]
     if name in LEFT_OUT or chance.random() < 0.3:
         change_list(chance, arguments)
@@ -202,7 +202,7 @@ def change_list(chance: random.Random, arguments: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: its pattern, the commands that read it, and what they leave where nothing is wrong."""
+    """A kind of file: its pattern, the commands that read it, and their results if nothing is wrong."""
 
     pattern: str
     commands: Sequence[list[str]]
@@ -218,7 +218,7 @@ def weights(folder: Path, text: str) -> bytes:
 
 
 def nothing(folder: Path, text: str) -> None:
-    """What a change in a file that people write means is theirs to say."""
+    """Files that people write may be changed to mean something else, so no result is expected."""
 
 
 KINDS = {
@@ -248,7 +248,7 @@ def damage(chance: random.Random, path: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Images, a recipe, a finished run and one that was interrupted, and the cache of what has been decoded."""
+    """Images, a recipe, a finished and an interrupted run, and the cache of decoded images."""
     make_images(folder / "images", training=120, test=40)
     recipe = [
         "model = 'lenet5'",
@@ -281,11 +281,11 @@ def interrupt(folder: Path) -> None:
         time.sleep(0.005)
     process.kill()
     process.join()
-    assert not (folder / "interrupted" / "record.json").exists(), "it was through before it could be interrupted"
+    assert not (folder / "interrupted" / "record.json").exists(), "it finished before it could be interrupted"
 
 
 def fuzz(arguments: int, flips: int, seed: int = 0, progress: Callable[[str], object] = print) -> list[Outcome]:
-    """So many random argument lists, and so many damaged files of each of ``KINDS``."""
+    """Try this many random argument lists, and this many damaged files of each of ``KINDS``."""
     chance = random.Random(seed)
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,10 +1,10 @@
-"""Kill a training run again and again, resume it, and compare its end with that of a run that was left alone.
+"""Kill a training run again and again, resume it, and compare its result with that of an uninterrupted run.
 
     python -m benchmarks.kill --times 40
     python -m benchmarks.kill --times 40 --background   # a thread writes the checkpoints, as on a GPU
 
 Real training processes, on real image files, are killed with SIGKILL at random moments: while they start, in a step,
-while a checkpoint is written, while they validate, test, and write the record. Exits with 1 if a run does not go on
+while a checkpoint is written, while they validate, test, and write the record. Exits with 1 if a run does not resume
 exactly where it was saved last, or if its weights or its record differ in anything but times. Needs a POSIX system.
 """
 
@@ -46,20 +46,20 @@ PROCESSES.set_forkserver_preload(
 
 @dataclass
 class Kill:
-    """One kill: what it hit, how far the run was saved then, and what became of it."""
+    """One kill: the phase that it hit, how far the run was saved then, and the outcome."""
 
     run: int
     phase: str
-    saved: str  # as ``saved_state`` puts it
-    torn: bool  # a file was left that was being written
+    saved: str  # in the form of ``saved_state``
+    torn: bool  # an unfinished file was left
     went_on_from: str = "nowhere"
-    identical: bool = False  # the end of its run, to that of the run that was left alone
+    identical: bool = False  # its result, to that of the uninterrupted run
 
 
 class Watch:
-    """What a training process is doing, in a file in shared memory: the file outlives the process.
+    """The phase of a training process, in a file in shared memory, which outlives the process.
 
-    The first row: the number of the phase, and whether a thread writes a checkpoint meanwhile, which then counts.
+    The first row: the number of the phase, and whether a thread is writing a checkpoint, which then counts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,11 +77,11 @@ class Watch:
         self._now[0] = PHASES.index(name)
 
     def wrap(self, owner: Any, name: str, phase: str) -> None:
-        """Note whenever the function ``owner.name`` runs."""
+        """Record when the function ``owner.name`` runs."""
         function, number = getattr(owner, name), PHASES.index(phase)
 
         def noted(*args: Any, **options: Any) -> Any:
-            if self.phase not in ("start-up", "between"):  # testing calls the function that validates
+            if self.phase not in ("start-up", "between"):  # evaluation on test images calls the same function
                 return function(*args, **options)
             start = time.perf_counter()
             if self.phase == "start-up":
@@ -97,7 +97,7 @@ class Watch:
         setattr(owner, name, noted)
 
     def wrap_in_thread(self, owner: Any, name: str, phase: str) -> None:
-        """The same for a function that a thread runs, whatever the process does meanwhile."""
+        """The same for a function that a thread runs beside the process."""
         function, number = getattr(owner, name), PHASES.index(phase)
 
         def noted(*args: Any, **options: Any) -> Any:
@@ -114,10 +114,10 @@ class Watch:
 
 
 def train(arguments: list[str], watch_file: Path, log: Path, background: bool = False) -> None:
-    """The body of a training process: the course's command line, watched; ``background``: saved by a thread."""
+    """The body of a training process: the course's command line, watched; ``background``: a thread saves."""
     from tqdm.auto import tqdm
 
-    from alexnet_course.cli import main  # not above: the process that kills does without PyTorch
+    from alexnet_course.cli import main  # not above: the killing process does not need PyTorch
     from alexnet_course.training import run
     from alexnet_course.training.folder import RunFolder
     from alexnet_course.training.saving import Checkpoints
@@ -135,10 +135,10 @@ def train(arguments: list[str], watch_file: Path, log: Path, background: bool = 
     watch.wrap(Trainer, "validate", "validation")
     for owner, name in ((run, "save_weights"), (run, "write_record"), (RunFolder, "discard_checkpoints")):
         watch.wrap(owner, name, "record")
-    tqdm.set_lock(threading.RLock())  # its own lock is one of the system's, which a kill leaves behind
+    tqdm.set_lock(threading.RLock())  # its own lock belongs to the system, and a kill would leave it behind
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
     os.environ["ALEXNET_COURSE_CACHE"] = str(log.parent / "cache")
-    os.environ["GIT_DIR"] = os.devnull  # a commit that somebody makes meanwhile would be another environment
+    os.environ["GIT_DIR"] = os.devnull  # a commit made in the meantime would be another environment
     with open(log, "wb") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
@@ -160,7 +160,7 @@ class Process:
     def kill_in(self, phase: str, time_of: int, delay: float) -> str | None:
         """Kill it ``delay`` seconds after ``phase`` begins for the ``time_of``-th time.
 
-        Returns the phase that was really hit, None where the process came to its end before.
+        Returns the phase that was really hit, or None if the process ended before.
         """
         number = PHASES.index(phase)
         while self.process.is_alive() and self.watch.begun[number] < time_of:
@@ -171,20 +171,20 @@ class Process:
         return self.watch.phase if self.process.exitcode == -signal.SIGKILL else None
 
     def wait(self) -> None:
-        """Let it come to its end, which must be a good one."""
+        """Wait for its end, which must be a successful one."""
         self.process.join()
         if self.process.exitcode not in (0, -signal.SIGKILL):
             raise RuntimeError(f"A training process exited with {self.process.exitcode}:\n{self.log.read_text()}")
 
     def went_on_from(self) -> str | None:
-        """What it told its user, as ``saved_state`` puts it; None if it did not come that far."""
+        """What it reported to the user, in the form of ``saved_state``; None if it did not get that far."""
         text = self.log.read_text()
         if "already holds this run, finished" in text:
             return "the end"
         found = re.search(r"resuming .* at step ([\d,]+) of", text)
         if found:
             return f"step {found[1].replace(',', '')}"
-        # Not by whatever has begun: a run that is finished may have checkpoints left to delete, before it says so.
+        # Not just any output: a finished run may still delete checkpoints before it reports its end.
         return "the beginning" if self.watch.begun[PHASES.index("step")] else None
 
 
@@ -197,7 +197,7 @@ def saved_state(out: Path) -> str:
 
 
 def make_images(root: Path, training: int = 240, test: int = 60) -> None:
-    """A tree of PNG files, the same each time: noise with a little more of one colour."""
+    """A tree of PNG files, the same each time: noise with a slight tint of one colour."""
     values = np.random.default_rng(0)
     for split, count in (("train", training), ("test", test)):
         for number in range(count):
@@ -228,14 +228,14 @@ def resume_arguments(out: Path, device: str = "cpu") -> list[str]:
 
 
 def without_times(value: Any) -> Any:
-    """A record, or a part of one, without what may differ between two runs that are the same."""
+    """A record, or a part of one, without the values that may differ between identical runs."""
     if isinstance(value, dict):
         return {key: without_times(entry) for key, entry in value.items() if key not in TIMES}
     return [without_times(entry) for entry in value] if isinstance(value, list) else value
 
 
 def same_end(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same finished run and nothing else: to the bit, but for the record's times."""
+    """Whether two folders hold the same finished run and nothing else: bit-identical except for the record's times."""
     files = ("weights.safetensors", "predictions.npy")
     names = {"record.json", *files}
     if any({path.name for path in out.iterdir()} != names for out in (one, other)):
@@ -254,7 +254,7 @@ def kill_again_and_again(
     background: bool = False,
 ) -> list[Kill]:
     """Train in ``folder``, once without interruption and then with at least ``times`` kills over as many runs as that
-    takes, each carried to its end; at least one kill hits each phase of ``aims``."""
+    takes, each trained to its end; at least one kill hits each phase of ``aims``."""
     chance = random.Random(seed)
     make_images(folder / "images")
     alone = Process(train_arguments(folder / "images", folder / "alone", model, seed, device), folder, background)

@@ -1,7 +1,7 @@
 """Measure the trainer on this machine and write the benchmark report: ``python -m benchmarks.report --data SPEC``.
 
-What was measured goes into ``benchmarks/results/``, one JSON file a machine; ``benchmarks/README.md`` and its figure
-are made from all of these files. With ``--render`` nothing is measured anew. Leave the machine alone meanwhile.
+The measurements go into ``benchmarks/results/``, one JSON file for each machine; ``benchmarks/README.md`` and its
+figure are made from all of these files. With ``--render`` nothing is measured. Leave the machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DATA_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 
 
 def measure(dataset: str, device: str) -> dict[str, Any]:
-    """The comparison of ``alexnet-course bench``, and how the rate depends on batch size and data-set size."""
+    """The comparison of ``alexnet-course bench``, and the rate by batch size and by data-set size."""
 
     def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -58,13 +58,13 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
         if batch <= available * 9 // 10:
             progress(f"batch size {batch}")
             with Contender(our_loop, recipe.replace(batch_size=batch), device, True) as contender:
-                by_batch[str(batch)] = [contender.rate(3.0) for _ in range(4)][1:]  # the first one settles
+                by_batch[str(batch)] = [contender.rate(3.0) for _ in range(4)][1:]  # the first one is a warm-up
                 peaks[str(batch)] = contender.peak_bytes()
     for size in DATA_SIZES:
         if size <= available:
             progress(f"{size} images")
             with Contender(our_epochs, recipe, device, size) as contender:
-                turns = 3 if size <= 10_000 else 1  # an epoch is a turn, and long ones vary little
+                turns = 3 if size <= 10_000 else 1  # each epoch is a turn, and long ones vary little
                 by_size[str(size)] = [contender.rate(3.0, warm_up=False) for _ in range(turns)]
     return {
         **result,
@@ -76,7 +76,7 @@ def measure(dataset: str, device: str) -> dict[str, Any]:
 
 
 def draw(results: list[dict[str, Any]]) -> Figure:
-    """Images a second against batch size and against data-set size, with the spread of the turns."""
+    """Images per second against batch size and against data-set size, with the spread of the turns."""
     plots.use_style()
     import matplotlib.pyplot as plt
 
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="doodles", metavar="SPEC")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--render", action="store_true", help="only write the report anew")
+    parser.add_argument("--render", action="store_true", help="only write the report again")
     options = parser.parse_args()
     if not options.render:
         result = measure(options.data, options.device)

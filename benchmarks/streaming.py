@@ -1,11 +1,11 @@
-"""How fast photographs that stay on the disk are trained on, against the same ones in memory.
+"""Training speed with photographs that stay on the disk, against the same ones in memory.
 
     python -m benchmarks.streaming --images 4000 --turns 7
 
-Makes images of 256×256 pixels, keeps them as a folder's are kept, and lets ``alexnet-owt.photos`` train on both by
-turns, for as many steps. Before each turn the file is dropped from the system's page cache, so that what is streamed
-comes off the disk, as it does where it is larger than the memory. The rate of a turn is compared with that of the turn
-beside it, since other work comes and goes.
+Makes images of 256×256 pixels, caches them like those of a folder, and trains ``alexnet-owt.photos`` on both in turn,
+for the same number of steps. Before each turn the file is dropped from the system's page cache, so that streamed images
+come from the disk, as they do if they are larger than the memory. The rate of a turn is compared with that of the turn
+beside it, because other work comes and goes.
 """
 
 import argparse
@@ -33,7 +33,7 @@ CLASSES = ("left", "right")
 
 
 def make(count: int, path: Path) -> Dataset:
-    """Noise of two classes, written to ``path`` as a folder's images are; a memory map."""
+    """Noise of two classes, cached in ``path`` like a folder's images; a memory map."""
     random = np.random.default_rng(0)
 
     def fill(put: cache.Put) -> None:
@@ -47,7 +47,7 @@ def make(count: int, path: Path) -> Dataset:
 
 
 def drop_from_page_cache(path: Path, mapped: Tensor) -> None:
-    """Forget the file at ``path``, and the pages of its memory map, where the system can do that."""
+    """Drop the file at ``path`` and the pages of its memory map from the cache, where the system can do that."""
     if sys.platform != "linux":
         return
     begin = mapped.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
@@ -59,7 +59,7 @@ def drop_from_page_cache(path: Path, mapped: Tensor) -> None:
 
 
 def training(images: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
-    """So many steps of training; gives images a second."""
+    """Train for this many steps; returns images per second."""
     chosen = choose_device(device)
     recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
     trainer = Trainer(recipe, images, chosen, resolve_precision(recipe.precision, chosen))
@@ -79,7 +79,7 @@ def training(images: Dataset, device: str, batch_size: int, steps: int) -> Calla
 
 
 def loading(images: Dataset, device: str, batch_size: int, steps: int) -> Callable[[], float]:
-    """Some more batches alone, cut, mirrored and normalised, which nobody trains on."""
+    """Prepare some more batches (cropped, mirrored, normalised) without training on them."""
     steps *= 8
     chosen = choose_device(device)
     recipe = load_recipe("alexnet-owt.photos").replace(batch_size=batch_size)
@@ -110,14 +110,14 @@ def main() -> None:
         for what, task in (("training", training), ("batches alone", loading)):
             turns = [task(data, options.device, options.batch_size, options.steps) for data in (in_memory, streamed)]
             rates: tuple[list[float], list[float]] = ([], [])
-            work: tuple[list[float], list[float]] = ([], [])  # seconds of the processor, whoever else has it
+            work: tuple[list[float], list[float]] = ([], [])  # CPU seconds, which other work does not change
             for number in range(options.turns + 1):
                 drop_from_page_cache(path, streamed.images)
                 order = (0, 1) if number % 2 else (1, 0)
                 for which in order:
                     began = time.process_time()
                     rate = turns[which]()
-                    if number:  # in the first, memory and threads settle
+                    if number:  # the first is a warm-up of memory and threads
                         rates[which].append(rate)
                         work[which].append(time.process_time() - began)
             shares, more = ([100 * other / one for one, other in zip(*both, strict=True)] for both in (rates, work))

@@ -1,4 +1,4 @@
-"""Put the weights of finished runs into the package, small networks only, and write the model cards of all there are.
+"""Put the weights of finished runs of small networks into the package, and write the model cards of all of them.
 
 python -m benchmarks.campaign --only 'vgg-style-bn.small*' --keep-weights --data cifar10=folder:data/cifar10
 python -m benchmarks.weights runs/campaign/vgg-style-bn.small-evening-seed0

@@ -541,7 +541,7 @@ def test_a_place_of_the_images_is_used(command):
         (["--data", "=folder:x"], "--data '=folder:x' is not a name and a source; write NAME=SPEC"),
         (["--data", "cifar10="], "--data 'cifar10=' is not a name and a source; write NAME=SPEC"),
         (["--data", "cifar11=doodles"], "--data cifar11=…: no run of the campaign uses 'cifar11'; name cifar10 or"),
-        (["--seeds", "0"], "--seeds 0 is no number of runs; give at least 1."),
+        (["--seeds", "0"], "--seeds 0 is not a number of runs; give at least 1."),
         (["--device", "gpu"], "device = 'gpu' is not a device"),
     ],
 )

@@ -21,6 +21,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.results.table import Row, as_csv, as_markdown, in_markdown
 from alexnet_course.terminal import print_anything, say
+from alexnet_course.training import Bin
 
 TWO_FORMS = "größe", unicodedata.normalize("NFD", "größe")
 
@@ -69,9 +70,9 @@ def test_every_other_name_is_fine(name):
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "caf\udce9", "a\u202eb", "\u200b", "", "  "])
 def test_what_a_data_set_names_can_be_printed(name):
     images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
-    with pytest.raises(CourseError, match=r"cannot be used: .* is no name; it "):
+    with pytest.raises(CourseError, match=r"cannot be used: .* is not a name; it "):
         Dataset(images, labels, ("a", name), "mine")
-    with pytest.raises(CourseError, match=r"cannot be used: .* is no name; it "):
+    with pytest.raises(CourseError, match=r"cannot be used: .* is not a name; it "):
         Dataset(images, labels, ("a", "b"), name)
     if name.strip():
         with pytest.raises(CourseError, match=r"dataset = .* has a character that cannot be printed"):
@@ -123,7 +124,7 @@ def test_file_names_in_another_encoding_are_read(tmp_path):
 def test_class_folders_whose_names_are_none_are_refused(tmp_path, capsys, classes):
     assert main(["data", f"folder:{tree(tmp_path / 'tree', classes, classes)}"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "is no name; it has a character that cannot be printed" in line or "repeat: " in line
+    assert "is not a name; it has a character that cannot be printed" in line or "repeat: " in line
 
 
 RECIPE = 'model = "cnn4"\nname = "größe"\n'
@@ -199,6 +200,8 @@ FIGURES = {
     "shares": lambda text: plots.shares([text], {text: [1]}),
     "confusion_matrix": lambda text: plots.confusion_matrix([[1, 0], [0, 1]], [text, "b"]),
     "confusion_side_by_side": lambda text: plots.confusion_side_by_side({text: [[1, 0], [0, 1]]}, [text, "b"]),
+    "reliability_diagram": lambda text: plots.reliability_diagram({text: [Bin(0.0, 0.1, 5, 0.05, 0.4)]}),
+    "scatter_by_class": lambda text: plots.scatter_by_class(torch.zeros(1, 2), torch.tensor([0]), [text], ("a", "b")),
     "accuracies": lambda text: plots.accuracies({text: (50, 40, 60)}, text),
     "accuracy_against_cost": lambda text: plots.accuracy_against_cost({text: (1e6, 80.0, None)}),
     "two_accuracies": lambda text: plots.two_accuracies({text: [(50, 60)]}, "a", "b"),

@@ -1,6 +1,6 @@
-"""Data sets of small images: labelled, held as bytes, named by a fingerprint.
+"""Data sets of small images: labelled, stored as bytes, identified by a fingerprint.
 
-Everything here needs PyTorch but the fingerprints, so a name is imported when it is first asked for.
+All of it but the fingerprints needs PyTorch, so a name is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -15,5 +15,5 @@ __all__ = ["SOURCES", "Dataset", "Source", "load_dataset", "splits_of"]
 
 _MODULES = {"dataset": ("Dataset",), "sources": ("SOURCES", "Source", "load_dataset", "splits_of")}
 
-if not TYPE_CHECKING:  # a type checker would take every name from it
+if not TYPE_CHECKING:  # or a type checker would accept every name
     __getattr__, __dir__ = lazily(__name__, _MODULES)

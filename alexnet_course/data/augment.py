@@ -1,6 +1,6 @@
-"""Augmentation on the device: a few tensor operations for a whole batch, with a different draw for every image.
+"""Augmentation on the device: a few tensor operations for a whole batch, with separate random draws for each image.
 
-Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated to the bit. A new
+Every function takes a ``torch.Generator`` on the images' device, so that a run can be repeated bit for bit. A new
 augmentation is an entry in ``AUGMENTATIONS``, and a recipe can name it: ``augment = {NAME = STRENGTH}``.
 """
 
@@ -23,13 +23,13 @@ from alexnet_course.errors import CourseError, nearest
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images. The default does nothing.
+    """How training images are changed. The default changes nothing.
 
     ``crop``: pixels of zero padding on each side before a crop back to size; ``cut``: side in pixels of a square that
-    is cut out of the padded image instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
+    is cropped from the padded image instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
     side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the paper's colour shift (section
-    4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``: further ones of
-    ``AUGMENTATIONS`` by name, each with its strength.
+    4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``: further entries
+    of ``AUGMENTATIONS`` by name, each with its strength.
     """
 
     crop: int = 0
@@ -41,7 +41,7 @@ class Augmentation:
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Images, the generator to draw from and, for those that draw on the CPU, a seed of the batch → images of that shape.
+# Images, the generator and, for changes that draw on the CPU, a seed of the batch → images of the same shape.
 Change: TypeAlias = Callable[[Tensor, "torch.Generator | None", "int | None"], Tensor]
 
 
@@ -49,12 +49,11 @@ Change: TypeAlias = Callable[[Tensor, "torch.Generator | None", "int | None"], T
 class AugmentationSpec:
     """One entry of ``AUGMENTATIONS``.
 
-    ``stage``: the images that it takes and gives back are uint8 (``"pixels"``), float32 on the 0..1 scale
-    (``"colours"``), or normalised, so that zero is the mean colour (``"normalised"``); N×C×H×W each time. ``make``
-    gives the change that an ``Augmentation`` asks for, or None where it asks for none; it may look at all training
-    images (uint8, on the device) and at the indices of those that the network trains on. With ``seeded`` the change is
-    given a seed for each batch, drawn for a whole epoch at once, because a GPU stands still while it hands over what it
-    has drawn.
+    ``stage``: the images that it takes and returns are uint8 (``"pixels"``), float32 on the 0..1 scale (``"colours"``),
+    or normalised, so that zero is the mean colour (``"normalised"``); N×C×H×W in each case. ``make`` returns the change
+    that an ``Augmentation`` asks for, or None where it asks for none. It gets all training images (uint8, on the
+    device) and the indices of those that the network trains on. With ``seeded`` the change is given a seed for each
+    batch. The seeds are drawn for a whole epoch at once, because a GPU waits while it hands over what it has drawn.
     """
 
     stage: Literal["pixels", "colours", "normalised"]
@@ -68,8 +67,8 @@ def crop_and_flip(
     """Shift every image by up to ``padding`` pixels (zeros move in) and mirror half of them, in one gather.
 
     ``images`` is N×C×H×W of any type; the result has the same shape and type or, with ``size``, that height and width,
-    cut out of the padded image anywhere. Paper section 4.1 (translations and horizontal reflections): without
-    padding, 224 of 256 pixels; with it and without ``size``, in the form that is usual on CIFAR-10.
+    cropped from anywhere in the padded image. Paper section 4.1 (translations and horizontal reflections), where it is
+    224 of 256 pixels without padding; padding without ``size`` is the usual form on CIFAR-10.
     """
     count, channels = images.shape[:2]
     height, width = (size or side for side in images.shape[2:])
@@ -108,7 +107,7 @@ def cutout(images: Tensor, size: int, generator: torch.Generator | None = None) 
 def principal_colours(images: Tensor, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eigenvalues (3, ascending) and eigenvectors (3×3, in columns) of the covariance of all RGB pixel values.
 
-    ``images`` is uint8 N×3×H×W, of which those at ``indices`` count, or all; the values are on the 0..1 scale, the
+    ``images`` is uint8 N×3×H×W; only those at ``indices`` count, or all. The values are scaled to 0..1, and the
     result is float64. Paper section 4.1.
     """
     if images.shape[1] != 3:
@@ -148,11 +147,12 @@ def colour_pca(
 def autoaugment(
     images: Tensor, generator: torch.Generator | None = None, policy: str = "cifar10", seed: int | None = None
 ) -> Tensor:
-    """torchvision's AutoAugment, drawn for each image by itself; to the bit what it makes of one image after the other.
+    """torchvision's AutoAugment, drawn for each image separately; bit-identical to applying it image by image.
 
-    ``images`` is uint8 N×3×H×W, and so is the result. ``policy`` is ``"cifar10"`` or ``"imagenet"``: what the changes
-    were searched for. All draws are made on the CPU, from ``seed`` or, where that is None, from a seed that
-    ``generator`` draws, which a GPU's has to hand over. Then each change is made to all images that drew it at once.
+    ``images`` is uint8 N×3×H×W, and so is the result. ``policy`` is ``"cifar10"`` or ``"imagenet"``, the data set
+    for which the changes were searched. All draws are made on the CPU, from ``seed`` or, if that is None, from a seed
+    that ``generator`` draws (for which a GPU has to be waited for). Each change is then made to all images that drew it
+    at once.
     Source: Cubuk et al. 2019; S0 used torchvision's default, which is ImageNet's.
     """
     if seed is None:
@@ -176,9 +176,9 @@ def autoaugment(
 
 
 class Constants(TorchFunctionMode):
-    """Inside this, ``torch.tensor`` copies the same numbers to a device only once: a GPU waits for each such copy.
+    """Inside this, ``torch.tensor`` copies the same numbers to a device only once, because a GPU waits for each copy.
 
-    torchvision's functions make their matrices and kernels so, anew at each call.
+    torchvision's functions make their matrices and kernels in this way, again at each call.
     """
 
     def __init__(self) -> None:
@@ -191,19 +191,19 @@ class Constants(TorchFunctionMode):
         key = repr((args, kwargs))
         if key not in self.known:
             self.known[key] = func(*args, **(kwargs or {}))
-        return self.known[key].clone()  # whoever asked for it may write into it
+        return self.known[key].clone()  # the caller may write into it
 
 
 @cache
 def _autoaugment(policy: str) -> Any:
-    """torchvision's AutoAugment with its draws and its changes apart."""
+    """torchvision's AutoAugment with its draws separated from its changes."""
     from torchvision.transforms import AutoAugmentPolicy, v2  # here, because importing torchvision takes a second
 
     class Apart(v2.AutoAugment):
         constants = Constants()
 
         def draw(self, draws: torch.Generator, height: int, width: int) -> list[tuple[str, float] | None]:
-            """What to do to one image: two changes, each a kind and a magnitude, or None. The draws of ``forward``."""
+            """Two changes for one image, each a kind and a magnitude, or None; the same draws as ``forward``."""
             changes: list[tuple[str, float] | None] = []
             policy = self._policies[int(torch.randint(len(self._policies), (), generator=draws))]
             for kind, probability, level in policy:
@@ -276,10 +276,10 @@ AUGMENTATIONS = {
 
 
 class Changes:
-    """What an ``Augmentation`` does to batches: its changes in order, each at its stage.
+    """The changes of an ``Augmentation``, in order, each at its stage.
 
     ``images`` are all training images (uint8 N×C×H×W) on the device, ``indices`` those that the network trains on.
-    Raises ``CourseError`` where ``wanted.others`` names what nobody registered.
+    Raises ``CourseError`` where ``wanted.others`` has a name that is not registered.
     """
 
     def __init__(self, wanted: Augmentation, images: Tensor, indices: Tensor) -> None:
@@ -292,7 +292,7 @@ class Changes:
         self.seeded = any(spec.seeded for spec, change in made if change is not None)
 
     def at(self, stage: str, images: Tensor, generator: torch.Generator | None, seed: int | None) -> Tensor:
-        """``images`` after the changes of that stage."""
+        """``images`` after the changes of ``stage``."""
         for at, change in self._made:
             if at == stage:
                 images = change(images, generator, seed)

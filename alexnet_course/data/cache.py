@@ -1,6 +1,6 @@
-"""Where downloads are kept, and decoded images kept as one safetensors file that is verified whenever it is read.
+"""The cache: downloads, and decoded images in one safetensors file, which is verified each time it is read.
 
-Of images that do not fit into memory, the digests in the file are read, and the images when they are needed.
+For images that do not fit into memory, only the digests in the file are read at first, and the images as needed.
 """
 
 import json
@@ -27,9 +27,9 @@ def cache_dir() -> Path:
 
 
 def keep(dataset: Dataset, path: Path, key: str) -> None:
-    """Keeps ``dataset`` in ``path`` under ``key``, which says what it was made from.
+    """Store ``dataset`` in ``path`` under ``key``, which identifies what it was made from.
 
-    A failure costs the next run some seconds and this one nothing, so it is only warned of.
+    A failure costs only the next run some seconds, so it is a warning.
     """
 
     def fill(put: Put) -> None:
@@ -41,8 +41,8 @@ def keep(dataset: Dataset, path: Path, key: str) -> None:
         write(path, key, dataset.name, dataset.classes, dataset.labels.tolist(), shape, fill)
     except OSError as error:
         warnings.warn(
-            f"The images of {dataset.name!r} could not be kept in {str(path.parent)!r} ({error}), so the next run "
-            "makes them again; free some space there, or name another folder in ALEXNET_COURSE_CACHE.",
+            f"The images of {dataset.name!r} could not be stored in {str(path.parent)!r} ({error}), so the next run "
+            "has to make them again; free some space there, or set ALEXNET_COURSE_CACHE to another folder.",
             stacklevel=4,  # the line that called load_dataset
         )
 
@@ -56,11 +56,11 @@ def write(
     shape: tuple[int, ...],
     fill: Callable[[Put], object],
 ) -> None:
-    """Writes images of one ``shape`` into a file for ``read`` as they come, so that they are never all in memory.
+    """Write images of one ``shape`` into a file for ``read``, one by one, so that they are never all in memory.
 
-    ``fill`` calls what it is given for each image, in any order and from any thread. The file appears whole or not at
-    all; ``OSError`` where the disk does not take it. Its layout is that of safetensors: the length of a header, the
-    header in JSON, the tensors one after the other.
+    ``fill`` calls its argument for each image, in any order and from any thread. The file appears complete or not at
+    all; raises ``OSError`` where the disk cannot store it. Its layout is that of safetensors: the length of a header,
+    the header in JSON, then the tensors.
     """
     count, size = len(labels), int(np.prod(shape))
     at = np.cumsum([0, 8 * count, DIGEST * count, size * count]).tolist()
@@ -97,11 +97,11 @@ def write(
 
 
 def read(path: Path, key: str) -> Dataset | None:
-    """The data set kept in ``path``, or None where there is none, its key is another, or the file is damaged.
+    """The data set stored in ``path``, or None if there is none, if its key differs, or if the file is damaged.
 
-    The fingerprint is computed again from the pixels, so that a damaged file is found out wherever the damage is. Where
-    they are too many for the memory, the data set is ``streamed``: the fingerprint is computed from the digests that
-    were made as the pixels were written, and no pixel is read.
+    The fingerprint is computed again from the pixels, so damage is found wherever it is. If there are too many pixels
+    for the memory, the data set is ``streamed``: the fingerprint is computed from the digests that were made when the
+    pixels were written, and no pixel is read.
     """
     try:
         refuse_what_is_no_file(path)
@@ -121,7 +121,7 @@ def read(path: Path, key: str) -> Dataset | None:
 
 
 def key_of(path: Path) -> str | None:
-    """Under which key ``path`` is kept; None where it is not a file of this kind."""
+    """The key of the file ``path``; None if it is not a file of this kind."""
     try:
         refuse_what_is_no_file(path)
         with safe_open(path, "pt") as file:

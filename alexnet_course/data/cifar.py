@@ -1,12 +1,12 @@
-"""CIFAR-10, CIFAR-100 and CIFAR-10.1, from whichever of several servers gives the published images.
+"""CIFAR-10, CIFAR-100 and CIFAR-10.1, from the first of several servers that has the published images.
 
-The first source of CIFAR-10 and CIFAR-100 is torchvision's, one university server, which readers found slow
-(pytorch/vision, issue 9536). Others have the same archive to the byte, as those say who use them: Ray's example data
-(anyscale/templates, pull request 927), Zenodo's record 10089977 (pytorch/ignite, pull request 3815), PaddlePaddle's
-(``paddle.vision.datasets``, which checks the same MD5) and BrainChip's. Last comes fast.ai's archive of PNG files
-(``fastai.data.external.URLs``), which counts if it has our fingerprint. These addresses were taken from that
-documentation, not tried; the checksum or the fingerprint decides of each file that comes. Hugging Face has Parquet
-files, which could be read with one more package alone, and are left out.
+The first source of CIFAR-10 and CIFAR-100 is torchvision's, a university server, which users found slow
+(pytorch/vision, issue 9536). According to projects that use them, other servers have the identical archive: Ray's
+example data (anyscale/templates, pull request 927), Zenodo's record 10089977 (pytorch/ignite, pull request 3815),
+PaddlePaddle's (``paddle.vision.datasets``, which checks the same MD5) and BrainChip's. The last source is fast.ai's
+archive of PNG files (``fastai.data.external.URLs``), accepted if it has our fingerprint. These addresses come from that
+documentation and were not tried; each file is accepted only with the right checksum or fingerprint. Hugging Face has
+Parquet files, which would need one more package, so they are not used.
 """
 
 import contextlib
@@ -65,8 +65,8 @@ _SIZE = 32
 def load_cifar(spec: str, split: str, root: Path) -> Dataset:
     """``cifar10`` or ``cifar100``, 3×32×32: 50,000 training or 10,000 test images, downloaded into ``root`` once.
 
-    What torchvision has downloaded into ``root`` is used, too: it checks the MD5 of the archive and, each time, of
-    every file taken from it. Raises ``CourseError`` where no server gives the published images, and without space.
+    Files that torchvision has downloaded into ``root`` are used, too: it checks the MD5 of the archive and, each time,
+    of every file in it. Raises ``CourseError`` if no server has the published images, and if the disk is full.
     """
     import torchvision  # here, so that importing the package does not take its seconds
 
@@ -87,26 +87,26 @@ def load_cifar(spec: str, split: str, root: Path) -> Dataset:
 
 
 def _unpacked(source: Any, spec: str, split: str, root: Path, download: bool = False) -> Dataset:
-    """What torchvision reads in ``root``; with ``download``, after it has unpacked the archive there."""
-    with contextlib.redirect_stdout(sys.stderr):  # older ones print their progress; standard output is for results
+    """The images that torchvision reads in ``root``; with ``download`` it unpacks the archive there first."""
+    with contextlib.redirect_stdout(sys.stderr):  # older versions print their progress; standard output is for results
         published = source(root, train=split == "train", download=download)
     return _dataset(published.data, published.targets, tuple(published.classes), spec)
 
 
 def _from_archive(source: Any, spec: str, split: str, archive: Path, part: Path) -> Dataset:
-    """The images in torchvision's archive, which ``part`` becomes."""
+    """The images in torchvision's archive; ``part`` is renamed to it."""
     found = checksum(part, "md5")
     if found != source.tgz_md5:
-        raise NotPublished(f"what came is not the published file, or only a part of it: its MD5 is {found}")
+        raise NotPublished(f"the download is not the complete published file: its MD5 is {found}")
     part.replace(archive)
     try:
         return _unpacked(source, spec, split, archive.parent, download=True)
     except (RuntimeError, KeyError, *_DAMAGED) as error:
-        raise NotPublished(f"what came is not the published file: {type(error).__name__}") from error
+        raise NotPublished(f"the download is not the published file: {type(error).__name__}") from error
 
 
 def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
-    """The images in an archive of files ``…/{train,test}/…/CLASS/IMAGE``, kept as they were decoded."""
+    """The images in an archive of files ``…/{train,test}/…/CLASS/IMAGE``, cached after decoding."""
     pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     names: dict[str, list[str]] = {"train": [], "test": []}
     try:
@@ -118,7 +118,7 @@ def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
                     continue
                 image = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
                 if image.size != (_SIZE, _SIZE) or sum(map(len, names.values())) == _IMAGES:
-                    raise NotPublished("other images came than the published ones")
+                    raise NotPublished("the download has other images than the published ones")
                 pixels[to].append(np.asarray(image))
                 names[to].append(place[-2])
         classes = tuple(sorted(set(names["train"])))
@@ -127,9 +127,9 @@ def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
             for to in pixels
         }
     except (*_DAMAGED, OSError, ValueError, SyntaxError) as error:  # those of Pillow's decoders among them
-        raise NotPublished(f"what came is not an archive of images: {type(error).__name__}") from error
+        raise NotPublished(f"the download is not an archive of images: {type(error).__name__}") from error
     if not all(_is_published(dataset, spec) for dataset in parts.values()):
-        raise NotPublished("other images came than the published ones: their fingerprint differs")
+        raise NotPublished("the download has other images than the published ones: their fingerprint differs")
     for to, dataset in parts.items():
         cache.keep(dataset, _kept(root, spec, to), spec)
     discard(part)
@@ -147,8 +147,8 @@ def _is_published(dataset: Dataset, spec: str) -> bool:
 def load_cifar10_1(root: Path) -> Dataset:
     """``cifar10.1`` version 6, 3×32×32: 2,000 test images with CIFAR-10's classes (Recht et al. 2018).
 
-    The two files are downloaded into ``root`` once and their SHA-256 checked each time; a pickle in them is never
-    opened. Raises ``CourseError`` where no server gives the published files, and without space.
+    The two files are downloaded into ``root`` once and their SHA-256 is checked each time; a pickle in them is never
+    opened. Raises ``CourseError`` if no server has the published files, and if the disk is full.
     """
 
     def get(name: str, sha256: str) -> np.ndarray:
@@ -164,19 +164,19 @@ def load_cifar10_1(root: Path) -> Dataset:
 
 
 def _array(file: Path, sha256: str, part: Path) -> np.ndarray:
-    """The numbers in ``part``, which becomes ``file``."""
+    """The numbers in ``part``, which is renamed to ``file``."""
     found = checksum(part, "sha256")
     if found != sha256:
-        raise NotPublished(f"what came is not the published file, or only a part of it: its SHA-256 is {found}")
+        raise NotPublished(f"the download is not the complete published file: its SHA-256 is {found}")
     try:
         array: np.ndarray = np.load(part, allow_pickle=False)
     except ValueError as error:
-        raise NotPublished("what came is not the published file, which is an array") from error
+        raise NotPublished("the download is not the published file, which is an array") from error
     part.replace(file)
     return array
 
 
 def _dataset(images: np.ndarray, labels: np.ndarray | list[int], classes: tuple[str, ...], name: str) -> Dataset:
-    """From N×H×W×C, as CIFAR's authors store images, to a ``Dataset``."""
+    """A ``Dataset`` from N×H×W×C, the layout of CIFAR's authors."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     return Dataset(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, name)

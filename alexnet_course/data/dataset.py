@@ -1,4 +1,4 @@
-"""``Dataset``: labelled images in memory, as bytes, with a fingerprint that says which images they are."""
+"""``Dataset``: labelled images in memory, as bytes, with a fingerprint that identifies them."""
 
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -14,23 +14,23 @@ from alexnet_course.data.memory import fits
 from alexnet_course.errors import CourseError
 from alexnet_course.names import same_form, wrong_with_name
 
-# How a folder came by its parts where it is not as the recipe says: it has its own validation images; those are its
-# test images, since it has no others; its test images were chosen by their names.
+# How a folder was divided where the recipe does not decide it: it has its own validation images; these are its test
+# images, because it has no others; its test images were chosen by their names.
 Division: TypeAlias = Literal["", "own validation", "validation as test", "by name"]
 
-DIGEST = 16  # bytes, of an image and of a set
+DIGEST = 16  # bytes of the digest of an image or of a set
 
-_CHUNK = 1 << 16  # pixels a step where a whole-set temporary would cost several times the set
+_CHUNK = 1 << 16  # pixels a step, where a temporary of the whole set would take several times its memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Labelled images of one size, held as bytes so that CIFAR-10's 60,000 images cost 184 MB and no more.
+    """Labelled images of one size, stored as bytes, so that CIFAR-10's 60,000 images take only 184 MB.
 
     ``images`` is uint8 of shape N×C×H×W with values 0..255, ``labels`` int64 of shape N with indices into ``classes``.
-    ``streamed``: ``images`` is a memory map, too large for the memory, so that batches are read from it one by one.
-    ``held_out`` are the indices of the images that are for validation, where the set itself says so; ``division``
-    says how a folder came by its parts. Raises ``CourseError`` where the parts do not fit together.
+    ``streamed``: ``images`` is a memory map that is too large for the memory, so batches are read from it one by one.
+    ``held_out`` are the indices of the validation images, if the data set itself defines them; ``division`` says how a
+    folder was divided. Raises ``CourseError`` where the parts do not fit together.
 
     >>> from alexnet_course import load_dataset
     >>> pets = load_dataset("doodles", "test").of_classes(["cat", "dog"])
@@ -73,8 +73,8 @@ class Dataset:
             )
         if shape[0] != labels[0]:
             raise CourseError(
-                f"{self.name!r} has {shape[0]:,} images but {labels[0]:,} labels; expected one label an image, so "
-                "check where they were read."
+                f"{self.name!r} has {shape[0]:,} images but {labels[0]:,} labels; expected one label for each image, "
+                "so check the code that reads them."
             )
         self._check_names()
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -86,17 +86,17 @@ class Dataset:
     def _check_names(self) -> None:
         if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
             raise CourseError(
-                f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one a class."
+                f"The classes of {self.name!r} are {self.classes!r}; expected a tuple of names, one for each class."
             )
         for name in (self.name, *self.classes):
-            fault = wrong_with_name(name) if isinstance(name, str) else "is not a text; write one"
+            fault = wrong_with_name(name) if isinstance(name, str) else "is not a string; give one"
             if fault is not None:
                 what = "name" if name is self.name else f"classes {self.classes!r}"
                 raise CourseError(
-                    f"The {what} of the data set {self.name!r} cannot be used: {name!r} is no name; it {fault}."
+                    f"The {what} of the data set {self.name!r} cannot be used: {name!r} is not a name; it {fault}."
                 )
         object.__setattr__(self, "name", same_form(self.name))
-        object.__setattr__(self, "classes", tuple(map(same_form, self.classes)))  # a list is as good
+        object.__setattr__(self, "classes", tuple(map(same_form, self.classes)))  # a list is accepted, too
         if len(set(self.classes)) != len(self.classes):
             raise CourseError(f"The class names of {self.name!r} repeat: {self.classes}; give each class its own name.")
 
@@ -109,14 +109,14 @@ class Dataset:
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """How many times something was written in place into the images and into the labels, as PyTorch counts it."""
+        """How often the images and the labels were changed in place, as PyTorch counts it."""
         return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))
 
     @property
     def _digests(self) -> list[bytes]:
-        """One digest an image, of its class name, shape and pixels; in storage order.
+        """One digest for each image, of its class name, shape and pixels; in storage order.
 
-        Computed once, and again after something was written into the tensors in place, as label noise is.
+        Computed once, and again after the tensors were changed in place, for example by label noise.
         """
         known = self.__dict__.get("_known")
         if known is None or known[0] != self.versions:
@@ -130,34 +130,34 @@ class Dataset:
         return [digest_of(self.classes[label], row) for row, label in zip(rows, self.labels.tolist(), strict=True)]
 
     def with_digests(self, digests: Tensor) -> "Dataset":
-        """The same images, whose digests (uint8 N×16) are known, so that none has to be read for the fingerprint."""
+        """The same images with known digests (uint8 N×16), so that no image has to be read for the fingerprint."""
         other = copy(self)
         object.__setattr__(other, "_known", (self.versions, [row.tobytes() for row in digests.numpy()]))
         return other
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that name the set of (class name, image) pairs.
+        """32 hexadecimal digits that identify the set of (class name, image) pairs.
 
-        Neither the order of the images, nor the order of the classes, nor the file format that they came from
-        changes it: CIFAR-10 from its archive and from a tree of PNG files have the same fingerprint.
+        It does not depend on the order of the images, the order of the classes or the file format: CIFAR-10 from its
+        archive and from a tree of PNG files have the same fingerprint.
         """
         return fingerprint_of(self._digests)
 
     @property
     def ordered(self) -> Tensor:
-        """The images' indices in an order that depends on the images and not on how they are stored: int64, N."""
+        """The images' indices in an order that depends on the images, not on how they are stored: int64, N."""
         return torch.tensor(sorted(range(len(self)), key=self._digests.__getitem__), dtype=torch.int64)
 
     def renamed(self, name: str) -> "Dataset":
-        """The same images under another name; a fingerprint that is already computed stays with them."""
+        """The same images under another name; a computed fingerprint is kept."""
         other = copy(self)
         object.__setattr__(other, "name", name)
         other._check_names()
         return other
 
     def divided(self, division: Division, held_out: Tensor | None = None) -> "Dataset":
-        """The same images with how they came by their parts, and the indices (int64) of those that are held out."""
+        """The same images with ``division`` and the indices (int64) of the held-out ones."""
         other = copy(self)
         object.__setattr__(other, "division", division)
         object.__setattr__(other, "held_out", held_out)
@@ -166,21 +166,21 @@ class Dataset:
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
         """The images at ``indices`` (integers 0..N-1, in that order), as a ``Dataset`` of the same name and classes.
 
-        A mask does as well: N truth values, True for each image to take. Raises ``CourseError`` for an index outside
+        A mask is accepted, too: N booleans, True for each image to take. Raises ``CourseError`` for an index outside
         the data set.
         """
         index = torch.as_tensor(indices, device=self.labels.device)
         if index.dtype == torch.bool:
             if index.shape != self.labels.shape:
                 raise CourseError(
-                    f"A mask for {self.name!r} has the shape {tuple(index.shape)}; expected one truth value for each "
-                    f"of its {len(self):,} images."
+                    f"A mask for {self.name!r} has the shape {tuple(index.shape)}; expected one boolean for each of "
+                    f"its {len(self):,} images."
                 )
             index = index.nonzero()[:, 0]
         elif index.numel() and (index.dtype.is_floating_point or index.dtype.is_complex or index.dim() != 1):
             raise CourseError(
                 f"The indices for a subset of {self.name!r} are {index.dtype} of shape {tuple(index.shape)}; expected "
-                "whole numbers in a row."
+                "integers of shape (N,)."
             )
         index = index.to(torch.int64)
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
@@ -195,9 +195,9 @@ class Dataset:
         return replace(self, images=images, labels=self.labels[index], streamed=False, held_out=held_out)
 
     def of_classes(self, names: Sequence[str]) -> "Dataset":
-        """The images of the classes ``names`` alone, in storage order; label i stands for ``names[i]``.
+        """Only the images of the classes ``names``, in storage order; label i stands for ``names[i]``.
 
-        Raises ``CourseError`` for a name that is not a class of this data set, and where there is none.
+        Raises ``CourseError`` for a name that is not a class of this data set, and for an empty list.
         """
         unknown = [name for name in names if name not in self.classes]
         if unknown or not names:
@@ -210,8 +210,8 @@ class Dataset:
         return replace(part, labels=new_label[part.labels], classes=tuple(names))
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same images on ``device``; not a copy where they are there already. What does not fit into the memory
-        of the device, or of the machine, stays where it is, and only the labels are moved."""
+        """The same images on ``device``, without a copy if they are already there. Images that do not fit into the
+        memory of the device or of the machine stay where they are, and only the labels are moved."""
         other = copy(self)
         if not self.streamed and fits(self.images, torch.device(device)):
             object.__setattr__(other, "images", self.images.to(device))
@@ -219,18 +219,18 @@ class Dataset:
         return other
 
     def split_validation(self, size: int, seed: int) -> tuple["Dataset", "Dataset"]:
-        """The two parts of ``split_indices`` as data sets of their own, which copies the images."""
+        """The two parts of ``split_indices`` as data sets with copies of the images."""
         train, validation = self.split_indices(size, seed)
         return self.subset(train), self.subset(validation)
 
     def split_indices(self, size: int, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Which images to train on and which ``size`` to hold out for validation: two ascending int64 tensors.
+        """The indices of the images to train on, and of ``size`` held out for validation: two ascending int64 tensors.
 
-        Of all images, or of those ``among`` them (indices).
+        All images are divided, or only those at the indices ``among``.
 
-        Stratified: each class gives its proportional share of ``size``, rounded up or down. The choice depends on
-        ``seed`` and the images alone and not on the order in which they are stored, so an archive and a folder of the
-        same images are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
+        Stratified: each class gives its proportional number of images, rounded up or down. The choice depends only on
+        ``seed`` and the images, not on the order in which they are stored, so an archive and a folder of the same
+        images are split alike. Raises ``CourseError`` unless 1 ≤ size < N.
         """
         available = torch.arange(len(self)) if among is None else among.cpu().sort().values
         count = len(available)
@@ -242,7 +242,7 @@ class Dataset:
         members: dict[str, list[int]] = {name: [] for name in sorted(self.classes)}
         for index, label in zip(available.tolist(), self.labels.cpu()[available].tolist(), strict=True):
             members[self.classes[label]].append(index)
-        # Largest remainders: the shares are rounded down, then the classes that lost most get one more.
+        # Largest remainders: all are rounded down, then the classes that lost most get one more.
         shares = {name: size * len(indices) // count for name, indices in members.items()}
         by_loss = sorted(members, key=lambda name: -(size * len(members[name]) % count))
         for name in by_loss[: size - sum(shares.values())]:
@@ -258,8 +258,8 @@ class Dataset:
     def channel_statistics(self, indices: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and (population) standard deviation of each channel, two tuples of C floats, for pixels scaled to 0..1.
 
-        Of the images at ``indices``, or of all. Computed in float64 from integer histograms, so exact, and without a
-        copy of the images. Raises ``CourseError`` where there are no images.
+        For the images at ``indices``, or for all. Computed in float64 from integer histograms, so exact, and without a
+        copy of the images. Raises ``CourseError`` if there are no images.
         """
         chosen = torch.arange(len(self)) if indices is None else indices
         if not len(chosen):
@@ -267,7 +267,7 @@ class Dataset:
         channels, height, width = self.images.shape[1:]
         counts = torch.zeros(channels, 256, dtype=torch.int64, device=self.images.device)
         for part in chosen.to(self.images.device).split(max(1, _CHUNK // (height * width))):
-            pixels = self.images[part]  # read once, where they are not in memory
+            pixels = self.images[part]  # read only once if they are not in memory
             for channel in range(channels):
                 counts[channel] += torch.bincount(pixels[:, channel].flatten(), minlength=256)
         counts = counts.cpu()
@@ -281,9 +281,9 @@ class Dataset:
 
 
 def digest_of(class_name: str, pixels: np.ndarray) -> bytes:
-    """16 bytes that name an image (uint8 C×H×W, contiguous) of a class.
+    """16 bytes that identify an image (uint8 C×H×W, contiguous) and its class.
 
-    Hashing the class's name and not its number makes the fingerprint independent of the order of the classes.
+    The class's name is hashed instead of its number, so the fingerprint does not depend on the order of the classes.
     """
     shape = "×".join(str(n) for n in pixels.shape)
     digest = blake2b(f"{class_name}\0{shape}\0".encode(), digest_size=DIGEST)
@@ -292,5 +292,5 @@ def digest_of(class_name: str, pixels: np.ndarray) -> bytes:
 
 
 def fingerprint_of(digests: Iterable[bytes] | np.ndarray) -> str:
-    """The fingerprint of a set of images, from theirs: N of 16 bytes each, or uint8 N×16."""
+    """The fingerprint of a set of images, from their digests: N of 16 bytes each, or uint8 N×16."""
     return blake2b(b"".join(sorted(bytes(digest) for digest in digests)), digest_size=DIGEST).hexdigest()

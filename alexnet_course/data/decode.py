@@ -1,4 +1,4 @@
-"""Image files of any kind to bytes: 3×H×W, as they are to be seen, and of one size."""
+"""Image files of any format to bytes: 3×H×W, upright, and of one size."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +12,12 @@ from alexnet_course.errors import CourseError
 
 RESIZES = ("crop", "pad")
 
-_PROGRESS_FROM = 2000  # files; fewer are decoded before a bar would be read
-_TASK = 64  # files a task of the thread pool: 60,000 tasks of one file would cost more than they share out
+_PROGRESS_FROM = 2000  # files; fewer are decoded in an instant
+_TASK = 64  # files for each task of the thread pool, because 60,000 tasks of one file would cost more than they gain
 
 
 class OtherSize(Exception):
-    """An image that is not of the size of the others."""
+    """An image whose size differs from the others."""
 
 
 def decode_all(
@@ -28,9 +28,9 @@ def decode_all(
     size: int | None = None,
     resize: str = "crop",
 ) -> None:
-    """``put(number, pixels)`` for each of ``files``, from several threads; uint8, of ``shape``.
+    """Call ``put(number, pixels)`` for each of ``files``, from several threads; pixels are uint8 of ``shape``.
 
-    With ``size``, images are brought to that; else ``OtherSize`` is raised where one has another shape.
+    With ``size``, images are resized to it; without, ``OtherSize`` is raised if one has another shape.
     """
 
     def decode(start: int) -> int:
@@ -43,7 +43,7 @@ def decode_all(
         return len(part)
 
     bar = tqdm(total=len(files), desc=f"decoding {what}", unit="image", disable=len(files) < _PROGRESS_FROM)
-    with bar, ThreadPoolExecutor() as pool:  # decoding releases Python's lock
+    with bar, ThreadPoolExecutor() as pool:  # decoding releases Python's global lock
         try:
             for count in pool.map(decode, range(0, len(files), _TASK)):
                 bar.update(count)
@@ -53,22 +53,22 @@ def decode_all(
 
 
 def read_image(file: str, size: int | None = None, resize: str = "crop") -> np.ndarray:
-    """One image as uint8 3×H×W: RGB, turned as its camera noted that it was held, transparent parts white.
+    """One image as uint8 3×H×W: RGB, rotated as its EXIF data say, transparent parts white.
 
-    With ``size`` it becomes a square of that side: ``crop``: the short side is resized to it, and what is then too long
-    is cut off on both ends; ``pad``: the long side is, and what is missing is black. Raises ``CourseError`` for what is
-    no image.
+    With ``size`` it becomes a square of that side. ``crop``: the short side is resized to it, and the long side is cut
+    at both ends; ``pad``: the long side is resized to it, and the rest is black. Raises ``CourseError`` for a file that
+    is not an image.
     """
     try:
         with Image.open(file) as image:
             if size is not None:
-                image.draft(None, (2 * size, 2 * size))  # of a large JPEG, no more than is needed
+                image.draft(None, (2 * size, 2 * size))  # decodes no more of a large JPEG than needed
             upright = _as_rgb(ImageOps.exif_transpose(image))
             if size is not None:
                 fit = {"crop": ImageOps.fit, "pad": ImageOps.pad}[resize]
-                upright = fit(upright, (size, size), Image.Resampling.BILINEAR)  # Pillow's smooths where it reduces
+                upright = fit(upright, (size, size), Image.Resampling.BILINEAR)  # Pillow's antialiases when it reduces
             return np.asarray(upright).transpose(2, 0, 1)
-    except Exception as error:  # Pillow's decoders raise whatever they come across
+    except Exception as error:  # Pillow's decoders raise all kinds of errors
         raise unreadable(file, "" if isinstance(error, UnidentifiedImageError) else f" ({error})") from error
 
 
@@ -77,16 +77,16 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return _from_long_numbers(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    say_once("some images are transparent in parts, which become white")
+    say_once("some images have transparent parts, which become white")
     whole = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
 
 
 def _from_long_numbers(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits in 8, all of its range, where Pillow's own conversion cuts off what is above 255."""
+    """16-bit grey to 8 bits, over its whole range; Pillow's own conversion would clip values above 255."""
     values = np.asarray(image)
     if image.mode == "F" or not 0 <= values.min() <= values.max() <= 65_535:
-        raise ValueError(f"of mode {image.mode}, whose range nobody knows; save it with 8 or 16 bits")
+        raise ValueError(f"of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8))
 
 

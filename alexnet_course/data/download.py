@@ -1,4 +1,4 @@
-"""Downloads that arrive: from the first of several servers that gives the published file, going on where one ended."""
+"""Downloads: from the first of several servers that has the published file, resumed where another one stopped."""
 
 import hashlib
 import http.client
@@ -25,24 +25,24 @@ from alexnet_course.files import UNFINISHED, beside, discard
 from alexnet_course.terminal import say
 from alexnet_course.version import __version__
 
-TIMEOUT = 15.0  # seconds without an answer, and those over which a rate is measured
+TIMEOUT = 15.0  # seconds without an answer, and the period over which a rate is measured
 SLOWEST = 1000  # bytes a second; at that rate CIFAR-10 would take two days
-PATIENCE = 600.0  # seconds for the rest, or the next server is tried; the file can be had in some seconds
-PAUSES = (5.0,)  # seconds before all servers whose trouble may pass are tried again
-ABANDONED = 60.0  # seconds after which a part that nobody writes to is whoever's wants to go on with it
+PATIENCE = 600.0  # seconds allowed for the rest, or the next server is tried; a good server takes seconds
+PAUSES = (5.0,)  # seconds before servers with a temporary problem are tried again
+ABANDONED = 60.0  # seconds without a write after which another process may continue a part
 
 _BLOCK = 1 << 16
-_BAR_FROM = 1 << 22  # bytes; fewer are there before a bar would be read
+_BAR_FROM = 1 << 22  # bytes; fewer arrive in an instant
 
 T = TypeVar("T")
 
 
 class NotPublished(Exception):
-    """What came is not the published file."""
+    """The download is not the published file."""
 
 
 class TooSlow(Exception):
-    """A server at whose ``rate`` (bytes a second) the rest would take longer than anybody waits."""
+    """A server whose ``rate`` (bytes a second) is too low for the rest of the file."""
 
     def __init__(self, rate: float, seconds: float) -> None:
         super().__init__(f"too slow: at {rate / 1000:,.0f} kB a second the rest takes {seconds / 60:,.0f} minutes")
@@ -51,8 +51,8 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True)
 class Mirror(Generic[T]):
-    """A server that has a file. ``path`` is where the file is kept here: a download of the same file that another
-    server has begun goes on. ``take`` makes of the file that came, which it may move or remove, what is wanted, or
+    """A server that has a file. ``path`` is where the file is stored here: a download of the same file that was begun
+    from another server is resumed. ``take`` turns the downloaded file, which it may move or remove, into the result, or
     raises ``NotPublished``."""
 
     url: str
@@ -64,12 +64,12 @@ IN_PLACE_OF_IMAGES = "use 'folder:PATH' for images on this machine, or 'doodles'
 
 
 def download(what: str, mirrors: Sequence[Mirror[T]], instead: str = IN_PLACE_OF_IMAGES) -> T:
-    """What the first of ``mirrors`` gives from which the whole published file comes.
+    """The result from the first of ``mirrors`` that sends the complete published file.
 
-    Where one fails, the next is tried, with a line on standard error. One that is slow is left for another, which goes
-    on with what is there; where all are slow, the fastest goes on. Those whose trouble may pass are tried twice. Raises
-    ``CourseError`` where none gives the file, with what each said and what to do ``instead``, and where the disk does
-    not take it.
+    If one fails, the next is tried, with a line on standard error. A slow one is left for another, which resumes the
+    download; if all are slow, the fastest continues. Servers with a temporary problem are tried twice. Raises
+    ``CourseError`` if none sends the file, with the reason for each and what to do ``instead``, and if the disk cannot
+    store it.
     """
     left, reasons, rates = list(mirrors), {}, dict.fromkeys(mirrors, 0.0)
     for final, pause in ((False, 0.0), *((True, pause) for pause in PAUSES)):
@@ -88,7 +88,7 @@ def download(what: str, mirrors: Sequence[Mirror[T]], instead: str = IN_PLACE_OF
                 if not _may_pass(error):
                     left.remove(mirror)
             if len(mirrors) > 1:
-                say(f"{what} does not come from {_server(mirror)} ({reasons[mirror]})")
+                say(f"{what} could not be downloaded from {_server(mirror)} ({reasons[mirror]})")
         if not left:
             break
     tried = ", ".join(f"{mirror.url} ({reasons[mirror]})" for mirror in mirrors)
@@ -113,7 +113,7 @@ def _fetch(what: str, mirror: Mirror[T], patience: float) -> T:
             discard(part)
             if not resumed:
                 raise
-        # The beginning, of another server or of another day, may have been at fault.
+        # The beginning, from another server or an earlier day, may have been wrong.
         _stream(what, mirror, part, patience)
         try:
             return _taken(what, mirror, part)
@@ -129,7 +129,7 @@ def _taken(what: str, mirror: Mirror[T], part: Path) -> T:
 
 @contextmanager
 def _part(path: Path) -> Iterator[Path]:
-    """Where this process writes what comes of ``path``: what another one has left there is its beginning."""
+    """Where this process writes the download of ``path``; it continues what another process has left there."""
     part = beside(path)
     for other in set(path.parent.glob(f"{path.name}.*{UNFINISHED}")) - {part}:
         with suppress(FileNotFoundError):  # another process was faster
@@ -140,11 +140,11 @@ def _part(path: Path) -> Iterator[Path]:
         yield part
     finally:
         with suppress(OSError):
-            os.utime(part, (0, 0))  # nobody's, so that the next process need not wait
+            os.utime(part, (0, 0))  # marks it as free, so that the next process need not wait
 
 
 def _stream(what: str, mirror: Mirror[Any], part: Path, patience: float) -> bool:
-    """Let ``part`` become the whole file; returns whether its beginning was there before."""
+    """Complete the file ``part``; returns whether its beginning was there before."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(mirror.url, headers={"User-Agent": f"alexnet-course/{__version__}"})
     if have:
@@ -152,16 +152,16 @@ def _stream(what: str, mirror: Mirror[Any], part: Path, patience: float) -> bool
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # there is nothing behind the end
+        if error.code != 416:  # range not satisfiable: nothing is left to send
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return True
         discard(part)
         return _stream(what, mirror, part, patience)
     with answer:
-        if answer.headers.get_content_type() == "text/html":  # a page that says what is wrong, or asks for a password
-            raise NotPublished("a web page came instead of the file")
-        if answer.status != 206:  # from the beginning, whatever was asked for
+        if answer.headers.get_content_type() == "text/html":  # an error page, or one that asks for a password
+            raise NotPublished("it sent a web page instead of the file")
+        if answer.status != 206:  # it sends the file from the beginning
             have = 0
         elif not (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
             answer.close()
@@ -170,7 +170,7 @@ def _stream(what: str, mirror: Mirror[Any], part: Path, patience: float) -> bool
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
         with _kept(what, part.parent):
-            file = open(part, "ab" if have else "wb")  # noqa: SIM115 - its errors are others than those of the network
+            file = open(part, "ab" if have else "wb")  # noqa: SIM115 - its errors differ from those of the network
         bar = tqdm(total=total, initial=have, desc=f"{mirror.path.name} from {_server(mirror)}", unit="B",
                    unit_scale=True, disable=total is None or total < _BAR_FROM)  # fmt: skip
         with file, bar:
@@ -184,13 +184,13 @@ def _stream(what: str, mirror: Mirror[Any], part: Path, patience: float) -> bool
                 file.flush()
                 os.fsync(file.fileno())
     if total is not None and have + came < total:
-        raise ConnectionError(f"the line broke after {have + came:,} of {total:,} bytes")
+        raise ConnectionError(f"the connection broke after {have + came:,} of {total:,} bytes")
     return have > 0
 
 
 def _blocks(answer: http.client.HTTPResponse, length: int | None, patience: float) -> Iterator[bytes]:
-    """What comes, for as long as it comes fast enough. Each byte of a trickle comes in time, so that no time limit on
-    the silence between two of them ends it."""
+    """The blocks of the answer, as long as they arrive fast enough. A timeout on silence would not end a trickle, in
+    which each byte arrives in time, so the rate is measured."""
     since, counted, came = time.monotonic(), 0, 0
     while block := answer.read1(_BLOCK):
         yield block
@@ -200,7 +200,7 @@ def _blocks(answer: http.client.HTTPResponse, length: int | None, patience: floa
         if seconds > TIMEOUT:
             rate = counted / seconds
             if rate < SLOWEST:
-                raise TimeoutError(f"only {rate:,.0f} bytes a second came")
+                raise TimeoutError(f"it sent only {rate:,.0f} bytes a second")
             if length is not None and (length - came) / rate > patience:
                 raise TooSlow(rate, (length - came) / rate)
             since, counted = time.monotonic(), 0
@@ -208,18 +208,18 @@ def _blocks(answer: http.client.HTTPResponse, length: int | None, patience: floa
 
 @contextmanager
 def _kept(what: str, folder: Path) -> Iterator[None]:
-    """What the disk does not take, as one sentence: no other server helps."""
+    """Turn errors of the disk into one sentence; no other server would help."""
     try:
         yield
     except OSError as error:
-        raise CourseError(f"{what!r} could not be kept in {str(folder)!r} ({error.strerror or error}); free some space "
-                          "there, or name another folder in ALEXNET_COURSE_CACHE.") from error  # fmt: skip
+        raise CourseError(f"{what!r} could not be stored in {str(folder)!r} ({error.strerror or error}); free some "
+                          "space there, or set ALEXNET_COURSE_CACHE to another folder.") from error  # fmt: skip
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same download may work a little later: after a busy server, a broken line, a part of a file."""
+    """Whether the problem may be temporary: a busy server, a broken connection, an incomplete file."""
     if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code in (408, 429)  # too slow, too many requests
+        return error.code >= 500 or error.code in (408, 429)  # request timeout, too many requests
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return False

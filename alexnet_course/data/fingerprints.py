@@ -1,7 +1,7 @@
-"""The published images, by fingerprint, and what images are called of which only a part is published."""
+"""The fingerprints of the published data sets, and the name of images of which only a part is published."""
 
-# Which published images a folder holds, by fingerprint: a record that carries one of these names was made with the
-# real pixels, whatever the folder is called. Computed from lossless PNG trees of all 50,000 + 10,000 images.
+# A record that carries one of these names was made with the real pixels, whatever the folder was called. Computed
+# from lossless PNG trees of all 50,000 + 10,000 images.
 KNOWN_FINGERPRINTS = {
     "13f049e863097f830921b504f20819dd": "cifar10",  # train
     "2a5f2e8a3b10ab4574fa2c6c74af200d": "cifar10",  # test
@@ -9,11 +9,11 @@ KNOWN_FINGERPRINTS = {
     "252f8c39c92152913bb9c76ed9834ac1": "cifar100",  # test
 }
 
-AND = " / "  # which no name of a folder has
+AND = " / "  # no folder's name contains it
 
 
 def name_of_both(train: str, test: str) -> str:
-    """What a record calls its images, from the names of its training and its test images.
+    """The name of a record's images, from the names of its training and its test images.
 
     >>> from alexnet_course.data.fingerprints import name_of_both
     >>> name_of_both("cifar10", "cifar10")

@@ -25,18 +25,18 @@ from alexnet_course.files import discard
 def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str = "crop") -> Dataset:
     """The images of a part of ``path``, 3×H×W all of one size, classes in alphabetical order.
 
-    ``path`` has ``train`` and ``test``, each with one folder a class and the same classes in both. ``val`` (or
-    ``valid``, ``validation``) beside them is part of the training images and ``held_out`` of them; in the place of
-    ``test`` it is the test set. Where ``path`` has the class folders themselves, a fifth of each class becomes the test
-    set. What was decided is warned of once, and stands in ``division``.
+    ``path`` has ``train`` and ``test``, each with one folder for each class and the same classes in both. ``val`` (or
+    ``valid``, ``validation``) beside them belongs to the training images, as their ``held_out`` part; in place of
+    ``test`` it is the test set. If ``path`` has the class folders themselves, a fifth of each class becomes the test
+    set. A warning reports such a decision once, and ``division`` records it.
 
-    Images of one size stay as they are. Where there are several, all become squares of side ``size``: see
-    ``read_image`` for ``resize``, and for what becomes of grey, of transparent and of turned images. The decoded
-    images are kept under ``root`` and read from there for as long as no file changes; those that would take more than
-    half of the free memory are left there and read while they are used (``streamed``).
+    Images of one size stay as they are. If the sizes differ, all become squares of side ``size``; ``read_image``
+    describes ``resize``, and the treatment of grey, transparent and rotated images. The decoded images are cached under
+    ``root`` and read from there as long as no file changes; those that would take more than half of the free memory
+    stay there and are read while they are used (``streamed``).
 
-    The data set is called ``folder:`` and the last component of ``path``, or, if its fingerprint is a published data
-    set's, by that name. Raises ``CourseError`` for any other tree, and for a file that is no image.
+    The data set is named ``folder:`` and the last component of ``path``, or, if its fingerprint is that of a published
+    data set, by that name. Raises ``CourseError`` for any other tree, and for a file that is not an image.
     """
     tree = list_tree(path)
     held_out = None
@@ -56,7 +56,7 @@ Place: TypeAlias = tuple[Path, str]  # a file of the cache, and its key
 
 
 class _Folder:
-    """The images of one part of a folder, and where they are kept."""
+    """The images of one part of a folder, and where they are cached."""
 
     def __init__(self, path: Path, split: str, listing: Listing, root: Path) -> None:
         self.what = str(path / split)
@@ -67,7 +67,7 @@ class _Folder:
         self.root = root / "folders"
 
     def load(self, size: int, resize: str) -> tuple[Dataset, Place | None]:
-        """From what is kept or, where that is of other files, from the files; and where to keep it, if it is not."""
+        """The images, from the cache if it is up to date, else from the files; and where to cache those."""
         as_they_are = self.root / f"{self.stem}.safetensors", self.state
         resized = self.root / f"{self.stem}-{size}-{resize}.safetensors", f"{self.state} {size} {resize}"
         for kept in (as_they_are, resized):
@@ -75,13 +75,13 @@ class _Folder:
             if dataset is not None and dataset.labels.tolist() == self.listing.labels:
                 return dataset, None
         for file in self.root.glob(f"{self.stem}*"):
-            if not (cache.key_of(file) or self.state).startswith(self.state):  # of files as they were
+            if not (cache.key_of(file) or self.state).startswith(self.state):  # of earlier versions of the files
                 with suppress(OSError):
                     discard(file)
         try:
             return self._decode(as_they_are, read_image(self.listing.files[0]).shape, None, resize)
         except OtherSize:
-            say_once(f"the images in {self.what!r} are of different sizes, so all are made {size}×{size} "
+            say_once(f"the images in {self.what!r} have different sizes, so all are resized to {size}×{size} "
                      f"(resize = {resize!r})")  # fmt: skip
             return self._decode(resized, (3, size, size), size, resize)
 
@@ -109,27 +109,27 @@ class _Folder:
         return streamed, None
 
     def _to_the_disk(self, needed: int, path: Path) -> None:
-        """Say that they stay on the disk, and check that they can, before the work, which may take an hour."""
+        """Report that they stay on the disk, and check the space before the work, which may take an hour."""
         there = next(folder for folder in path.parents if folder.is_dir())
         free = shutil.disk_usage(there).free
         say_once(f"the {len(self.listing.samples):,} images in {self.what!r} take {needed / 2**30:,.1f} GiB decoded, "
-                 f"more than half of the free memory, so they are kept in {str(path.parent)!r} and read while they are "
-                 "used")  # fmt: skip
+                 f"more than half of the free memory, so they are stored in {str(path.parent)!r} and read while they "
+                 "are used")  # fmt: skip
         if needed > free:
             raise self._no_space(f"need {needed / 2**30:,.1f} GiB, and only {free / 2**30:,.1f} GiB are free", path)
 
     def _no_space(self, what: str, path: Path) -> CourseError:
         return CourseError(
             f"The {len(self.listing.samples):,} images in {self.what!r}, which do not fit into memory, {what} in "
-            f"{str(path.parent)!r}; free some space there, name another folder in ALEXNET_COURSE_CACHE, or give fewer "
+            f"{str(path.parent)!r}; free some space there, set ALEXNET_COURSE_CACHE to another folder, or give fewer "
             "or smaller ones."
         )
 
 
 def _state(files: list[str], tree: Path) -> str:
-    """A digest of the files' names, numbers, sizes and times: while it stays, the cached pixels are theirs.
+    """A digest of the files' names, inodes, sizes and times: as long as it is the same, the cache is up to date.
 
-    The number is the file system's own (its inode), so that two folders which have changed their names are noticed.
+    With the inodes, two folders that have swapped their names are noticed.
     """
     digest = blake2b(digest_size=16)
     for file in sorted(files):
@@ -137,8 +137,8 @@ def _state(files: list[str], tree: Path) -> str:
             status = os.stat(file)
         except OSError as error:  # a link that leads nowhere
             raise unreadable(file, f" ({error.strerror})") from error
-        if not stat.S_ISREG(status.st_mode):  # a pipe, on which one would wait, or a device without an end
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
             raise unreadable(file, " (not a file)")
-        name = file[len(str(tree)) :].encode("utf-8", "surrogateescape")  # which may be no text in UTF-8
+        name = file[len(str(tree)) :].encode("utf-8", "surrogateescape")  # which need not be valid UTF-8
         digest.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0".encode())
     return digest.hexdigest()

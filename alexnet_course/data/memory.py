@@ -1,4 +1,4 @@
-"""How much memory is free, where the system says so, and what fits into it."""
+"""How much memory is free, where the system reports it, and what fits into it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ if TYPE_CHECKING:
     import torch
 
 MEMINFO = Path("/proc/meminfo")
-# Of the container, by the two versions of Linux's control groups.
+# The container's limit, in the two versions of Linux's control groups.
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def free_memory() -> int | None:
-    """Bytes that a process can still take at most, swap among them; None on a system that does not say."""
+    """Bytes that a process can still allocate, including swap; None on a system that does not report it."""
     found = []
     with suppress(OSError, KeyError, ValueError):
         lines = dict(line.split(":") for line in MEMINFO.read_text(encoding="ascii").splitlines())
         found.append(sum(int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "SwapFree")))
     for limit in LIMITS:
-        with suppress(OSError, ValueError):  # the word max: there is none
+        with suppress(OSError, ValueError):  # the word max: no limit
             found.append(int(limit.read_text(encoding="ascii")))
     return min(found, default=None)
 
 
-SHARE = 0.5  # of the free memory that images may have: the network, its optimiser and its batches need some
+SHARE = 0.5  # of the free memory, for the images; the network, its optimiser and its batches need the rest
 
 
 def is_large(count: int) -> bool:
-    """Whether so many bytes of images should not be in memory all at once."""
+    """Whether this many bytes of images are too much to be in memory at once."""
     free = free_memory()
     return free is not None and count > SHARE * free
 
 
 def fits(images: torch.Tensor, device: torch.device) -> bool:
-    """Whether ``images`` may be copied to ``device``: to a GPU where they leave half of its free memory, and to where
-    they are."""
+    """Whether ``images`` may be copied to ``device``: always to a CPU, and to a GPU if half of its free memory stays
+    free."""
     import torch
 
     if device.type != "cuda" or images.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""``load_dataset``: from a short text such as ``cifar10`` or ``folder:images`` to a ``Dataset``."""
+"""``load_dataset``: from a short string such as ``cifar10`` or ``folder:images`` to a ``Dataset``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from alexnet_course.files import expanded
 
 
 def _doodles(split: str, root: Path) -> Dataset:
-    """Those in memory, unless somebody has written into them since."""
+    """The doodles in memory, or new ones if those have been changed."""
     dataset, versions = _drawn(split, root)
     if dataset.versions != versions:
         _drawn.cache_clear()
@@ -29,9 +29,9 @@ def _doodles(split: str, root: Path) -> Dataset:
     return dataset
 
 
-@memory  # a notebook asks again and again
+@memory  # a notebook loads them again and again
 def _drawn(split: str, root: Path) -> tuple[Dataset, tuple[int, ...]]:
-    """Drawn once, which takes seconds, then read from the disk until the drawing or the tools behind it change."""
+    """Drawn once, which takes seconds, then read from the cache until the code or the libraries behind it change."""
     made_with = (Path(doodles.__file__).read_bytes(), f"{PIL.__version__} {np.__version__}".encode())
     key = blake2b(b"\0".join(made_with), digest_size=16).hexdigest()
     path = root / "doodles" / f"{split}.safetensors"
@@ -45,7 +45,7 @@ def _drawn(split: str, root: Path) -> tuple[Dataset, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that goes by its name alone; ``load(split, root)`` may keep files in the folder ``root``."""
+    """A data set that is identified by its name; ``load(split, root)`` may store files in the folder ``root``."""
 
     load: Callable[[str, Path], Dataset]
     splits: tuple[str, ...] = SPLITS
@@ -75,21 +75,21 @@ def load_dataset(
 
     ``spec`` is one of
 
-    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): from the first of several servers that gives what
-      torchvision takes, by its checksums, or images of the same fingerprint;
+    - ``cifar10``, ``cifar100`` (3×32×32; Krizhevsky 2009): from the first of several servers with the file that
+      torchvision uses (verified by its checksum) or with images of the same fingerprint;
     - ``cifar10.1`` (3×32×32; Recht et al. 2018, version 6): 2,000 newer test images, checksum verified;
-    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/IMAGE``, with ``val`` beside them or in the place of ``test``,
-      or ``PATH/CLASS/IMAGE``, of which a fifth becomes the test set; decoded once and then cached;
-    - ``doodles`` (3×32×32): drawn by this package the first time, then cached; needs no network.
+    - ``folder:PATH``: a tree ``PATH/{train,test}/CLASS/IMAGE``, with ``val`` beside them or in place of ``test``,
+      or ``PATH/CLASS/IMAGE``, a fifth of which becomes the test set; decoded once and then cached;
+    - ``doodles`` (3×32×32): drawn by this package once, then cached; needs no network.
 
     ``split`` is ``"train"``, ``"test"``, or None for train where there is one and test otherwise. Downloads and caches
-    are kept under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Images of a folder
-    that are of different sizes are brought to ``size × size`` pixels: ``resize`` is ``"crop"`` (the short side is
-    resized to it, and the middle cut out) or ``"pad"`` (the long side is, and the rest is black).
+    are stored under ``root``, by default ``$ALEXNET_COURSE_CACHE`` or ``~/.cache/alexnet-course``. Images of a folder
+    that have different sizes are resized to ``size × size`` pixels: ``resize`` is ``"crop"`` (the short side is
+    resized to it, and the centre cropped) or ``"pad"`` (the long side is resized to it, and the rest is black).
 
-    Raises ``CourseError`` for an unknown spec or split, for a tree or download that is not as expected, and without a
-    network. ``doodles`` are made once a process, and every call returns the same tensors until one of them is written
-    into.
+    Raises ``CourseError`` for an unknown spec or split, for a tree or download that is not as expected, and if a
+    download is needed but there is no network. Every call for ``doodles`` in a process returns the same tensors, until
+    one of them is changed.
 
     >>> from alexnet_course import load_dataset
     >>> doodles = load_dataset("doodles", "test")
@@ -121,10 +121,10 @@ def load_dataset(
 
 
 def specs() -> list[str]:
-    """Every form that a spec can have."""
+    """All forms that a spec can have."""
     return [*SOURCES, "folder:PATH"]
 
 
 def splits_of(spec: str) -> tuple[str, ...]:
-    """The splits that the data set has: ``train`` and ``test``, but for CIFAR-10.1, which is test images only."""
+    """The splits of the data set: ``train`` and ``test``, or only ``test`` for CIFAR-10.1."""
     return SOURCES[spec].splits if spec in SOURCES else SPLITS

@@ -1,4 +1,4 @@
-"""Batches of images that are not in the memory of the device, read while the batch before is computed with."""
+"""Batches of images that are not in the memory of the device, read while the previous batch is being processed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class Ahead:
-    """Reads rows of ``images`` (uint8 N×C×H×W, a memory map, or what a GPU has no room for), a batch ahead.
+    """Reads rows of ``images`` (uint8 N×C×H×W, a memory map or a tensor too large for the GPU), one batch ahead.
 
-    A thread does, and copies row by row, which leaves Python to the training and touches each page of the file once.
-    With ``pinned``, into memory from which a GPU copies without being waited for.
+    A thread copies them row by row, which leaves Python's lock to the training and reads each page of the file once.
+    With ``pinned``, it copies into memory from which a GPU can copy asynchronously.
     """
 
     def __init__(self, images: Tensor, pinned: bool) -> None:
@@ -23,7 +23,7 @@ class Ahead:
         self._coming: tuple[Tensor, Future[Tensor]] | None = None
 
     def read(self, chosen: Tensor, then: Tensor) -> Tensor:
-        """The rows at ``chosen``; those at ``then``, unless it is empty, are read from now on. int64, on the CPU."""
+        """The rows at ``chosen``; starts to read those at ``then``, unless it is empty. Both are int64, on the CPU."""
         coming, self._coming = self._coming, None
         rows = coming[1].result() if coming is not None and torch.equal(coming[0], chosen) else self._copy(chosen)
         if len(then):

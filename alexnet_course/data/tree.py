@@ -1,4 +1,4 @@
-"""Which images a folder holds, in which class and in which part: the layouts that people have."""
+"""Which images a folder holds, in which class and in which part, for all common layouts."""
 
 import os
 import warnings
@@ -22,7 +22,7 @@ _said: set[str] = set()
 
 @dataclass(frozen=True)
 class Listing:
-    """What a part holds: its classes in alphabetical order, and each file with the number of its class."""
+    """One part of a folder: its classes in alphabetical order, and each file with the number of its class."""
 
     classes: tuple[str, ...]
     samples: tuple[tuple[str, int], ...]
@@ -38,8 +38,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Tree:
-    """The parts of a folder. ``validation`` is what it holds out itself; ``division`` says how it came by its parts,
-    where it does not have ``train`` and ``test`` alone."""
+    """The parts of a folder. ``validation`` is its own validation set, if it has one; ``division`` says how it was
+    divided, if it has not just ``train`` and ``test``."""
 
     train: Listing
     test: Listing
@@ -48,18 +48,17 @@ class Tree:
 
 
 def list_tree(path: Path) -> Tree:
-    """What ``path`` holds: ``{train,test}/CLASS/IMAGE``, with ``val`` beside them or in the place of ``test``, or
-    ``CLASS/IMAGE`` alone. ``CourseError`` for any other tree, and where two parts have different classes."""
+    """The parts of ``path``: ``{train,test}/CLASS/IMAGE``, with ``val`` beside them or in place of ``test``, or only
+    ``CLASS/IMAGE``. Raises ``CourseError`` for any other tree, and if two parts have different classes."""
     if not path.is_dir():
         raise CourseError(
-            f"There is no folder {str(path)!r}; expected one with train and test in it, or with one folder a class, so "
-            "check the path after 'folder:'."
+            f"There is no folder {str(path)!r}; expected one with train and test in it, or with one folder for each "
+            "class, so check the path after 'folder:'."
         )
     validation = [name for name in VALIDATION if (path / name).is_dir()]
     if len(validation) > 1:
         raise CourseError(
-            f"{str(path)!r} has {' and '.join(validation)}; expected one folder of validation images, so put them "
-            "together."
+            f"{str(path)!r} has {' and '.join(validation)}; expected one folder of validation images, so merge them."
         )
     there = [name for name in SPLITS if (path / name).is_dir()]
     if not there and not validation and _folders(path):
@@ -67,8 +66,8 @@ def list_tree(path: Path) -> Tree:
     missing = next((name for name in SPLITS if name not in there), None)
     if missing == "train" or (missing and not validation):
         raise CourseError(
-            f"{str(path)!r} has no folder {missing!r}; expected train and test, each with one folder a class, so add "
-            "it."
+            f"{str(path)!r} has no folder {missing!r}; expected train and test, each with one folder for each class, "
+            "so add it."
         )
     parts = {name: _list(path / name) for name in (*there, *validation)}
     for name, part in parts.items():
@@ -77,7 +76,7 @@ def list_tree(path: Path) -> Tree:
         return Tree(parts["train"], parts["test"])
     held_out = parts[validation[0]]
     if missing:
-        say_once(f"{str(path)!r} has no test, so the images in {validation[0]} are its test images, looked at "
+        say_once(f"{str(path)!r} has no folder test, so the images in {validation[0]} are its test images, evaluated "
                  "once, at the end of a run")  # fmt: skip
         return Tree(parts["train"], held_out, division="validation as test")
     return Tree(parts["train"], parts["test"], held_out, "own validation")
@@ -94,10 +93,10 @@ def _check_same_classes(path: Path, name: str, part: Listing, train: Listing) ->
 
 
 def _split(path: Path) -> Tree:
-    """``CLASS/IMAGE`` alone: of each class, a share becomes the test set.
+    """A folder with ``CLASS/IMAGE`` only: a fraction of each class becomes the test set.
 
-    Which images do is decided by a digest of each one's name, so that it is the same everywhere and each time, and a
-    image that is added later changes nothing for the others. A class has one image in each part at least.
+    A digest of each image's name decides, so the choice is the same everywhere and each time, and an image that is
+    added later changes nothing for the others. A class has at least one image in each part.
     """
     whole = _list(path)
     members: dict[int, list[str]] = {}
@@ -107,15 +106,15 @@ def _split(path: Path) -> Tree:
     for label, files in members.items():
         if len(files) == 1:
             raise CourseError(
-                f"{str(path)!r} has no train and test, and one image alone of {whole.classes[label]!r}, which cannot "
-                "be in both; give more images, or make the two folders."
+                f"{str(path)!r} has no folders train and test, and only one image of {whole.classes[label]!r}, which "
+                "cannot be in both parts; give more images, or make the two folders."
             )
         places = {file: _place(path, file) for file in files}
         ordered = sorted(files, key=places.__getitem__)
         chosen = [file for file in ordered if places[file] < TEST_SHARE]
         test |= set(chosen[: len(files) - 1] or ordered[:1])
-    say_once(f"{str(path)!r} has no train and test, so {len(test):,} of its {len(whole.samples):,} images, about "
-             f"{TEST_SHARE:.0%} of each class, are its test images, chosen by their names")  # fmt: skip
+    say_once(f"{str(path)!r} has no folders train and test, so {len(test):,} of its {len(whole.samples):,} images, "
+             f"about {TEST_SHARE:.0%} of each class, are its test images, chosen by their names")  # fmt: skip
 
     def part(of_test: bool) -> Listing:
         return Listing(whole.classes, tuple(sample for sample in whole.samples if (sample[0] in test) == of_test))
@@ -124,7 +123,7 @@ def _split(path: Path) -> Tree:
 
 
 def _place(path: Path, file: str) -> float:
-    """A number from 0 to 1 that the name of an image, after that of its folder, decides."""
+    """A number from 0 to 1 that depends only on the name of an image within its folder."""
     name = same_form(Path(file).relative_to(path).as_posix())
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()) / 2**64
 
@@ -132,7 +131,7 @@ def _place(path: Path, file: str) -> float:
 def _folders(tree: Path) -> tuple[str, ...]:
     try:
         found = (entry.name for entry in os.scandir(tree) if entry.is_dir() and not _is_left_behind(entry.name))
-        return tuple(sorted(found, key=same_form))  # or one split of two might come from a Mac, and count otherwise
+        return tuple(sorted(found, key=same_form))  # so that splits from a Mac and from Linux agree
     except OSError as error:
         raise _closed(error) from None
 
@@ -142,12 +141,12 @@ def _list(tree: Path) -> Listing:
     classes = _folders(tree)
     if not classes:
         raise CourseError(
-            f"{str(tree)!r} has no class folders; expected one a class with its images in it, so sort them that way."
+            f"{str(tree)!r} has no class folders; expected one for each class, so sort the images into such folders."
         )
     if len(classes) == 1:
         raise CourseError(
-            f"{str(tree)!r} has one class folder alone, {classes[0]!r}; expected one for each of two classes or more, "
-            "so give the folder in which train and test, or the classes, are."
+            f"{str(tree)!r} has only one class folder, {classes[0]!r}; expected one for each of two classes or more, "
+            "so give the folder that holds train and test, or the classes."
         )
     samples: list[tuple[str, int]] = []
     for number, name in enumerate(classes):
@@ -159,15 +158,15 @@ def _list(tree: Path) -> Listing:
         nested = next((file for file in files if os.path.dirname(file) != str(tree / name)), None)
         if nested is not None:
             inner = os.path.relpath(os.path.dirname(nested), tree / name)
-            say_once(f"the class folder {str(tree / name)!r} has folders in it, such as {inner!r}, whose images are "
-                     f"taken as {name!r}")  # fmt: skip
+            say_once(f"the class folder {str(tree / name)!r} has folders in it, such as {inner!r}, whose images count "
+                     f"as {name!r}")  # fmt: skip
         samples += [(file, number) for file in files]
     return Listing(classes, tuple(samples))
 
 
 def image_files(folder: Path) -> list[str]:
-    """The files below ``folder``, but for what file managers and notebooks leave there: ``.DS_Store``, ``Thumbs.db``,
-    ``.ipynb_checkpoints``. ``CourseError`` where a folder cannot be opened: its images are not none."""
+    """The files below ``folder``, without those that file managers and notebooks leave there: ``.DS_Store``,
+    ``Thumbs.db``, ``.ipynb_checkpoints``. Raises ``CourseError`` if a folder cannot be opened."""
 
     def stop(error: OSError) -> None:
         raise _closed(error)
@@ -186,13 +185,13 @@ def _is_left_behind(name: str) -> bool:
 
 def _closed(error: OSError) -> CourseError:
     return CourseError(
-        f"The folder {str(error.filename)!r} cannot be opened ({error.strerror}); give yourself the right to read it, "
-        "or move it out of the tree."
+        f"The folder {str(error.filename)!r} cannot be opened ({error.strerror}); change its permissions, or "
+        "move it out of the tree."
     )
 
 
 def say_once(text: str) -> None:
-    """Warn of what was decided for the reader; once a process, however often a folder is read."""
+    """Warn of a decision; only once in a process, however often a folder is read."""
     if text not in _said:
         _said.add(text)
         warnings.warn(f"{text[0].upper()}{text[1:]}.", stacklevel=2)

@@ -1,7 +1,13 @@
 """The figures that chapters share, drawn from plain data: nothing in here trains, loads or saves anything."""
 
 from alexnet_course.plots.architecture import connection_diagram, layer_columns, network_drawing, shares
-from alexnet_course.plots.classes import confusion_matrix, confusion_side_by_side, per_class
+from alexnet_course.plots.classes import (
+    confusion_matrix,
+    confusion_side_by_side,
+    per_class,
+    reliability_diagram,
+    scatter_by_class,
+)
 from alexnet_course.plots.comparisons import (
     Measured,
     accuracies,
@@ -78,6 +84,8 @@ __all__ = [
     "range_test_curve",
     "rate_sweep",
     "receptive_field_boxes",
+    "reliability_diagram",
+    "scatter_by_class",
     "seed_spread",
     "shares",
     "shrinking_images",

@@ -8,11 +8,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from alexnet_course.errors import CourseError
-from alexnet_course.plots.style import GREY, LIGHT, STYLES, WIDTH, at_most_four, plain
+from alexnet_course.plots.style import BLUE, GREY, LIGHT, STYLES, WIDTH, at_most_four, plain
 from alexnet_course.records import NOT_MEASURED
 from alexnet_course.records.record import Record
+from alexnet_course.training.calibration import Bin
 
 
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
@@ -114,4 +116,59 @@ def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Se
     bar = fig.colorbar(image, ax=list(grid.flat), location="top", shrink=0.7, aspect=30)
     bar.set_ticks([0, 1, 5, 20, 50, 100])
     bar.ax.xaxis.set_major_formatter(PercentFormatter(decimals=0))
+    return fig
+
+
+def reliability_diagram(panels: Mapping[str, Sequence[Bin]]) -> Figure:
+    """Draw accuracy against confidence, one panel a label, with the share of the images in each interval below.
+
+    On the dotted diagonal a network is calibrated; below it, it is too confident, above it not confident enough.
+
+    Args:
+        panels: label -> what `reliability` gives.
+    """
+    fig, grid = plt.subplots(
+        2, len(panels), figsize=(WIDTH, 4.2), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1)
+    )
+    for column, (label, bins) in enumerate(panels.items()):
+        upper, lower = grid[:, column]
+        upper.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle=":")
+        upper.plot([100 * each.confidence for each in bins], [100 * each.accuracy for each in bins], "o-", color=BLUE)
+        upper.set_title(plain(label))
+        upper.grid()
+        total = sum(each.count for each in bins)
+        lower.bar(
+            [100 * each.low for each in bins],
+            [100 * each.count / total for each in bins],
+            width=[100 * (each.high - each.low) for each in bins],
+            align="edge",
+            color=LIGHT,
+            edgecolor=GREY,
+        )
+        lower.set_xlabel("confidence (%)")
+    grid[0, 0].set(ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
+    grid[1, 0].set_ylabel("images (%)")
+    return fig
+
+
+def scatter_by_class(points: Tensor, labels: Tensor, classes: Sequence[str], names: tuple[str, str]) -> Figure:
+    """Draw N points of the plane (N×2), in the colour of its class, whose name stands in the middle.
+
+    Args:
+        labels: the N classes, as indices into `classes`.
+        names: of the two axes.
+    """
+    if points.shape != (len(labels), 2):
+        raise CourseError(f"scatter_by_class got {tuple(points.shape)} points, {len(labels)} labels; give N×2 and N.")
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.4))
+    colours = plt.get_cmap("tab10" if len(classes) <= 10 else "turbo")
+    for number, name in enumerate(classes):
+        chosen = points[labels == number]
+        colour = colours(number if len(classes) <= 10 else number / len(classes))
+        axes.plot(chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=2.5)
+        if len(chosen):
+            x, y = chosen.median(0).values.tolist()
+            axes.annotate(plain(name), (x, y), ha="center", va="center", fontsize=9, color="black",
+                          bbox={"facecolor": "white", "edgecolor": colour, "pad": 1.5, "alpha": 0.85})  # fmt: skip
+    axes.set(xlabel=names[0], ylabel=names[1])
     return fig

@@ -1,4 +1,4 @@
-"""What a computer does in training: the tensors that it makes and the time that its parts take."""
+"""What happens inside the computer in training: the tensors of one step, and how CPU and GPU share the time."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, WIDTH
 
 
 def number_flow(stages: Sequence[tuple[str, Sequence[int], str]]) -> Figure:
-    """Draw the tensors that a computation makes one after the other, from top to bottom, each in its format's colour.
+    """Draw the tensors of a computation in order, from top to bottom, each in the colour of its number format.
 
     Args:
-        stages: what is done to make the tensor (nothing for the first), its shape, and the name of its number format:
+        stages: for each tensor the operation that makes it (empty for the first), its shape, and its number format:
             uint8, bfloat16, float16 or float32.
     """
     colours = {"uint8": GREY, "bfloat16": ORANGE, "float16": ORANGE, "float32": BLUE}
@@ -52,21 +52,21 @@ def byte_count(count: float) -> str:
 
 
 def queue_timeline(queueing: float, computing: float, steps: int) -> Figure:
-    """Draw how a processor and the GPU that it feeds share the time of a few training steps, waiting and not waiting.
+    """Draw how CPU and GPU share the time of a few training steps, with and without waiting for each other.
 
-    The GPU begins a step as soon as it is queued and the one before is done. Above, the processor reads a number back
-    after each step; below, once at the end.
+    The GPU begins a step as soon as it is queued and the previous one is done. Above, the CPU reads a value back after
+    each step; below, once at the end.
 
     Args:
-        queueing, computing: units of time that each step takes on the processor, and on the GPU.
+        queueing, computing: units of time that each step takes on the CPU and on the GPU.
     """
     fig, grid = plt.subplots(2, 1, figsize=(WIDTH, 3.9), sharex=True)
     for axes, waits in zip(grid, (True, False), strict=True):
-        processor = device = 0.0  # when each is free
+        cpu = device = 0.0  # when each is free
         for step in range(steps):
-            begin = max(processor, device) if waits else processor
-            processor = begin + queueing
-            start = max(processor, device)
+            begin = max(cpu, device) if waits else cpu
+            cpu = begin + queueing
+            start = max(cpu, device)
             device = start + computing
             for lane, left, width in ((1, begin, queueing), (0, start, computing)):
                 axes.barh(lane, width, left=left, height=0.62, color=PALETTE[step % 4], edgecolor="white")
@@ -74,7 +74,7 @@ def queue_timeline(queueing: float, computing: float, steps: int) -> Figure:
         axes.axvline(device, color="#333333", linestyle="--", linewidth=1.2)
         how = "after each step" if waits else "once, at the end"
         axes.set_title(f"read back {how}: {device:g} units", loc="left")
-        axes.set_yticks([0, 1], ["GPU", "processor"])
+        axes.set_yticks([0, 1], ["GPU", "CPU"])
         axes.tick_params(left=False)
         axes.set_ylim(-0.5, 1.5)
     grid[1].set_xlabel("time (units)")

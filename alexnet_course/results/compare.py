@@ -16,12 +16,13 @@ from alexnet_course.records import FOLDER
 from alexnet_course.records.predictions import Predictions, load_predictions, stored_labels
 from alexnet_course.records.record import Record
 
+MCNEMAR = "McNemar's test"
 LEVEL = 0.05  # a difference that chance alone would make in one of twenty comparisons is not called one
 
 
 @dataclass(frozen=True)
 class Test:
-    """How far a second recipe is from a first, in points of test accuracy, and how far chance alone takes it."""
+    """How far a second recipe is from a first, in points of test accuracy, with the 95 % interval of the difference."""
 
     __test__ = False  # for pytest, which takes the name for its own
 
@@ -36,6 +37,11 @@ class Test:
     @property
     def seen(self) -> bool:
         return self.p < LEVEL
+
+    @property
+    def over(self) -> str:
+        """What ``chance`` is about: the same two networks on other ``images``, or trainings with other ``seeds``."""
+        return "images" if self.method == MCNEMAR else "seeds"
 
     def __str__(self) -> str:
         found = "" if self.seen else ": no difference seen"
@@ -65,7 +71,7 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
     count, gained, lost = first.size, int((~first & second).sum()), int((first & ~second).sum())
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     spread = math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
-    return Test(100 * (gained - lost) / count, 100 * 1.959964 * spread, p, "McNemar's test")
+    return Test(100 * (gained - lost) / count, 100 * 1.959964 * spread, p, MCNEMAR)
 
 
 def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:

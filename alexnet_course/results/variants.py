@@ -66,6 +66,11 @@ class Difference:
     def seen(self) -> bool:
         return self.test is not None and self.test.seen
 
+    @property
+    def over(self) -> str | None:
+        """What ``chance`` is about (``Test.over``): other images for one seed, other seeds where there are several."""
+        return self.test.over if self.test else None
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -85,24 +90,25 @@ class Comparison:
 
     def __str__(self) -> str:
         width = max(map(len, ["base", *(difference.label for difference in self.differences)]))
-        lines = [f"base: {self.base}", f"{'':{width}} test % runs points  chance"]
+        lines = [f"base: {self.base}", f"{'':{width}} test % runs points   95 %  over"]
         for difference in self.differences:
             if difference.accuracy is None:
                 lines.append(f"{difference.label:{width}} {NOT_MEASURED}")
             elif difference.points is None:
                 lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4}")
             else:
-                verdict = "" if difference.seen else " within"
+                verdict = "" if difference.seen else ", within"
                 lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4} "
-                             f"{difference.points:+6.2f}  ±{difference.chance:.2f}{verdict}")  # fmt: skip
+                             f"{difference.points:+6.2f}  ±{difference.chance:.2f} "
+                             f"{difference.over}{verdict}")  # fmt: skip
         return "\n".join(lines)
 
 
 def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLDER) -> Comparison:
     """The recipes ``variants`` (label → recipe) beside the recipe ``base``, which may be among them.
 
-    Each is tested against the base with ``compare``. Of twenty variants that change nothing,
-    one will look as if it did.
+    Each is tested against the base with ``compare``: over the seeds that both have, or, where they share only one, over
+    the images. Of twenty variants that change nothing, one will look as if it did.
     """
     references = records_of(base, folder)
     differences = []

@@ -1,5 +1,6 @@
 """Training: from a recipe to a trained network and its record."""
 
+from alexnet_course.training.calibration import Bin, calibration_error, fit_temperature, reliability
 from alexnet_course.training.device import choose_device, choose_precision
 from alexnet_course.training.evaluation import Evaluation, evaluate, wilson_interval
 from alexnet_course.training.faults import TrainingStopped
@@ -14,6 +15,7 @@ from alexnet_course.training.trainer import Trainer
 from alexnet_course.training.transfer import carry_features, freeze, thaw
 
 __all__ = [
+    "Bin",
     "EpochResult",
     "Evaluation",
     "Hook",
@@ -22,14 +24,17 @@ __all__ = [
     "RunOptions",
     "Trainer",
     "TrainingStopped",
+    "calibration_error",
     "carry_features",
     "choose_device",
     "choose_precision",
     "epochs",
     "evaluate",
+    "fit_temperature",
     "freeze",
     "load_run",
     "lr_range_test",
+    "reliability",
     "resume",
     "thaw",
     "train",

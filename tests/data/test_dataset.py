@@ -275,8 +275,8 @@ IMAGES, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1,
         (torch.zeros(4, 32, 32, 3, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
         (torch.zeros(4, 28, 28, 1, dtype=torch.uint8), LABELS, ("a", "b"), "give images.permute(0, 3, 1, 2)"),
         (IMAGES, LABELS, "ab", "expected a tuple of names"),
-        (IMAGES, LABELS, (0, 1), "0 is no name"),
-        (IMAGES, LABELS, ("a", " "), "' ' is no name"),
+        (IMAGES, LABELS, (0, 1), "0 is not a name"),
+        (IMAGES, LABELS, ("a", " "), "' ' is not a name"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -301,7 +301,7 @@ def test_a_mask_takes_the_images_where_it_is_true() -> None:
 @pytest.mark.parametrize(
     ("indices", "says"),
     [
-        ([True, False], "one truth value for each of its 9 images"),
+        ([True, False], "one boolean for each of its 9 images"),
         ([0.0, 1.0], "torch.float32"),
         ([[0, 1]], "of shape (1, 2)"),
     ],

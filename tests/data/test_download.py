@@ -149,11 +149,11 @@ def leave_part(tmp_path: Path, content: bytes, age: float = ABANDONED + 1, proce
         (["refused", "fine"], ["Connection refused"], ["fine"]),
         (["503", "fine"], ["503 Service Unavailable"], ["503", "fine"]),
         (["wrong", "fine"], ["its checksum is another"], ["wrong", "fine"]),
-        (["page", "fine"], ["a web page came"], ["page", "fine"]),
-        (["truncated", "fine"], ["the line broke after 25,000 of 50,000 bytes"], ["truncated", "fine"]),
+        (["page", "fine"], ["it sent a web page"], ["page", "fine"]),
+        (["truncated", "fine"], ["the connection broke after 25,000 of 50,000 bytes"], ["truncated", "fine"]),
         (["reset", "fine"], ["Connection reset"], ["reset", "fine"]),
         (["silent", "fine"], ["timed out"], ["silent", "fine"]),
-        (["trickle", "fine"], ["bytes a second came"], ["trickle", "fine"]),
+        (["trickle", "fine"], ["bytes a second"], ["trickle", "fine"]),
         (["slow", "fine"], ["too slow: at "], ["slow", "fine"]),
         (["404", "wrong", "503", "fine"], ["404", "checksum", "503"], ["404", "wrong", "503", "fine"]),
     ],
@@ -174,7 +174,7 @@ def test_the_first_server_that_gives_the_file_is_enough(
     assert ask(*troubles) == CONTENT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(says)
-    assert all(line.startswith("it does not come from ") for line in lines)
+    assert all(line.startswith("it could not be downloaded from ") for line in lines)
     assert all(text in line for text, line in zip(says, lines, strict=True))
     assert [trouble for trouble, _ in Handler.requests] == asked
     assert pauses == []
@@ -189,10 +189,10 @@ def test_the_first_server_that_gives_the_file_is_enough(
         (["503"], 2, ["503 Service Unavailable"]),
         (["429", "404"], 3, ["429 Too Many Requests", "404 Not Found"]),
         (["wrong"], 1, ["its checksum is another"]),
-        (["page"], 1, ["a web page came"]),
-        (["truncated"], 2, ["the line broke after 37,500 of 50,000 bytes"]),
+        (["page"], 1, ["it sent a web page"]),
+        (["truncated"], 2, ["the connection broke after 37,500 of 50,000 bytes"]),
         (["silent"], 2, ["timed out"]),
-        (["trickle", "refused"], 2, ["bytes a second came", "Connection refused"]),
+        (["trickle", "refused"], 2, ["bytes a second", "Connection refused"]),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else None,
 )
@@ -277,7 +277,7 @@ def test_a_full_disk_is_no_server_s_fault(ask: Ask, refused: Callable[..., str],
         sentence = refused(ask, "fine", "no-length")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"'it' could not be kept in {str(tmp_path / 'kept')!r} (File too large); free some space" in sentence
+    assert f"'it' could not be stored in {str(tmp_path / 'kept')!r} (File too large); free some space" in sentence
     assert len(Handler.requests) == 1
 
 
@@ -402,7 +402,7 @@ def test_the_same_images_come_from_another_server(
     found = [load_dataset(spec, split, root=root) for split in ("test", "train")]
     assert [data.fingerprint for data in reversed(found)] == [data.fingerprint for data in expected]
     assert {(data.name, data.classes) for data in found} == {(spec, ("cat", "truck"))}
-    assert f"{spec} does not come from 127.0.0.1" in capsys.readouterr().err
+    assert f"{spec} could not be downloaded from 127.0.0.1" in capsys.readouterr().err
     for file in server[0].glob("*gz"):
         file.unlink()
     assert load_dataset(spec, root=root).fingerprint == expected[0].fingerprint  # downloaded once
@@ -436,7 +436,7 @@ def without_a_test_set(images: Images) -> bytes:
     [
         (with_other_pixels, "their fingerprint differs"),
         (as_jpeg, "their fingerprint differs"),
-        (of_another_size, "other images came"),
+        (of_another_size, "has other images than the published ones"),
         (without_a_test_set, "not an archive of images"),
         (lambda images: archive_of_files(images)[:5000], "not an archive of images"),
         (lambda images: b"nothing of the kind", "not an archive of images"),

@@ -215,7 +215,7 @@ def test_full_disk_is_warned_of_and_costs_nothing(tree: Path, kept: Path, images
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # the forty images take twice as much
     try:
-        with pytest.warns(UserWarning, match=r"could not be kept.*ALEXNET_COURSE_CACHE") as warned:
+        with pytest.warns(UserWarning, match=r"could not be stored.*ALEXNET_COURSE_CACHE") as warned:
             dataset = load(tree)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -234,7 +234,7 @@ def test_cache_folder_that_cannot_be_made_is_warned_of(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ALEXNET_COURSE_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(UserWarning, match="could not be stored"):
         assert len(load(tree)) == 40
 
 
@@ -322,7 +322,7 @@ def test_a_cache_that_is_a_pipe_is_not_waited_for(tree: Path, kept: Path) -> Non
     (file,) = cached(kept)
     file.unlink()
     os.mkfifo(file)
-    with pytest.warns(UserWarning, match="could not be kept in .* not a file"):
+    with pytest.warns(UserWarning, match="could not be stored in .* not a file"):
         assert load(tree).fingerprint == before
     assert file.is_fifo()
 
@@ -349,7 +349,7 @@ def test_classes_one_level_too_deep_are_not_one_class(tree: Path, refused: Calla
         (tree / split).rename(tree / "images")
         (tree / split).mkdir()
         (tree / "images").rename(tree / split / "images")
-    assert "has one class folder alone, 'images'" in refused(load, tree)
+    assert "has only one class folder, 'images'" in refused(load, tree)
 
 
 def test_link_that_leads_nowhere(tree: Path, refused: Callable[..., str]) -> None:

@@ -90,7 +90,7 @@ def test_every_kind_of_image_is_rgb(
 
 def test_what_becomes_white_is_said_once(tmp_path: Path) -> None:
     half_red("RGBA").save(tmp_path / "image.png")
-    with pytest.warns(UserWarning, match=r"^Some images are transparent in parts, which become white\.$") as said:
+    with pytest.warns(UserWarning, match=r"^Some images have transparent parts, which become white\.$") as said:
         images = [read_image(str(tmp_path / "image.png")) for _ in range(3)]
     assert len(images) == 3
     assert len(said) == 1
@@ -99,9 +99,9 @@ def test_what_becomes_white_is_said_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Image.new("F", (2, 2), 0.5), "of mode F, whose range nobody knows"),
-        (lambda: Image.fromarray(np.array([[70_000, 0]], dtype=np.int32)), "of mode I, whose range nobody knows"),
-        (lambda: Image.fromarray(np.array([[-1, 0]], dtype=np.int32)), "of mode I, whose range nobody knows"),
+        (lambda: Image.new("F", (2, 2), 0.5), "of mode F, whose range is unknown"),
+        (lambda: Image.fromarray(np.array([[70_000, 0]], dtype=np.int32)), "of mode I, whose range is unknown"),
+        (lambda: Image.fromarray(np.array([[-1, 0]], dtype=np.int32)), "of mode I, whose range is unknown"),
     ],
 )
 def test_numbers_whose_range_nobody_knows_are_refused(
@@ -229,7 +229,7 @@ def test_images_of_different_sizes_get_the_size_that_is_asked_for(tmp_path: Path
     sizes = {"train/cat/0.png": (40, 20), "train/cat/1.png": (20, 40), "train/dog/0.png": (30, 30)}
     tests = {"test/cat/0.png": (40, 20), "test/dog/0.png": (9, 31)}
     path = write(tmp_path / "pets", {name: plain(7, size) for name, size in {**sizes, **tests}.items()})
-    with pytest.warns(UserWarning, match=r"train' are of different sizes, so all are made 224×224") as said:
+    with pytest.warns(UserWarning, match=r"train' have different sizes, so all are resized to 224×224") as said:
         assert load_dataset(f"folder:{path}").images.shape == (3, 3, 224, 224)
     assert len(said) == 1
     with warnings.catch_warnings():
@@ -272,7 +272,7 @@ def test_validation_images_beside_the_others_are_held_out(name: str, tmp_path: P
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_validation_images_in_the_place_of_a_test_set_are_that(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / "pets", classes_of(4, "train/") | classes_of(2, f"{name}/", 100))
-    with pytest.warns(UserWarning, match=f"has no test, so the images in {name} are its test images") as said:
+    with pytest.warns(UserWarning, match=f"has no folder test, so the images in {name} are its test images") as said:
         train_set, test_set = (load_dataset(f"folder:{path}", split) for split in ("train", "test"))
     assert len(said) == 1
     assert colours(train_set) == set(range(8))
@@ -283,7 +283,9 @@ def test_validation_images_in_the_place_of_a_test_set_are_that(name: str, tmp_pa
 
 def test_a_folder_without_parts_is_divided_by_the_names(tmp_path: Path) -> None:
     path = write(tmp_path / "pets", classes_of(100))
-    with pytest.warns(UserWarning, match=r"has no train and test, so \d+ of its 200 images, about 20% of each") as said:
+    with pytest.warns(
+        UserWarning, match=r"has no folders train and test, so \d+ of its 200 images, about 20% of each"
+    ) as said:
         before = [load_dataset(f"folder:{path}", split) for split in ("train", "test")]
     assert len(said) == 1
     assert colours(before[0]) | colours(before[1]) == set(range(200))
@@ -311,7 +313,7 @@ def test_each_class_has_images_in_both_parts(count: int, tmp_path: Path) -> None
 def test_folders_inside_a_class_are_taken_and_that_is_said(tmp_path: Path) -> None:
     parts = classes_of(2, "train/") | classes_of(2, "test/", 10) | {"train/cat/kittens/young/a.png": plain(99)}
     path = write(tmp_path / "pets", parts)
-    with pytest.warns(UserWarning, match="has folders in it, such as 'kittens/young', whose images are taken as 'cat'"):
+    with pytest.warns(UserWarning, match="has folders in it, such as 'kittens/young', whose images count as 'cat'"):
         dataset = load_dataset(f"folder:{path}")
     assert colours(dataset.of_classes(["cat"])) == {0, 1, 99}
 
@@ -346,11 +348,11 @@ def with_no_image(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (with_one_image, "one image alone of 'cat', which cannot be in both"),
+        (with_one_image, "only one image of 'cat', which cannot be in both"),
         (with_two_validations, "has val and valid; expected one folder of validation images"),
         (with_another_class, "has different classes in train and val: 'cow' is only in val"),
         (with_validation_alone, "has no folder 'train'"),
-        (with_one_class, "has one class folder alone, 'all'"),
+        (with_one_class, "has only one class folder, 'all'"),
         (with_no_image, "notes.txt' cannot be read as an image"),
         (lambda path: path.mkdir(), "has no folder 'train'"),
         (lambda path: None, "There is no folder"),

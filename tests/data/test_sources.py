@@ -116,7 +116,7 @@ def test_archive_that_is_not_the_published_one(
         monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     sentence = refused(load_dataset, "cifar10", root=tmp_path / "kept")
     assert "'cifar10' could not be downloaded" in sentence
-    assert "what came is not the published file" in sentence
+    assert "the download is not the" in sentence
     assert torchvision.datasets.CIFAR10.url in sentence
     archive.write_bytes(whole)
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
@@ -180,7 +180,7 @@ def test_cifar10_1_files_that_are_not_the_published_ones(
     harm(tmp_path / "kept" / name)
     harm(server[0] / name)  # ... and a damaged one there is refused
     sentence = refused(load_dataset, "cifar10.1", root=tmp_path / "kept")
-    assert "is not the published file" in sentence
+    assert "is not the complete published file" in sentence
     assert name in sentence
 
 
@@ -290,7 +290,7 @@ def test_doodles_are_drawn_anew_where_the_file_is_damaged(
 
 def test_doodles_that_cannot_be_kept_are_only_warned_of(drawn: list[str], tmp_path: Path) -> None:
     (tmp_path / "doodles").write_text("a file where the folder would be")
-    with pytest.warns(UserWarning, match=r"'doodles' could not be kept in .* so the next run makes them again"):
+    with pytest.warns(UserWarning, match=r"'doodles' could not be stored in .* so the next run has to make them again"):
         dataset = doodles_of_a_new_process(tmp_path)
     assert len(dataset) == 20
 

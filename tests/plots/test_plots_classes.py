@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from drawn import legend, points, record, written
 
 from alexnet_course import CourseError, plots
+from alexnet_course.training import Bin
 
 
 class TestConfusionMatrix:
@@ -67,3 +69,32 @@ class TestConfusionSideBySide:
     def test_refuses_a_table_that_does_not_fit(self):
         with pytest.raises(CourseError, match=r"\(1, 1\) counts of 'b' for 2 classes"):
             plots.confusion_side_by_side({"a": None, "b": [[1]]}, ["cat", "dog"])
+
+
+class TestReliabilityDiagram:
+    BINS = (Bin(0.5, 0.6, 3, 0.55, 0.4), Bin(0.9, 1.0, 1, 0.95, 1.0))
+
+    def test_draws_accuracy_against_confidence_and_the_share_of_the_images(self):
+        upper, lower = plots.reliability_diagram({"as trained": self.BINS}).axes
+        diagonal, found = upper.lines
+        assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+        assert list(found.get_xdata()) == pytest.approx([55, 95])
+        assert list(found.get_ydata()) == pytest.approx([40, 100])
+        assert [(bar.get_x(), bar.get_height()) for bar in lower.patches] == [(50, 75), (90, 25)]
+
+    def test_has_a_column_for_each_label(self):
+        axes = plots.reliability_diagram({"before": self.BINS, "after": self.BINS}).axes
+        assert [panel.get_title() for panel in axes] == ["before", "after", "", ""]
+
+
+class TestScatterByClass:
+    def test_draws_each_class_in_its_colour_with_its_name_in_the_middle(self):
+        places = torch.tensor([[0.0, 0.0], [2.0, 2.0], [1.0, 1.0], [5.0, 5.0]])
+        (axes,) = plots.scatter_by_class(places, torch.tensor([0, 0, 0, 1]), ["cat", "dog", "owl"], ("x", "y")).axes
+        assert [len(line.get_xdata()) for line in axes.lines] == [3, 1, 0]
+        assert len({line.get_color() for line in axes.lines}) == 3
+        assert {text.get_text(): text.xy for text in axes.texts} == {"cat": (1, 1), "dog": (5, 5)}
+
+    def test_refuses_points_that_are_not_in_the_plane(self):
+        with pytest.raises(CourseError, match=r"got \(2, 3\) points, 2 labels"):
+            plots.scatter_by_class(torch.zeros(2, 3), torch.tensor([0, 1]), ["a", "b"], ("x", "y"))

@@ -40,17 +40,17 @@ class TestQueueTimeline:
         spans = [(bar.get_y() + bar.get_height() / 2, bar.get_x(), bar.get_width()) for bar in axes.patches]
         return {
             name: [(left, left + width) for lane, left, width in spans if round(lane) == number]
-            for name, number in (("processor", 1), ("GPU", 0))
+            for name, number in (("CPU", 1), ("GPU", 0))
         }
 
     def test_reading_back_makes_each_wait_for_the_other(self):
         waiting, flowing = plots.queue_timeline(queueing=2, computing=5, steps=3).axes
-        assert self.lanes(waiting) == {"processor": [(0, 2), (7, 9), (14, 16)], "GPU": [(2, 7), (9, 14), (16, 21)]}
-        assert self.lanes(flowing) == {"processor": [(0, 2), (2, 4), (4, 6)], "GPU": [(2, 7), (7, 12), (12, 17)]}
+        assert self.lanes(waiting) == {"CPU": [(0, 2), (7, 9), (14, 16)], "GPU": [(2, 7), (9, 14), (16, 21)]}
+        assert self.lanes(flowing) == {"CPU": [(0, 2), (2, 4), (4, 6)], "GPU": [(2, 7), (7, 12), (12, 17)]}
         assert waiting.get_title(loc="left") == "read back after each step: 21 units"
         assert flowing.get_title(loc="left") == "read back once, at the end: 17 units"
 
-    def test_a_slow_processor_is_waited_for_either_way(self):
+    def test_a_slow_cpu_is_waited_for_either_way(self):
         waiting, flowing = plots.queue_timeline(queueing=5, computing=2, steps=3).axes
         assert self.lanes(waiting)["GPU"][-1][1] == 21
         assert self.lanes(flowing)["GPU"][-1][1] == 17

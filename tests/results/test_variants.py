@@ -61,11 +61,11 @@ def test_a_difference_is_seen_where_the_same_images_tell_the_networks_apart(writ
     assert comparison.seen == "1 of 3"
     assert str(comparison).splitlines() == [
         "base: evening: 2 epochs, 110 images of 32, 1 run",
-        "         test % runs points  chance",
+        "         test % runs points   95 %  over",
         "as it is  60.00    1",
-        f"swapped   60.00    1  +0.00  ±{swapped.chance:.2f} within",
-        f"near      64.00    1  +4.00  ±{near.chance:.2f} within",
-        f"far       80.00    1 +20.00  ±{far.chance:.2f}",
+        f"swapped   60.00    1  +0.00  ±{swapped.chance:.2f} images, within",
+        f"near      64.00    1  +4.00  ±{near.chance:.2f} images, within",
+        f"far       80.00    1 +20.00  ±{far.chance:.2f} images",
         "missing  not measured",
     ]
 
@@ -75,3 +75,13 @@ def test_without_a_base_nothing_is_compared(write):
     comparison = compare_to("base", {"lonely": "lonely"}, folder)
     assert comparison.seen == comparison.base == NOT_MEASURED
     assert "50.00" in str(comparison)
+
+
+def test_with_several_seeds_in_common_the_interval_is_over_seeds(write):
+    for seed, (before, after) in enumerate([(30, 32), (31, 34), (29, 30)]):
+        write("base", before, seed=seed)
+        folder = write("more", after, seed=seed)
+    [more] = compare_to("base", {"more": "more"}, folder).differences
+    assert (more.over, more.runs) == ("seeds", 3)
+    assert more.points == pytest.approx(4)
+    assert " seeds" in str(compare_to("base", {"more": "more"}, folder)).splitlines()[-1]

@@ -216,7 +216,10 @@ def a_name_of_no_text(data: dict[str, Any]) -> object:
 
 
 DATA = {
-    "integer-classes": (with_classes(0, 1), "The classes (0, 1) of the data set 'mine' cannot be used: 0 is no name"),
+    "integer-classes": (
+        with_classes(0, 1),
+        "The classes (0, 1) of the data set 'mine' cannot be used: 0 is not a name",
+    ),
     "empty-class": (with_classes("", "blue"), "The classes ('', 'blue') of the data set 'mine' cannot be used: '' is"),
     "class-of-no-text": (with_classes("caf\udce9", "b"), "The classes ('caf\\udce9', 'b') of the data set 'mine' can"),
     "empty-name": (lambda data: data["train_set"].renamed(""), "The name of the data set '' cannot be used"),

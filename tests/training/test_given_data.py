@@ -50,7 +50,7 @@ def test_a_channel_that_is_the_same_everywhere_trains(data):
 def test_constants_that_would_divide_by_nothing_are_refused(data):
     model = train(small(), **data).model
     for std in ((1.0, 1.0, 0.0), (1.0, -1.0, 1.0), (1.0, math.nan, 1.0)):
-        with pytest.raises(CourseError, match="would divide by what is not above 0"):
+        with pytest.raises(CourseError, match="would divide by a number that is not above 0"):
             evaluate(model, data["test_set"], mean=(0.5, 0.5, 0.5), std=std)
 
 

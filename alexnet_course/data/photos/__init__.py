@@ -1,4 +1,4 @@
-"""Four little images that come with the package: something to show a trained network without any download."""
+"""Four small images that come with the package, to show a trained network without a download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 
 def load_photos() -> dict[str, Tensor]:
-    """Images by what they show, each uint8 of 3×32×32: two of classes that CIFAR-10 has, two of none.
+    """The images by name, each uint8 of 3×32×32: two show a class of CIFAR-10, two do not.
 
     They are in the public domain and from no data set (``SOURCES.md`` beside them), so a figure may show them.
     """
