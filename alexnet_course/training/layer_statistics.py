@@ -26,7 +26,7 @@ class LayerStatistics:
     >>> statistics["std"].shape  # one row a step, one column a layer
     torch.Size([2, 3])
 
-    The columns are called ``names``: conv1, conv2, … for convolutions, fc1, fc2, … for linear layers. The measures are
+    The columns are called ``names``, which are those of ``layer_names``: conv1, …, conv5, fc6, … The measures are
 
     - ``mean`` of what goes into the ReLU, and ``std``, the root of its mean variance: the variance over images and
       pixels, the mean over channels, so that channels that differ from each other and say nothing do not count;

@@ -135,13 +135,13 @@
   const square = (side) => times([side, side]);
   const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
-  // conv1, pool1, conv2, …: counted by kind, as layer_names of the package does it.
+  // conv1, pool1, conv2, …, fc6: counted by kind, linear layers on from the convolutions, as by layer_names.
   function labels(stack) {
     const counts = {};
     return stack.map(({ kind }) => {
       const { short } = KINDS[kind];
       counts[short] = (counts[short] ?? 0) + 1;
-      return `${short}${counts[short]}`;
+      return `${short}${counts[short] + (short === "fc" ? counts.conv ?? 0 : 0)}`;
     });
   }
 

@@ -246,7 +246,7 @@ class TestArithmetic:
 class TestReader:
     def test_sees_the_network_that_the_chapter_names(self, explorer):
         assert cells(explorer, "conv1") == ["96×55×55", "34,944", "105,705,600", "11", "4"]
-        assert cells(explorer, "fc3")[0] == "1,000"
+        assert cells(explorer, "fc8")[0] == "1,000"
         assert status(explorer).startswith(f"{MODELS['alexnet-2012'].parameters:,} parameters, ")
         assert explorer.get_by_text("Needs JavaScript").count() == 0
 
@@ -273,7 +273,7 @@ class TestReader:
 
     def test_is_told_when_the_network_is_another_one(self, explorer):
         explorer.get_by_label("Height and width").fill("200")
-        assert f"fc1 reads {256 * 25:,} values here and {256 * 36:,} in alexnet-2012" in status(explorer)
+        assert f"fc6 reads {256 * 25:,} values here and {256 * 36:,} in alexnet-2012" in status(explorer)
 
     def test_is_told_where_a_image_vanishes_and_what_helps(self, explorer, networks):
         explorer.get_by_label("Height and width").fill("32")
