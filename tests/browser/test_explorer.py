@@ -5,8 +5,10 @@ last looks at the explorer in the built book. The fixtures `browser` and `book` 
 """
 
 import importlib.util
+import json
 import math
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -475,6 +477,90 @@ class TestReader:
         assert values.first.evaluate(said) in ('"Output"', "attr(data-head)")
         panel = explorer.locator(".explorer-panel").bounding_box()
         assert panel["x"] + panel["width"] <= 390
+
+
+# --- The chapter's tasks ----------------------------------------------------------------------------------------------
+
+
+def answers() -> list[str]:
+    """What the chapter says of each task, one line each."""
+    cells = json.loads((BOOK / "02-shapes.ipynb").read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "shapes-explorer-answers")
+    return [" ".join(answer.split()) for answer in re.split(r"^\d\. ", text.strip("`"), flags=re.MULTILINE)[1:]]
+
+
+def sides(page, *names: str) -> list[str]:
+    return [cells(page, name)[0].rsplit("×", 1)[1] for name in names]
+
+
+class TestAnswers:
+    def test_to_the_first_two_tasks(self, explorer):
+        first, second, *_ = answers()
+        explorer.get_by_label("Height and width").fill("32")
+        assert "vanishes at pool2 (max pooling): 2×2 of it arrives, and a window of 3×3" in status(explorer)
+        assert first.startswith("At pool2: only 2×2 pixels reach its 3×3 window.")
+        assert "an input of at least 67×67 (for all layers)" in status(explorer)
+        assert first.endswith("is 67×67.")
+
+        before = f"{(256 * 36 + 1) * 4096:,}"
+        explorer.get_by_label("Stride").fill("1")
+        assert sides(explorer, "conv1", "pool1", "pool2", "pool3") == ["22", "10", "4", "1"]
+        assert second.startswith("Yes: 32 becomes 22, 10 and 4, and one pixel is left")
+        assert "fc6 reads 256 values here and 9,216 in alexnet-2012" in status(explorer)
+        assert "fc6 reads 256 numbers instead of 9,216" in second
+        assert f"has {cells(explorer, 'fc6')[1]} parameters instead of {before}" in second
+        work = {
+            name: int(cells(explorer, name)[2].replace(",", ""))
+            for name in (*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8")
+        }
+        assert second.endswith(f"{max(work, key=work.get)} does most of the work.")
+
+    def test_to_the_third_task(self, explorer):
+        (third,) = answers()[2:3]
+        explorer.get_by_label("Network").select_option("alexnet-owt")
+        found = []
+        for size in ("224", "448"):
+            explorer.get_by_label("Height and width").fill(size)
+            parameters = explorer.locator("tfoot td").nth(1).inner_text()
+            found.append(
+                (parameters, cells(explorer, "conv5")[4], *sides(explorer, "conv5"), cells(explorer, "conv2")[2])
+            )
+        (parameters, field, side, work), (same_parameters, same_field, double_side, fourfold) = found
+        assert (parameters, field) == (same_parameters, same_field)
+        assert f"The parameters ({parameters}) and the receptive field ({field}) stay the same." in third
+        assert f"about doubles, from {side} to {double_side}," in third
+        assert f"about fourfold, from {work} to {fourfold}." in third
+
+    def test_to_the_fourth_task(self, explorer):
+        (fourth,) = answers()[3:4]
+        pools = [f"pool{number}" for number in range(1, 6)]
+        explorer.get_by_label("Network").select_option("vgg-style")
+        row(explorer, "pool1").get_by_role("button").click()
+        explorer.get_by_label("Padding").fill("0")
+        assert sides(explorer, *pools[:4]) == ["15", "7", "3", "1"]
+        assert cells(explorer, "pool5")[0] == "vanishes"
+        assert fourth.startswith(
+            "No: without the padding the sizes are 15, 7, 3 and 1, and the image vanishes at pool5."
+        )
+        for pool in pools:
+            if pool != "pool1":
+                row(explorer, pool).get_by_role("button").click()
+            explorer.get_by_label("Round sizes up").check()
+        assert sides(explorer, *pools) == ["16", "8", "4", "2", "1"]
+        assert "round up instead, the sizes are 16, 8, 4, 2 and 1" in fourth
+
+    def test_to_the_fifth_task(self, explorer):
+        explorer.get_by_label("Images in a batch").fill("512")
+        layers = [f"conv{i}" for i in range(1, 6)] + ["pool1", "pool2", "pool3", "fc6", "fc7", "fc8"]
+
+        def megabytes(name: str) -> float:
+            value, unit = cells(explorer, name)[3].split()
+            return float(value.replace(",", "")) / {"MB": 1, "kB": 1000}[unit]
+
+        most = max(layers, key=megabytes)
+        in_all = explorer.locator("tfoot td").nth(3).inner_text()
+        assert answers()[4] == f"{most}, with its normalisation: {cells(explorer, most)[3]} of {in_all}."
+        assert len(answers()) == 5
 
 
 # --- In the book ------------------------------------------------------------------------------------------------------
