@@ -48,6 +48,29 @@ def feature_maps(model: nn.Module, image: Tensor, layers: Sequence[str]) -> dict
     return kept
 
 
+def hidden_values(model: nn.Module, loader: BatchLoader) -> Tensor:
+    """What the last linear layer of ``model`` reads for each image of ``loader``: N×features, on the CPU, as float32.
+
+    In AlexNet these are the 4,096 values by which its paper searches for similar images (Figure 4). In evaluation mode.
+    Raises ``CourseError`` for a network without a linear layer and for a loader that shuffles.
+    """
+    if loader.training:
+        raise CourseError("The loader shuffles its images, so nobody could tell which was which; give one made with "
+                          "training=False.")  # fmt: skip
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise CourseError(f"{type(model).__name__} has no linear layer; give a network that ends in one.")
+    kept: list[Tensor] = []
+
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        kept.append(inputs[0].float().cpu())
+
+    with watching(_named(model, linear[-1:]), keep), evaluating(model), torch.no_grad():
+        for images, _ in loader:
+            model(images)
+    return torch.cat(kept)
+
+
 def strongest(model: nn.Module, layer: str, loader: BatchLoader, count: int = 5) -> list[list[Response]]:
     """For each unit of ``layer``, the ``count`` images of ``loader`` that activate it most, the strongest first.
 

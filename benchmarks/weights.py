@@ -2,15 +2,23 @@
 
 python -m benchmarks.campaign --only 'vgg-style-bn.small*' --keep-weights --data cifar10=folder:data/cifar10
 python -m benchmarks.weights runs/campaign/vgg-style-bn.small-evening-seed0
+
+Of a network that is too large, ``--first-layer`` keeps the kernels of the first layer instead:
+
+python -m benchmarks.weights --first-layer runs/campaign/alexnet-cifar-5x5.modern-evening-seed0
 """
 
-import sys
+import argparse
 
 from alexnet_course.files import write_text
+from alexnet_course.first_layer import keep_first_layer
 from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
 
 
-def main(runs: list[str]) -> None:
+def main(runs: list[str], first_layers: list[str] | None = None) -> None:
+    for run in first_layers or []:
+        path = keep_first_layer(run)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
     for run in runs:
         keep_weights(run)
     for name in list_pretrained():
@@ -21,4 +29,8 @@ def main(runs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="FOLDER")
+    parser.add_argument("--first-layer", nargs="+", metavar="FOLDER")
+    arguments = parser.parse_args()
+    main(arguments.runs, arguments.first_layer)

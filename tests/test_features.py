@@ -8,7 +8,7 @@ from torch import nn
 
 from alexnet_course import CourseError, Dataset, build_model
 from alexnet_course.data.batches import BatchLoader
-from alexnet_course.features import evidence_layer, feature_maps, grad_cam, patch_finder, strongest
+from alexnet_course.features import evidence_layer, feature_maps, grad_cam, hidden_values, patch_finder, strongest
 from alexnet_course.models import MODELS
 
 ALEXNET = "alexnet-cifar-3x3"
@@ -96,6 +96,22 @@ class TestPatches:
     def test_a_group_of_layers_has_none(self, network):
         with pytest.raises(CourseError, match="'features' is not one layer"):
             patch_finder(network, "features", (3, 32, 32))
+
+
+class TestHiddenValues:
+    def test_are_what_the_last_layer_turns_into_logits(self, network, noise):
+        loader = loader_of(noise)
+        values = hidden_values(network, loader)
+        assert values.shape == (30, 8)
+        with torch.no_grad():
+            logits = torch.cat([network.eval()(images) for images, _ in loader])
+            assert torch.allclose(network.classifier[-1](values), logits, atol=1e-6)
+
+    def test_refuse_a_loader_that_shuffles_and_a_network_without_linear_layers(self, network, noise):
+        with pytest.raises(CourseError, match="loader shuffles its images"):
+            hidden_values(network, loader_of(noise, training=True))
+        with pytest.raises(CourseError, match="Sequential has no linear layer; give a network that ends in one"):
+            hidden_values(nn.Sequential(nn.Conv2d(3, 3, 1)), loader_of(noise))
 
 
 class TestStrongest:

@@ -331,7 +331,8 @@ def test_the_box_says_needs_goals_and_time(html):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.partition("before-you-start")[2]))
     for said in (
         "Before you start", "What you need Ten fingers , and two hands: no more.", "add up small numbers,",
-        "Time All cells together: 3 s on your computer, with the doodles; not measured on Colab.",
+        "Time About 1 minute of reading (computed from the words at 200 a minute, code and exercises apart). "
+        "All cells together: 3 s on your computer, with the doodles; not measured on Colab.",
     ):  # fmt: skip
         assert said in text, said
 
@@ -363,6 +364,23 @@ def test_times_come_from_the_file(quiz):
     assert f"{row['On your computer']} on your computer" in sentence
     assert f"{row['On Colab']} on Colab" in sentence
     assert "not measured on your computer" in quiz.running_time(BOOK / "no-such.csv", "02-shapes")
+
+
+def test_reading_minutes_are_those_of_the_text(quiz, tmp_path):
+    """Of 1,000 words and a formula; exercises, their solutions, code and directives' fences do not count."""
+    texts = [
+        "word " * 800,
+        "```{admonition} Note\n:class: tip\n" + "$x$ is 9,216. " * 66 + "\n```",
+        "$$\n" + "x " * 900 + "$$",
+    ]
+    exercises = [
+        "```{admonition} Exercise 1\n:class: exercise\n" + "word " * 900,
+        "```{dropdown} Solution\n" + "word " * 900,
+    ]
+    cells = [{"cell_type": "markdown", "source": [text]} for text in [*texts, *exercises]]
+    cells.append({"cell_type": "code", "source": ["x = 1\n" * 900]})
+    (tmp_path / "sums.ipynb").write_text(json.dumps({"cells": cells}))
+    assert quiz.running_time(tmp_path / "timings.csv", "sums").startswith("About 5 minutes of reading (computed from ")
 
 
 # --- Notation ---

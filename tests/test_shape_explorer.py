@@ -55,6 +55,14 @@ def test_layers_are_those_of_the_network(explorer):
         assert [kind for kind in kinds if kind != "Flatten"] == [kind for kind in built if kind != "Flatten"]
 
 
+def test_a_pooling_that_rounds_up_says_so(explorer):
+    pools = nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, ceil_mode=True))
+    assert [explorer.describe_layer(pools, name) for name in "01"] == [
+        {"kind": "MaxPool2d", "kernel": 3, "stride": 2, "padding": 0, "dilation": 1, "ceil": True},
+        {"kind": "AvgPool2d", "kernel": 2, "stride": 2, "padding": 0, "ceil": True},
+    ]
+
+
 def test_nothing_can_end_the_script_element(explorer, monkeypatch):
     monkeypatch.setattr(explorer, "networks", lambda: [{"note": "</script><b>"}])
     text = explorer.as_json("lenet5")
@@ -74,7 +82,7 @@ def test_an_unknown_network_is_refused(explorer):
         (nn.Conv2d(1, 1, 3, padding="same"), "draws squares, but 0 has 'same'"),
         (nn.AdaptiveAvgPool2d((None, 2)), r"draws squares, but 0 has \(None, 2\)"),
         (nn.Conv2d(1, 1, 3, bias=False), r"does not know 0 \(Conv2d"),
-        (nn.MaxPool2d(2, ceil_mode=True), r"does not know 0 \(MaxPool2d"),
+        (nn.LPPool2d(2, 2), r"does not know 0 \(LPPool2d"),
         (nn.GroupNorm(1, 1), r"does not know 0 \(GroupNorm"),
     ],
 )

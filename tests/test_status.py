@@ -115,10 +115,10 @@ def test_cells_are_counted_by_how_they_are_tested(status, tmp_path):
         'Chapter,On your computer,On Colab\n{doc}`one`,3 s,not measured\nmeasured on,"A, 2 cores",not measured\n'
     )
     text = status.content("chapters", tmp_path, ["one", "two"], tmp_path)
-    assert "| {doc}`one` | 3 s | 2 | 1 | 67% |" in text
-    assert f"| {{doc}}`two` | {NOT_MEASURED} | 0 | 1 | 0% |" in text
-    assert "| --- | --- | ---: | ---: | ---: |" in text
-    assert "| in all |  | 2 | 2 | 50% |" in text
+    assert "| {doc}`one` | 1 min | 3 s | 2 | 1 | 67% |" in text
+    assert f"| {{doc}}`two` | 1 min | {NOT_MEASURED} | 0 | 1 | 0% |" in text
+    assert "| in all | 2 min |  | 2 | 2 | 50% |" in text
+    assert "| --- | --- | --- | ---: | ---: | ---: |" in text
     assert "measured on A, 2 cores." in text
 
 

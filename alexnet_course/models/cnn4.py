@@ -16,6 +16,8 @@ class CNN4(Network):
     ``activation`` is ``relu`` or ``tanh``; ``lrn`` normalises after the first two poolings. cuda-convnet lets the last
     window of its 3/2 poolings hang over the edge, 32 → 16 → 8 → 4; padding 1 gives the same sizes, and averages count
     only the pixels that exist. Without ``overlap`` the poolings are 2/2 and give the same sizes (section 3.4).
+    ``groups`` are those of the second convolution. With 2 the network begins as two towers, which meet in the third
+    convolution, as AlexNet's do on its two GPUs (section 3.5).
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class CNN4(Network):
         activation: str = "relu",
         lrn: bool = False,
         overlap: bool = True,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -36,7 +39,7 @@ class CNN4(Network):
             activate(),
             nn.MaxPool2d(window, stride=2, padding=padding),
             *([local_response_norm()] if lrn else []),
-            nn.Conv2d(32, 32, kernel_size=5, padding=2),
+            nn.Conv2d(32, 32, kernel_size=5, padding=2, groups=groups),
             activate(),
             nn.AvgPool2d(window, stride=2, padding=padding, count_include_pad=False),
             *([local_response_norm()] if lrn else []),

@@ -11,15 +11,16 @@ SHORT = {"Conv2d": "conv", "MaxPool2d": "pool", "AvgPool2d": "pool", "Linear": "
 
 
 def layer_names(layers: Iterable[Layer | nn.Module]) -> list[str]:
-    """Names counted by kind, conv1, pool1, conv2, …, fc1, fc2; other kinds keep the name of their class.
+    """Names counted by kind: conv1, pool1, conv2 and so on; other kinds keep the name of their class.
 
+    Fully connected layers are numbered on from the convolutions, as in the papers on AlexNet: after conv5 comes fc6.
     ``layers`` are rows of ``layer_table`` or layers themselves, from the input on.
 
     >>> from alexnet_course import build_model, layer_table
     >>> from alexnet_course.models import layer_names
     >>> table = layer_table(build_model("lenet5"), (1, 32, 32))
     >>> layer_names(layer for layer in table if layer.parameters)
-    ['conv1', 'conv2', 'conv3', 'fc1', 'fc2']
+    ['conv1', 'conv2', 'conv3', 'fc4', 'fc5']
     """
     counts: Counter[str] = Counter()
     names = []
@@ -27,7 +28,8 @@ def layer_names(layers: Iterable[Layer | nn.Module]) -> list[str]:
         kind = layer.kind if isinstance(layer, Layer) else _kind(layer)
         short = SHORT.get(kind, kind)
         counts[short] += 1
-        names.append(f"{short}{counts[short]}")
+        number = counts[short] + (counts["conv"] if short == "fc" else 0)
+        names.append(f"{short}{number}")
     return names
 
 

@@ -18,7 +18,7 @@ from alexnet_course.plots.comparisons import (
     measured_effects,
     two_accuracies,
 )
-from alexnet_course.plots.images import crop_boxes, evidence_map, image_row, image_table
+from alexnet_course.plots.images import crop_boxes, evidence_map, image_row, image_table, kernel_rows
 from alexnet_course.plots.machine import byte_count, number_flow, queue_timeline
 from alexnet_course.plots.results import (
     Step,
@@ -69,6 +69,7 @@ __all__ = [
     "image_row",
     "image_table",
     "kernel_positions",
+    "kernel_rows",
     "layer_columns",
     "layer_maps",
     "learning_curves",

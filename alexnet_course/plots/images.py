@@ -40,6 +40,34 @@ def image_row(images: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -
     return fig
 
 
+def kernel_rows(kernels: Mapping[str, ArrayLike], columns: int = 16) -> Figure:
+    """Show the kernels of a first layer as small images, one block for each entry of `kernels`.
+
+    Args:
+        kernels: title to N×3×k×k. Zero is grey; each kernel is scaled by its own largest weight.
+        columns: how many stand in a row.
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in kernels.items()}
+    for title, array in arrays.items():
+        if array.ndim != 4 or array.shape[1] != 3:
+            raise CourseError(f"kernel_rows got an array of shape {array.shape} for {title}; give N×3×k×k.")
+    counts = [-(-len(array) // columns) for array in arrays.values()]
+    cell = WIDTH / columns
+    fig, grid = plt.subplots(len(arrays), figsize=(WIDTH, sum(counts) * cell + 0.35 * len(arrays)), squeeze=False,
+                             height_ratios=counts)  # fmt: skip
+    for axes, (title, array), rows in zip(grid.flat, arrays.items(), counts, strict=True):
+        side = array.shape[-1] + 1  # a pixel of white between kernels
+        canvas = np.ones((rows * side - 1, columns * side - 1, 3))
+        for index, kernel in enumerate(array):
+            top, left = (side * place for place in divmod(index, columns))
+            shown = 0.5 + kernel / (2 * max(np.abs(kernel).max(), 1e-12))
+            canvas[top : top + side - 1, left : left + side - 1] = shown.transpose(1, 2, 0)
+        axes.imshow(canvas, interpolation="nearest")
+        axes.set_title(plain(title), fontsize=10, fontweight="normal")
+        axes.axis("off")
+    return fig
+
+
 def crop_boxes(image: ArrayLike, size: int) -> Figure:
     """Draw the five crops (four corners and the centre) of side `size` over a C×H×W image (bytes or 0..1 floats)."""
     array = np.asarray(image)

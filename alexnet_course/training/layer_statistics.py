@@ -26,7 +26,7 @@ class LayerStatistics:
     >>> statistics["std"].shape  # one row per step, one column per layer
     torch.Size([2, 3])
 
-    The columns are called ``names``: conv1, conv2, … for convolutions, fc1, fc2, … for linear layers. The measures are
+    The columns are called ``names``, which are those of ``layer_names``: conv1, …, conv5, fc6, … The measures are
 
     - ``mean`` and ``std`` of the ReLU's input. The variance is taken over images and pixels of each channel and then
       averaged over channels, so that constant channels with different values do not add to ``std``;

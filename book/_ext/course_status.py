@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from docutils import nodes
 from docutils.statemachine import StringList
+from reading import SPEED, minutes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -120,12 +121,14 @@ def count_cells(notebook: Path) -> Cells:
 
 
 def chapters(book: Path, pages: Iterable[str]) -> Table:
-    """Each notebook of ``pages`` in the folder ``book``: time and cells."""
+    """Each notebook of ``pages`` in the folder ``book``: times and cells."""
     times = read_times(book / "timings.csv")
     found = {page: count_cells(book / f"{page}.ipynb") for page in pages}
+    reading = {page: minutes(book, page) for page in pages}
     rows = [
         [
             f"{{doc}}`{page}`",
+            f"{reading[page]} min",
             times.get(f"{{doc}}`{page}`", NOT_MEASURED),
             str(cells.strict),
             str(cells.executed),
@@ -140,13 +143,14 @@ def chapters(book: Path, pages: Iterable[str]) -> Table:
     rows.append(
         [
             "in all",
+            f"{sum(reading.values())} min",
             "",
             str(everything.strict),
             str(everything.executed),
             everything.share,
         ]
     )
-    return ["Chapter", "Time", "Compared", "Run only", "Share"], rows
+    return ["Chapter", "Reading", "Time", "Compared", "Run only", "Share"], rows
 
 
 def read_times(file: Path) -> dict[str, str]:
@@ -236,7 +240,10 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
     """
 
     def chapter_part() -> str:
-        where = f"The times were measured on {timed_on(book)}."
+        where = (
+            f"Reading is computed from the words at {SPEED} a minute, code and "
+            f"exercises apart. The times were measured on {timed_on(book)}."
+        )
         return f"{as_markdown(chapters(book, pages))}\n\n{where}"
 
     def check_part() -> str:

@@ -26,6 +26,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+from reading import SPEED, minutes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -196,16 +197,19 @@ def shown(number: float) -> str:
 
 
 def running_time(file: Path, page: str) -> str:
-    """A sentence with the times of ``page`` in ``timings.csv``."""
+    """A sentence with the times of ``page`` in ``timings.csv`` and its reading time."""
     here = colab = NOT_MEASURED
     if file.exists():
         with file.open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
                 if row["Chapter"] == f"{{doc}}`{page}`":
                     here, colab = row["On your computer"], row["On Colab"]
+    count = minutes(file.parent, page)
     return (
-        f"All cells together: {here} on your computer, with the doodles; "
-        f"{colab} on Colab. Reading takes longer."
+        f"About {count} minute{'s' if count > 1 else ''} of reading (computed "
+        f"from the words at {SPEED} a minute, code and exercises apart). All "
+        f"cells together: {here} on your computer, with the doodles; {colab} "
+        "on Colab."
     )
 
 

@@ -72,10 +72,10 @@ def describe_layer(network: nn.Module, name: str) -> dict[str, Any]:
             **_window(name, layer, "dilation"),
             "groups": layer.groups,
         }
-    if isinstance(layer, nn.MaxPool2d) and not layer.ceil_mode:
-        return {**kind, **_window(name, layer, "dilation")}
-    if isinstance(layer, nn.AvgPool2d) and not layer.ceil_mode:
-        return {**kind, **_window(name, layer)}
+    if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+        more = ["dilation"] if isinstance(layer, nn.MaxPool2d) else []
+        rounding = {"ceil": True} if layer.ceil_mode else {}
+        return {**kind, **_window(name, layer, *more), **rounding}
     if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
         return {**kind, "size": _side(name, layer.output_size)}
     if isinstance(layer, nn.Linear) and layer.bias is not None:

@@ -12,21 +12,21 @@
     },
     MaxPool2d: {
       short: "pool", words: "max pooling", needsImage: true, pool: true,
-      start: { kernel: 2, stride: 2, padding: 0, dilation: 1 },
+      start: { kernel: 2, stride: 2, padding: 0, dilation: 1, ceil: false },
     },
     AvgPool2d: {
       short: "pool", words: "average pooling", needsImage: true, pool: true,
-      start: { kernel: 2, stride: 2, padding: 0 },
+      start: { kernel: 2, stride: 2, padding: 0, ceil: false },
     },
     AdaptiveAvgPool2d: { short: "adaptive", words: "adaptive average pooling", needsImage: true, start: { size: 1 } },
     AdaptiveMaxPool2d: { short: "adaptive", words: "adaptive max pooling", needsImage: true, start: { size: 1 } },
     Linear: { short: "fc", words: "linear", start: { units: 10 } },
     BatchNorm2d: { short: "norm", words: "batch norm", needsImage: true, start: {} },
-    ReLU: { short: "ReLU", words: "ReLU", folds: true, start: {} },
+    ReLU: { short: "ReLU", words: "ReLU", folds: true, inPlace: true, start: {} },
     Tanh: { short: "tanh", words: "tanh", folds: true, start: {} },
     LocalResponseNorm: { short: "LRN", words: "LRN", needsImage: true, folds: true, start: {} },
     Dropout: { short: "dropout", words: "dropout", folds: true, start: {} },
-    Flatten: { short: "flatten", words: "flatten", folds: true, start: {} },
+    Flatten: { short: "flatten", words: "flatten", folds: true, inPlace: true, start: {} },
   };
 
   const FIELDS = {
@@ -38,11 +38,14 @@
     padding: { label: "Padding", least: 0, most: 1000 },
     dilation: { label: "Dilation", least: 1, most: 1000 },
     groups: { label: "Groups", least: 1, most: 65536 },
+    ceil: { label: "Round sizes up", choice: true },
   };
   const INPUT_FIELDS = {
     channels: { label: "Input channels", least: 1, most: 65536 },
     size: { label: "Height and width", least: 1, most: 10000 },
+    batch: { label: "Images in a batch", least: 1, most: 65536 },
   };
+  const BYTES = 4; // of a number in float32
 
   // --- Arithmetic. A stack is a list of layers, a shape is [channels, height, width] or [features]
 
@@ -51,8 +54,15 @@
   const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
   const commonDivisor = (a, b) => (b ? commonDivisor(b, a % b) : a);
 
+  // Rounded up, the last window may hang over the edge, by so many pixels at most.
+  const overhang = (layer) => (layer.ceil ? layer.stride - 1 : 0);
+  const fits = (side, layer) => side + 2 * layer.padding + overhang(layer) >= spanOf(layer);
+
   function outputSide(side, layer) {
-    return Math.floor((side + 2 * layer.padding - spanOf(layer)) / layer.stride) + 1;
+    const room = side + 2 * layer.padding + overhang(layer) - spanOf(layer);
+    const positions = Math.floor(room / layer.stride) + 1;
+    // As in PyTorch, each window begins on the image or on the padding in front of it.
+    return layer.ceil && (positions - 1) * layer.stride >= side + layer.padding ? positions - 1 : positions;
   }
 
   function outputShape(layer, shape) {
@@ -86,9 +96,7 @@
       return { reason: "groups", field: "groups" };
     }
     if (pool && 2 * layer.padding > layer.kernel) return { reason: "padding", field: "padding" };
-    if (hasWindow(layer) && Math.min(shape[1], shape[2]) + 2 * layer.padding < spanOf(layer)) {
-      return { reason: "vanishes", field: "kernel" };
-    }
+    if (hasWindow(layer) && !fits(Math.min(shape[1], shape[2]), layer)) return { reason: "vanishes", field: "kernel" };
     return null;
   }
 
@@ -108,6 +116,7 @@
         output_shape: output,
         parameters,
         mult_adds: layer.kind === "Conv2d" ? parameters * output[1] * output[2] : parameters,
+        activation_bytes: BYTES * product(output),
         receptive_field: grid && grid[0],
         jump: grid && grid[1],
       });
@@ -120,7 +129,11 @@
   function smallestInput(stack) {
     let need = 1;
     for (const layer of [...stack].reverse()) {
-      if (hasWindow(layer)) need = Math.max(1, (need - 1) * layer.stride + spanOf(layer) - 2 * layer.padding);
+      if (hasWindow(layer)) {
+        const before = (need - 1) * layer.stride;
+        const least = layer.ceil ? before - layer.padding + 1 : 1; // so that the last window begins on the image
+        need = Math.max(1, least, before + spanOf(layer) - 2 * layer.padding - overhang(layer));
+      }
       else if (layer.size < need) return null;
       else if (layer.size !== undefined) need = 1;
     }
@@ -131,17 +144,21 @@
 
   const number = (value) => (Number.isSafeInteger(value) ? value.toLocaleString("en") : value.toExponential(3));
   const millions = (value) => (value / 1e6).toLocaleString("en", { maximumFractionDigits: value < 1e8 ? 2 : 0 });
+  const megabytes = (bytes) => {
+    const [value, unit] = bytes < 1e5 ? [bytes / 1e3, "kB"] : [bytes / 1e6, "MB"];
+    return `${value.toLocaleString("en", { maximumFractionDigits: value < 100 ? 2 : 0 })} ${unit}`;
+  };
   const times = (sides) => sides.map(number).join("×");
   const square = (side) => times([side, side]);
   const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
-  // conv1, pool1, conv2, …: counted by kind, as layer_names of the package does it.
+  // conv1, pool1, conv2, …, fc6: counted by kind, linear layers on from the convolutions, as by layer_names.
   function labels(stack) {
     const counts = {};
     return stack.map(({ kind }) => {
       const { short } = KINDS[kind];
       counts[short] = (counts[short] ?? 0) + 1;
-      return `${short}${counts[short]}`;
+      return `${short}${counts[short] + (short === "fc" ? counts.conv ?? 0 : 0)}`;
     });
   }
 
@@ -150,6 +167,7 @@
       layer.stride > 1 && `stride ${layer.stride}`,
       layer.padding > 0 && `padding ${layer.padding}`,
       layer.dilation > 1 && `dilation ${layer.dilation}`,
+      layer.ceil && "rounded up",
       layer.groups > 1 && `${number(layer.groups)} groups`,
     ].filter(Boolean);
     if (layer.kind === "Conv2d") return [`${number(layer.channels)} of ${square(layer.kernel)}`, ...more].join(", ");
@@ -165,8 +183,8 @@
     const { pool } = KINDS[layer.kind];
     const list = stack.findIndex((other) => other.kind === "Linear" || other.kind === "Flatten");
     const smallest = smallestInput(stack.slice(0, list > index ? list : stack.length));
-    const kernel = Math.floor((side + 2 * layer.padding - 1) / (layer.dilation ?? 1)) + 1;
-    const padding = Math.ceil((span - side) / 2);
+    const kernel = Math.floor((side + 2 * layer.padding + overhang(layer) - 1) / (layer.dilation ?? 1)) + 1;
+    const padding = Math.ceil((span - side - overhang(layer)) / 2);
     const before = stack.slice(0, index);
     const strides = before.slice(before.findLastIndex((other) => other.size !== undefined) + 1)
       .some((other) => other.stride > 1);
@@ -192,7 +210,7 @@
     }
     if (reason === "groups") {
       const wrong = arrives[0] % layer.groups ? `${plural(arrives[0], "channel")} arrive at ${name}`
-        : `${name} puts out ${plural(layer.channels, "channel")}`;
+        : `${name} has ${plural(layer.channels, "output channel")}`;
       return `${wrong}, which cannot be divided into ${plural(layer.groups, "group")}; use a number of groups that `
         + `divides both ${number(arrives[0])} and ${number(layer.channels)}, such as `
         + `${number(commonDivisor(arrives[0], layer.channels))}.`;
@@ -288,7 +306,9 @@
     }
     const [width, height] = [Math.ceil(left), Math.ceil(top + IMAGE / 2 + 3.6 * LINE)];
     const said = items.map(({ name, shape, span }) => (span ? `nothing of it at ${name}` : `${name} ${times(shape)}`));
-    return svg("svg", { width, height, role: "img", "aria-label": `Drawing: ${said.join(", ")}.` }, ...drawn);
+    const words = `Drawing: ${said.join(", ")}.`;
+    const box = `0 0 ${width} ${height}`;
+    return svg("svg", { width, height, viewBox: box, role: "img", "aria-label": words }, ...drawn);
   }
 
   // --- The page
@@ -302,7 +322,7 @@
     const fresh = (name) => {
       const { input, layers } = networks.find((network) => network.name === name);
       return {
-        name, changed: false, open: 0, drafts: {}, input: { channels: input[0], size: input[1] },
+        name, changed: false, open: 0, drafts: {}, input: { channels: input[0], size: input[1], batch: 1 },
         layers: layers.map((layer) => ({ ...layer, drafts: {} })),
       };
     };
@@ -321,8 +341,9 @@
     const rowOf = (index) => rowsOfLayers().findIndex(([first, end]) => first <= index && index < end);
 
     // What was typed and is no valid number stays as a draft, and the last valid number counts.
-    function field(owner, key, { label, least, most }, index) {
+    function field(owner, key, { label, least, most, choice }, index) {
       const name = `${id}-${index}-${key}`;
+      if (choice) return tickBox(owner, key, label, name);
       const message = el("p", { class: "explorer-message", id: `${name}-message`, "aria-live": "polite" });
       const entry = el("input", {
         type: "number", min: least, max: most, step: 1, id: name, autocomplete: "off", "aria-describedby": message.id,
@@ -332,7 +353,7 @@
       const say = () => {
         const wrong = key in typed;
         entry.setAttribute("aria-invalid", wrong);
-        const text = !wrong ? "" : `${label} is ${typed[key] || "empty"}, but must be a whole number from `
+        const text = !wrong ? "" : `${label} is ${typed[key] || "empty"}, but must be an integer from `
           + `${number(least)} to ${number(most)}; until then ${number(owner[key])} counts.`;
         if (message.textContent !== text) message.textContent = text;
       };
@@ -350,6 +371,17 @@
       return { element: el("label", { class: "explorer-field" }, el("span", {}, label), entry), entry, message };
     }
 
+    function tickBox(owner, key, label, name) {
+      const entry = el("input", { type: "checkbox", id: name, checked: Boolean(owner[key]) });
+      entry.addEventListener("change", () => {
+        owner[key] = entry.checked;
+        state.changed = true;
+        update();
+      });
+      const element = el("label", { class: "explorer-field explorer-tick" }, el("span", {}, label), entry);
+      return { element, entry, message: "" };
+    }
+
     // The colour of a layer in the drawing.
     const key = (layer) => {
       const colour = !layer || isDrawn(layer) ? colourOf(layer?.kind) : "none";
@@ -365,7 +397,7 @@
     const view = el("div", { class: "explorer-view", role: "group", tabindex: 0, "aria-label": "Drawing" });
     const status = el("p", { class: "explorer-status", role: "status" });
     const body = el("tbody");
-    const totals = { parameters: el("td"), mult_adds: el("td") };
+    const totals = { parameters: el("td"), mult_adds: el("td"), memory: el("td") };
     const kind = el("select", {}, ...Object.entries(KINDS).filter(([name]) => name !== "Flatten")
       .map(([value, { words }]) => el("option", { value }, words)));
     const add = button("", () => {
@@ -384,9 +416,14 @@
       show(state.name);
       choice.focus();
     });
-    const heads = ["Layer", "Output", "Parameters", "Mult-adds", "Receptive field", "Jump"];
+    const heads = ["Layer", "Output", "Parameters", "Mult-adds", "Activations", "Receptive field", "Jump"];
     const all = el("th", { scope: "row" }, "In all");
-    const sum = [all, el("td"), totals.parameters, totals.mult_adds, el("td"), el("td")];
+    const sum = [all, el("td"), totals.parameters, totals.mult_adds, totals.memory, el("td"), el("td")];
+    const headed = (values) => { // each value says what it is where the head of its column is not seen
+      values.forEach((cell, column) => cell.setAttribute("data-head", heads[column + 1]));
+      return values;
+    };
+    headed(sum.slice(1));
     const scroll = el("div", { class: "explorer-scroll", role: "region", tabindex: 0, "aria-label": "Layers" },
       el("table", {},
         el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
@@ -456,7 +493,7 @@
       const rows = rowsOfLayers();
       const names = labels(state.layers);
       cells = [];
-      const blanks = () => heads.slice(1).map(() => el("td"));
+      const blanks = () => headed(heads.slice(1).map(() => el("td")));
       body.replaceChildren(el("tr", {}, el("th", { scope: "row" }, key(), el("b", {}, "input")), ...blanks()));
       for (const [row, [first, end]] of rows.entries()) {
         const open = row === state.open;
@@ -487,12 +524,17 @@
       const result = table(layers, input());
       const { rows, problem } = result;
       const total = (key) => rows.reduce((sum, row) => sum + row[key], 0);
-      const sums = { parameters: total("parameters"), mult_adds: total("mult_adds") };
+      // Of a row: what its layers keep for the backward pass, for all images of the batch.
+      const memory = (first, end) => state.input.batch * rows.slice(first, end).reduce((sum, row) =>
+        sum + (KINDS[row.kind].inPlace ? 0 : row.activation_bytes), 0);
+      const sums = {
+        parameters: total("parameters"), mult_adds: total("mult_adds"), memory: memory(0, rows.length),
+      };
       const entry = (cell, text, share = 0) => {
         cell.textContent = text;
         cell.style.setProperty("--share", `${(100 * share).toFixed(2)}%`);
       };
-      const [, shape, , , sees, apart] = body.rows[0].cells; // of the input, whose pixels see themselves
+      const [, shape, , , , sees, apart] = body.rows[0].cells; // of the input, whose pixels see themselves
       for (const [cell, text] of [[shape, times(input())], [sees, "1"], [apart, "1"]]) entry(cell, text);
       for (const { first: index, end, line, summary, values, panel: made } of cells) {
         const row = rows[index];
@@ -505,8 +547,9 @@
           entry(values[0], times(row.output_shape));
           entry(values[1], number(row.parameters), row.parameters / (sums.parameters || 1));
           entry(values[2], number(row.mult_adds), row.mult_adds / (sums.mult_adds || 1));
-          entry(values[3], row.receptive_field === null ? none : number(row.receptive_field));
-          entry(values[4], row.jump === null ? "" : number(row.jump));
+          entry(values[3], megabytes(memory(index, end)), memory(index, end) / (sums.memory || 1));
+          entry(values[4], row.receptive_field === null ? none : number(row.receptive_field));
+          entry(values[5], row.jump === null ? "" : number(row.jump));
         } else for (const cell of values) entry(cell, "–");
         if (stuck) entry(values[0], problem.reason === "vanishes" ? "vanishes" : "does not fit");
         if (made) {
@@ -518,9 +561,11 @@
         }
       }
       for (const key of ["parameters", "mult_adds"]) entry(totals[key], problem ? "–" : number(sums[key]));
+      entry(totals.memory, problem ? "–" : megabytes(sums.memory));
       const end = rows.at(-1)?.output_shape ?? input();
       const text = problem ? explain(layers, problem)
-        : `${plural(sums.parameters, "parameter")}, ${millions(sums.mult_adds)} million mult-adds; `
+        : `${plural(sums.parameters, "parameter")}, ${millions(sums.mult_adds)} million mult-adds an image, `
+          + `${megabytes(sums.memory)} of activations with a batch of ${plural(state.input.batch, "image")}; `
           + `${end.length === 1 ? plural(end[0], "number") : times(end)} in the end.${otherNetwork(rows)}`;
       if (status.textContent !== text) status.textContent = text;
       status.classList.toggle("explorer-alarm", Boolean(problem));
@@ -559,11 +604,13 @@
     root.replaceChildren(
       el("div", { class: "explorer-bar" }, labelled("Network", choice), inputs),
       note, view,
-      el("p", { class: "explorer-note" }, "To scale: height and depth of a block are the pixels that a layer puts out, "
+      el("p", { class: "explorer-note" }, "To scale: height and depth of a block are the pixels of a layer's output, "
         + "its thickness the channels; the height of a bar is the units of a linear layer."),
       status, scroll,
       el("p", { class: "explorer-note" }, "Receptive field and jump in pixels of the input. All: each unit of a linear "
-        + "layer sees the whole image. Uneven: behind adaptive pooling to another size the windows differ."),
+        + "layer sees the whole image. Uneven: behind adaptive pooling to another size the windows differ. Activations: "
+        + `the outputs for all images of the batch, ${BYTES} bytes a number, a kB of 1,000 bytes and an MB of 1,000 kB; `
+        + "ReLU overwrites its input and needs none. The other columns are for one image."),
       el("div", { class: "explorer-bar" }, labelled("New layer", kind), add));
     show(start);
     root.classList.add("explorer-ready");

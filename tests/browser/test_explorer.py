@@ -5,8 +5,10 @@ last looks at the explorer in the built book. The fixtures `browser` and `book` 
 """
 
 import importlib.util
+import json
 import math
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +29,8 @@ def windows(rng: random.Random, kind: str) -> dict[str, int]:
     kernel = rng.choice([1, 2, 3, 3, 5, 7])
     most = kernel // 2 if kind != "Conv2d" else 4  # PyTorch's limit for poolings
     found = {"kernel": kernel, "stride": rng.choice([1, 1, 1, 2, 3]), "padding": rng.randint(0, most)}
+    if kind != "Conv2d":
+        found["ceil"] = rng.choice([False, True])
     return found if kind == "AvgPool2d" else {**found, "dilation": rng.choice([1, 1, 1, 2])}
 
 
@@ -53,7 +57,8 @@ def random_layer(rng: random.Random, channels: int, flat: bool) -> tuple[dict, n
         size = rng.randint(1, 7)
         return {"kind": kind, "size": size}, getattr(nn, kind)(size), channels
     window = windows(rng, kind)
-    arguments = {"kernel_size": window["kernel"], **{key: window[key] for key in window if key != "kernel"}}
+    renamed = {"kernel": "kernel_size", "ceil": "ceil_mode"}
+    arguments = {renamed.get(key, key): value for key, value in window.items()}
     if kind != "Conv2d":
         return {"kind": kind, **window}, getattr(nn, kind)(**arguments), channels
     groups = rng.choice([1, 1, 1, *(number for number in range(2, channels + 1) if channels % number == 0)])
@@ -84,6 +89,7 @@ def as_rows(model: nn.Module, size: tuple[int, int, int], *, flattens: bool) -> 
             "output_shape": list(row.output_shape),
             "parameters": row.parameters,
             "mult_adds": row.mult_adds,
+            "activation_bytes": row.activation_bytes,
             "receptive_field": row.receptive_field,
             "jump": row.jump,
         }
@@ -245,8 +251,8 @@ class TestArithmetic:
 
 class TestReader:
     def test_sees_the_network_that_the_chapter_names(self, explorer):
-        assert cells(explorer, "conv1") == ["96×55×55", "34,944", "105,705,600", "11", "4"]
-        assert cells(explorer, "fc3")[0] == "1,000"
+        assert cells(explorer, "conv1") == ["96×55×55", "34,944", "105,705,600", "2.32 MB", "11", "4"]
+        assert cells(explorer, "fc8")[0] == "1,000"
         assert status(explorer).startswith(f"{MODELS['alexnet-2012'].parameters:,} parameters, ")
         assert explorer.get_by_text("Needs JavaScript").count() == 0
 
@@ -273,7 +279,7 @@ class TestReader:
 
     def test_is_told_when_the_network_is_another_one(self, explorer):
         explorer.get_by_label("Height and width").fill("200")
-        assert f"fc1 reads {256 * 25:,} values here and {256 * 36:,} in alexnet-2012" in status(explorer)
+        assert f"fc6 reads {256 * 25:,} values here and {256 * 36:,} in alexnet-2012" in status(explorer)
 
     def test_is_told_where_a_image_vanishes_and_what_helps(self, explorer, networks):
         explorer.get_by_label("Height and width").fill("32")
@@ -282,7 +288,7 @@ class TestReader:
         assert "an input of at least 67×67 (for all layers), smaller strides in the layers before" in text
         assert "here a kernel of at most 2 or a padding of at least 1." in text
         assert cells(explorer, "pool2")[0] == "vanishes"
-        assert cells(explorer, "conv3") == ["–"] * 5
+        assert cells(explorer, "conv3") == ["–"] * 6
         assert "3×3 does" in explorer.locator(".explorer-misfit").text_content()
         explorer.get_by_label("Height and width").fill("67")
         assert cells(explorer, "pool3")[0] == "256×1×1"
@@ -323,7 +329,7 @@ class TestReader:
         kernel = explorer.get_by_label("Kernel")
         kernel.fill(typed)
         message = explorer.locator(f"#{kernel.get_attribute('aria-describedby')}")
-        wanted = f"Kernel is {typed or 'empty'}, but must be a whole number from 1 to 1,000; until then 11 counts."
+        wanted = f"Kernel is {typed or 'empty'}, but must be an integer from 1 to 1,000; until then 11 counts."
         assert message.inner_text() == wanted
         assert kernel.get_attribute("aria-invalid") == "true"
         assert cells(explorer, "conv2") == before
@@ -365,7 +371,8 @@ class TestReader:
         explorer.get_by_label("Network").select_option("lenet5")
         while explorer.locator(".explorer-panel").count():
             explorer.locator(".explorer-panel button[aria-label^='Remove']").last.click()
-        assert status(explorer) == "0 parameters, 0 million mult-adds; 1×32×32 in the end."
+        assert status(explorer).startswith("0 parameters, 0 million mult-adds an image, 0 kB of activations")
+        assert status(explorer).endswith("1×32×32 in the end.")
         explorer.get_by_role("button", name="Add at the end").click()
         assert cells(explorer, "conv1")[0] == "64×32×32"
 
@@ -412,13 +419,148 @@ class TestReader:
         )
         assert unnamed == 0
 
-    def test_scrolls_the_table_and_not_the_page_on_a_phone(self, explorer):
+    @pytest.mark.parametrize("name", MODELS)
+    def test_sees_what_the_activations_of_a_batch_take_up(self, explorer, name):
+        """All outputs but those of ReLU, which overwrites its input, and of flatten, which looks at it as a list."""
+        explorer.get_by_label("Network").select_option(name)
+        explorer.get_by_label("Images in a batch").fill("512")
+        spec = MODELS[name]
+        with torch.device("meta"):
+            table = layer_table(build_model(name, num_classes=spec.num_classes), spec.input_size)
+        kept = 512 * sum(layer.activation_bytes for layer in table if layer.kind not in ("ReLU", "Flatten"))
+        shown = f"{kept / 1e6:,.2f}".rstrip("0").rstrip(".") if kept < 100e6 else f"{kept / 1e6:,.0f}"
+        assert explorer.locator("tfoot td").nth(3).inner_text() == f"{shown} MB"
+        assert f"{shown} MB of activations with a batch of 512 images" in status(explorer)
+        assert "4 bytes a number" in explorer.locator(".explorer-note").last.inner_text()
+
+    def test_rounds_the_size_of_a_pooling_up(self, explorer):
+        explorer.get_by_label("Network").select_option("alexnet-cifar-3x3")
+        row(explorer, "pool2").get_by_role("button").click()
+        down = cells(explorer, "pool2")[0]
+        explorer.get_by_label("Round sizes up").check()
+        pooled = [torch.nn.functional.max_pool2d(torch.zeros(192, 16, 16), 3, 2, ceil_mode=up) for up in (False, True)]
+        assert [down, cells(explorer, "pool2")[0]] == ["×".join(map(str, each.shape)) for each in pooled]
+        assert down != cells(explorer, "pool2")[0]
+        assert "rounded up" in row(explorer, "pool2").locator("th").inner_text()
+        assert "Changed by you" in explorer.locator(".explorer-note").first.inner_text()
+        explorer.get_by_label("Round sizes up").uncheck()
+        assert cells(explorer, "pool2")[0] == down
+
+    def test_sees_a_network_whole(self, explorer):
+        """The longest ones: their drawing and every row of their tables, without a scroll bar."""
+        for name in ("vgg-style", "vgg-style-bn"):
+            explorer.get_by_label("Network").select_option(name)
+            for part in (".explorer-view", ".explorer-scroll"):
+                box = explorer.locator(part)
+                assert box.evaluate("box => box.scrollWidth <= box.clientWidth"), part
+                assert box.evaluate("box => box.scrollHeight <= box.clientHeight"), part
+
+    def test_sees_every_column_on_a_phone(self, explorer):
+        """A card for each layer: each value is on the screen and says what it is."""
         explorer.set_viewport_size({"width": 390, "height": 800})
         for name in MODELS:
             explorer.get_by_label("Network").select_option(name)
             assert explorer.evaluate("document.documentElement.scrollWidth") <= 390
+            outside = explorer.locator(".explorer-scroll").evaluate(
+                """scroll => [...scroll.querySelectorAll("td")].filter((cell) => cell.textContent).filter((cell) => {
+                  const { left, right, height } = cell.getBoundingClientRect();
+                  return left < 0 || right > 390 || !height || cell.scrollWidth > cell.clientWidth + 1;
+                }).map((cell) => cell.textContent)"""
+            )
+            assert outside == [], name
+        explorer.get_by_label("Network").select_option("alexnet-2012")
+        values = row(explorer, "conv2").locator("td")
+        assert [cell.get_attribute("data-head") for cell in values.all()] == [
+            "Output", "Parameters", "Mult-adds", "Activations", "Receptive field", "Jump",
+        ]  # fmt: skip
+        said = "cell => getComputedStyle(cell, '::before').content"
+        assert values.first.evaluate(said) in ('"Output"', "attr(data-head)")
         panel = explorer.locator(".explorer-panel").bounding_box()
         assert panel["x"] + panel["width"] <= 390
+
+
+# --- The chapter's tasks ----------------------------------------------------------------------------------------------
+
+
+def answers() -> list[str]:
+    """What the chapter says of each task, one line each."""
+    cells = json.loads((BOOK / "02-shapes.ipynb").read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "shapes-explorer-answers")
+    return [" ".join(answer.split()) for answer in re.split(r"^\d\. ", text.strip("`"), flags=re.MULTILINE)[1:]]
+
+
+def sides(page, *names: str) -> list[str]:
+    return [cells(page, name)[0].rsplit("×", 1)[1] for name in names]
+
+
+class TestAnswers:
+    def test_to_the_first_two_tasks(self, explorer):
+        first, second, *_ = answers()
+        explorer.get_by_label("Height and width").fill("32")
+        assert "vanishes at pool2 (max pooling): 2×2 of it arrives, and a window of 3×3" in status(explorer)
+        assert first.startswith("At pool2: only 2×2 pixels reach its 3×3 window.")
+        assert "an input of at least 67×67 (for all layers)" in status(explorer)
+        assert first.endswith("is 67×67.")
+
+        before = f"{(256 * 36 + 1) * 4096:,}"
+        explorer.get_by_label("Stride").fill("1")
+        assert sides(explorer, "conv1", "pool1", "pool2", "pool3") == ["22", "10", "4", "1"]
+        assert second.startswith("Yes: 32 becomes 22, 10 and 4, and one pixel is left")
+        assert "fc6 reads 256 values here and 9,216 in alexnet-2012" in status(explorer)
+        assert "fc6 reads 256 numbers instead of 9,216" in second
+        assert f"has {cells(explorer, 'fc6')[1]} parameters instead of {before}" in second
+        work = {
+            name: int(cells(explorer, name)[2].replace(",", ""))
+            for name in (*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8")
+        }
+        assert second.endswith(f"{max(work, key=work.get)} does most of the work.")
+
+    def test_to_the_third_task(self, explorer):
+        (third,) = answers()[2:3]
+        explorer.get_by_label("Network").select_option("alexnet-owt")
+        found = []
+        for size in ("224", "448"):
+            explorer.get_by_label("Height and width").fill(size)
+            parameters = explorer.locator("tfoot td").nth(1).inner_text()
+            found.append(
+                (parameters, cells(explorer, "conv5")[4], *sides(explorer, "conv5"), cells(explorer, "conv2")[2])
+            )
+        (parameters, field, side, work), (same_parameters, same_field, double_side, fourfold) = found
+        assert (parameters, field) == (same_parameters, same_field)
+        assert f"The parameters ({parameters}) and the receptive field ({field}) stay the same." in third
+        assert f"about doubles, from {side} to {double_side}," in third
+        assert f"about fourfold, from {work} to {fourfold}." in third
+
+    def test_to_the_fourth_task(self, explorer):
+        (fourth,) = answers()[3:4]
+        pools = [f"pool{number}" for number in range(1, 6)]
+        explorer.get_by_label("Network").select_option("vgg-style")
+        row(explorer, "pool1").get_by_role("button").click()
+        explorer.get_by_label("Padding").fill("0")
+        assert sides(explorer, *pools[:4]) == ["15", "7", "3", "1"]
+        assert cells(explorer, "pool5")[0] == "vanishes"
+        assert fourth.startswith(
+            "No: without the padding the sizes are 15, 7, 3 and 1, and the image vanishes at pool5."
+        )
+        for pool in pools:
+            if pool != "pool1":
+                row(explorer, pool).get_by_role("button").click()
+            explorer.get_by_label("Round sizes up").check()
+        assert sides(explorer, *pools) == ["16", "8", "4", "2", "1"]
+        assert "round up instead, the sizes are 16, 8, 4, 2 and 1" in fourth
+
+    def test_to_the_fifth_task(self, explorer):
+        explorer.get_by_label("Images in a batch").fill("512")
+        layers = [f"conv{i}" for i in range(1, 6)] + ["pool1", "pool2", "pool3", "fc6", "fc7", "fc8"]
+
+        def megabytes(name: str) -> float:
+            value, unit = cells(explorer, name)[3].split()
+            return float(value.replace(",", "")) / {"MB": 1, "kB": 1000}[unit]
+
+        most = max(layers, key=megabytes)
+        in_all = explorer.locator("tfoot td").nth(3).inner_text()
+        assert answers()[4] == f"{most}, with its normalisation: {cells(explorer, most)[3]} of {in_all}."
+        assert len(answers()) == 5
 
 
 # --- In the book ------------------------------------------------------------------------------------------------------

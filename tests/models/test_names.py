@@ -15,7 +15,7 @@ EXPLORER = Path(__file__).resolve().parents[2] / "book" / "_static" / "explorer.
 def test_layers_are_counted_by_kind():
     names = layer_names(layer_table(build_model("alexnet-cifar-3x3", width=0.125, hidden=8), (3, 32, 32)))
     assert [name for name in names if name.startswith(("conv", "pool", "fc"))] == [
-        "conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool3", "fc1", "fc2", "fc3",
+        "conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool3", "fc6", "fc7", "fc8",
     ]  # fmt: skip
     assert names[:2] == ["conv1", "ReLU1"]
 
@@ -28,7 +28,7 @@ def test_layers_themselves_are_named_like_their_rows_and_a_special_case_like_its
         pass
 
     assert layer_names([Scaled(3, 3, 1), nn.Conv2d(3, 3, 1), Odd(), nn.Linear(3, 3)]) == [
-        "conv1", "conv2", "Odd1", "fc1",
+        "conv1", "conv2", "Odd1", "fc3",
     ]  # fmt: skip
 
 

@@ -239,6 +239,12 @@ def test_cnn4_without_overlap_has_maps_of_the_same_sizes():
     assert torch.equal(pools[0](x)[0, 0, 0], torch.tensor([9.0, 11, 13, 15]))  # the largest of each four
 
 
+def test_cnn4_in_two_towers_keeps_them_apart_before_the_third_convolution():
+    towers, whole = (build_model("cnn4", groups=groups) for groups in (2, 1))
+    assert [m.groups for m in towers.features if isinstance(m, nn.Conv2d)] == [1, 2, 1]
+    assert sum(p.numel() for p in whole.parameters()) - sum(p.numel() for p in towers.parameters()) == 16 * 32 * 5**2
+
+
 # --- Normalisation ---------------------------------------------------------------------------------------------------
 
 

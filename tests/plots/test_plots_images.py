@@ -33,6 +33,24 @@ class TestImageRow:
             plots.image_row(torch.zeros(2, 3, 4, 4), titles=["one"])
 
 
+class TestKernelRows:
+    def test_shows_every_kernel_around_grey_and_scaled_by_its_largest_weight(self):
+        kernels = torch.arange(-9.0, 9.0).reshape(6, 3, 1, 1) * torch.ones(1, 1, 2, 2)
+        figure = plots.kernel_rows({"before": kernels, "after": kernels[:4]}, columns=4)
+        first, second = figure.axes
+        assert [axes.get_title() for axes in (first, second)] == ["before", "after"]
+        shown = first.images[0].get_array()
+        assert shown.shape == (2 * 3 - 1, 4 * 3 - 1, 3)
+        assert second.images[0].get_array().shape == (2, 11, 3)
+        assert shown[0, 0].tolist() == pytest.approx([0.0, 0.5 - 8 / 18, 0.5 - 7 / 18])
+        assert shown[3, 3].tolist() == pytest.approx([0.5 + 6 / 16, 0.5 + 7 / 16, 1.0])
+        assert (shown[2] == 1).all()  # the gap
+
+    def test_refuses_kernels_without_three_colours(self):
+        with pytest.raises(CourseError, match=r"shape \(4, 1, 3, 3\) for grey; give N×3×k×k"):
+            plots.kernel_rows({"grey": torch.zeros(4, 1, 3, 3)})
+
+
 class TestCropBoxes:
     def test_are_torchvision_s_five_crops(self):
         image = torch.arange(3 * 9 * 12).reshape(3, 9, 12).to(torch.uint8)

@@ -24,12 +24,12 @@ def narrow(**changes: object) -> Recipe:
 
 def test_names_count_layers_by_kind_and_take_batch_norm_with_them():
     layers = rectified_layers(build_model("vgg-style-bn", **NARROW))
-    assert list(layers) == [*(f"conv{i}" for i in range(1, 13)), "fc1", "fc2"]
+    assert list(layers) == [*(f"conv{i}" for i in range(1, 13)), "fc13", "fc14"]
     for name, (layer, last) in layers.items():
         assert type(layer).__name__ == ("Linear" if name.startswith("fc") else "Conv2d")
         assert type(last).__name__ == ("Linear" if name.startswith("fc") else "BatchNorm2d")
     plain = rectified_layers(build_model("alexnet-cifar-3x3", width=0.125, hidden=16))
-    assert list(plain) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"]
+    assert list(plain) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
     assert all(layer is last for layer, last in plain.values())
 
 
