@@ -65,12 +65,13 @@ def line_through(models: Sequence[OnNewImages], version: str) -> tuple[float, fl
     >>> round(slope, 6), round(intercept, 6)
     (2.0, -100.0)
     """
-    pairs = [(found.cifar10, new) for found in models if (new := found.on(version)) is not None]
+    pairs = [(found.cifar10, percent) for found in models if (percent := found.on(version)) is not None]
     if len({old for old, _ in pairs}) < 2:
         raise CourseError(
             f"{len(pairs)} models have a figure on {version}; a line needs two with different accuracies."
         )
-    slope, intercept = np.polyfit(*zip(*pairs, strict=True), 1)
+    old, new = np.transpose(pairs)
+    slope, intercept = np.polyfit(old, new, 1)
     return float(slope), float(intercept)
 
 
