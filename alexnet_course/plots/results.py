@@ -1,4 +1,4 @@
-"""Recorded runs, and rows of the results table: each budget has its own marker, and no line joins two of them."""
+"""Recorded runs, and rows of the results table: each budget has its own marker, and no line joins runs of two."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from alexnet_course.errors import CourseError
 from alexnet_course.plots.style import BLUE, GREY, LIGHT, ORANGE, PINK, STYLES, WIDTH, at_most_four, plain
 from alexnet_course.records import NOT_MEASURED
 from alexnet_course.records.curves import TOLERANCE, Curve, difference, drops
+from alexnet_course.records.new_images import IMAGES, OnNewImages, line_through
 from alexnet_course.records.record import Record
 from alexnet_course.results.table import ABLATION, Row
 
+CUT = "axis does not start at 0"
 COSTS = {
     "parameters": "parameters",
     "mult_adds": "mult-adds for one image",
@@ -36,13 +38,13 @@ EXPECTED = ("long", "evening")  # budgets that a figure names where nothing of t
 
 
 def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -> Figure:
-    """Draw test accuracy against a cost on a logarithmic scale, with the Pareto front of the runs of each budget.
+    """Draw test accuracy against a cost on a logarithmic scale, with Pareto fronts of runs of comparable length.
 
-    The scale of accuracies is logarithmic in the error, so that half the mistakes are the same distance everywhere.
-    Each network is named at its best recipe, and so is every recipe on a front; ablations are grey, and named where
-    their network has nothing else. The published
-    figure of a network is drawn at the cost of our best run, to which it is joined; against seconds there is none, for
-    no write-up gives any.
+    A front is drawn for runs of one budget with equally many epochs and training images, if there are at least two. The
+    scale of accuracies is logarithmic in the error, so halving the error is the same distance everywhere. The axis is
+    cut, and its label says so. Each network is named at its best recipe, and so is every recipe on a front; ablations
+    are grey, and named if their network has nothing else. The published figure of a network is drawn at the cost of our
+    best run, and joined to it; there is none against seconds, because no write-up gives its time.
 
     Args:
         rows: of `results_table`. Those that are not measured, or on other images than `dataset`, are left out.
@@ -51,7 +53,7 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     if what not in COSTS:
         raise CourseError(f"accuracy_against got {what!r}; give one of {', '.join(COSTS)}.")
     fig, axes = plt.subplots(figsize=(WIDTH, 4.4))
-    axes.set(xscale="log", xlabel=COSTS[what], ylabel="test accuracy (%)")
+    axes.set(xscale="log", xlabel=COSTS[what], ylabel=f"test accuracy (%)\n{CUT}")
     axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
     axes.set_yticks([20, 50, 70, 80, 90, 95, 98, 99])
     axes.grid(axis="y")
@@ -67,9 +69,13 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         for cost, accuracy, row in points:
             ablation = row.recipe.startswith(ABLATION)
             axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
-        front = [points[position] for position in pareto_front([(point.cost, point.accuracy) for point in points])]
-        axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
-        on_front += front
+        by_length: dict[tuple[float | None, int | None], list[_Point]] = {}
+        for point in points:
+            by_length.setdefault((point.row.epochs, point.row.training_images), []).append(point)
+        for alike in (found for found in by_length.values() if len(found) > 1):
+            front = [alike[position] for position in pareto_front([(point.cost, point.accuracy) for point in alike])]
+            axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
+            on_front += front
         rising = sorted(points, key=lambda point: (not point.row.recipe.startswith(ABLATION), point.accuracy))
         best = {point.row.model: point for point in rising} | best
         if points or budget in EXPECTED:
@@ -80,11 +86,12 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
             theirs = row.published.accuracy
             axes.plot([cost, cost], [accuracy, theirs], color=ORANGE, linewidth=0.8, zorder=1)
             axes.plot(cost, theirs, "s", color=ORANGE, markerfacecolor="white", markersize=6, zorder=3)
-    axes.plot([], [], "-", color=GREY, linewidth=1.2, label="Pareto front")
+    if on_front:
+        axes.plot([], [], "-", color=GREY, linewidth=1.2, label="Pareto front")
     if what != "train_seconds":
         axes.plot([], [], "s", color=ORANGE, markerfacecolor="white", label="published")
     fig.legend(loc="outside upper center", ncols=2)
-    if not on_front:
+    if not best:
         axes.set(xticks=[], ylim=(20, 95))
         axes.minorticks_off()
         axes.annotate(NOT_MEASURED, (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
@@ -117,7 +124,7 @@ def _to_accuracy(position: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the (cost, accuracy) points that no other one beats, by rising cost: dearer ones are more accurate."""
+    """Indices of the (cost, accuracy) points that no other point beats, by rising cost and so by rising accuracy."""
     front: list[int] = []
     for position in sorted(range(len(points)), key=lambda position: (points[position][0], -points[position][1])):
         if not front or points[position][1] > points[front[-1]][1]:
@@ -126,13 +133,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
-    """Write each name near its point, where it covers least of what is drawn and written already."""
-    figure.draw_without_rendering()  # the layout is made here, and positions in pixels are known from now on
+    """Write each name near its point, where it covers the least of what is drawn and written already."""
+    figure.draw_without_rendering()  # makes the layout, so positions in pixels are known from here on
     pixel = 72 / figure.dpi  # points
     taken = []
     for line in axes.lines:
         corners = axes.transData.transform(line.get_xydata()) * pixel
-        if not len(corners):  # it is there for the legend
+        if not len(corners):  # an entry of the legend
             continue
         steps = np.linspace(0, len(corners) - 1, 1 + 30 * (len(corners) - 1))
         along = [np.interp(steps, range(len(corners)), corners[:, axis]) for axis in (0, 1)]
@@ -200,7 +207,8 @@ def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Record]]]) -> F
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.grid(axis="y")
     fig.supxlabel("epoch", fontsize=11)
-    fig.supylabel("validation accuracy (%)", fontsize=11)
+    low = min((axes.get_ylim()[0] for axes in grid.flat), default=0.0)
+    fig.supylabel(f"validation accuracy (%{f'; {CUT}' if low > 0 else ''})", fontsize=11)
     handles = [
         Line2D([], [], color=colour, marker=marker, markersize=4, label=plain(f"{kind} recipe"))
         for kind, (marker, colour) in zip(kinds, STYLES, strict=False)
@@ -210,10 +218,10 @@ def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Record]]]) -> F
 
 
 def plot_reproduction(records: Sequence[Record], curve: Curve) -> Figure:
-    """Draw our runs of a recipe over the published one, and below it how far they are from it after the same epoch.
+    """Draw our runs of a recipe over the published one, and below them the difference after the same epoch.
 
-    The grey band below is what counts as reproduced, were it the best epoch. Dotted lines and ticks are where a
-    learning rate was divided: the published one where it is known, and ours.
+    The grey band below shows the difference of the best epochs that counts as reproduced. Dotted lines mark where the
+    published learning rate was divided, where that is known, and ticks where ours was.
 
     Args:
         records: of the curve's recipe and of one budget, one a seed; none where nothing is measured.
@@ -255,7 +263,7 @@ def plot_reproduction(records: Sequence[Record], curve: Curve) -> Figure:
     if not records:
         below.annotate(NOT_MEASURED, (0.5, 0.82), xycoords="axes fraction", ha="center", color=GREY)
     above.set_title(plain(curve.recipe), fontsize=10)
-    above.set_ylabel("validation accuracy (%)")
+    above.set_ylabel("validation accuracy (%)" + (f"\n{CUT}" if above.get_ylim()[0] > 0 else ""))
     below.set(xlabel="epoch", ylabel="ours − theirs\n(points)")
     below.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
@@ -269,8 +277,8 @@ def plot_reproduction(records: Sequence[Record], curve: Curve) -> Figure:
 def seed_spread(rows: Sequence[Row]) -> Figure:
     """Draw how far each seed's test accuracy is from the mean of its recipe, one line a recipe.
 
-    Above the dots is the 95 % interval of the mean, that of the results table: how far it would move with other test
-    images. The mean itself is written beside it.
+    Above the dots is the 95 % interval of the results table: how far the mean would move with other test images. The
+    mean itself is written beside it.
 
     Args:
         rows: of `results_table`, drawn in the order given.
@@ -293,13 +301,50 @@ def seed_spread(rows: Sequence[Row]) -> Figure:
     for budget, (marker, _, colour) in BUDGETS.items():
         if any(row.budget == budget and row.records for row in rows):
             axes.plot([], [], marker, color=colour, label=f"a seed, {budget}")
-    axes.plot([], [], color="black", linewidth=1.5, label="95 % interval of the mean")
+    axes.plot([], [], color="black", linewidth=1.5, label="95 % interval (images)")
     names = [plain(row.recipe.removeprefix(ABLATION).replace(".", "\n", 1)) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="distance of a seed from the mean (points)")
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="difference of a seed from the mean (points)")
     axes.set_title("mean (%)", loc="right", fontsize=10, fontweight="normal")
     axes.margins(x=0.1)
     axes.grid(axis="x")
+    fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+def old_and_new_images(
+    models: Sequence[OnNewImages], others: Mapping[str, Sequence[OnNewImages]], version: str, named: Mapping[str, str]
+) -> Figure:
+    """Draw accuracy on a version of CIFAR-10.1 against that on CIFAR-10, with the line through ``models``.
+
+    The dotted diagonal is where no accuracy would be lost. Both axes are cut, and their labels say so.
+
+    Args:
+        models: the published models, at least two.
+        others: label of a group -> its models, which the line does not use; one without a figure on ``version`` is left
+            out.
+        version: ``v4`` or ``v6``.
+        named: model -> name to write beside its point.
+    """
+    slope, intercept = line_through(models, version)
+    fig, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    groups = {f"{len(models)} published models": models, **others}
+    for (label, group), (marker, colour) in zip(groups.items(), STYLES, strict=False):
+        pairs = [(found.model, found.cifar10, new) for found in group if (new := found.on(version)) is not None]
+        axes.plot(
+            *zip(*[pair[1:] for pair in pairs], strict=True), marker, color=colour, markersize=5, label=plain(label)
+        )
+        for model, old, new in pairs:
+            if model in named:
+                axes.annotate(plain(named[model]), (old, new), xytext=(6, -4), textcoords="offset points",
+                              va="top", fontsize=9)  # fmt: skip
+    ends = np.array(axes.get_xlim())
+    axes.plot(ends, slope * ends + intercept, color=BLUE, linewidth=1.2, zorder=1, label=f"line, slope {slope:.2f}")
+    axes.plot(ends, ends, ":", color=GREY, linewidth=1.2, zorder=1, label="nothing lost")
+    axes.set(xlim=tuple(ends), xlabel=f"CIFAR-10 (%; {CUT})", ylabel=f"CIFAR-10.1 {version} (%; {CUT})")
+    axes.set_title(f"{IMAGES[version]:,} new images", fontsize=10)
+    axes.grid()
+    axes.set_axisbelow(True)
     fig.legend(loc="outside upper center", ncols=2)
     return fig
 
@@ -311,19 +356,19 @@ class Step(NamedTuple):
     accuracy: float | None
     """In per cent, after the step; None where it is not measured."""
     chance: float = 0.0
-    """Half of the 95 % interval of what the step adds, in points."""
+    """Half of the 95 % interval of the change, in points."""
     seen: bool = True
-    """Whether the difference is more than chance."""
+    """Whether a test sees the change."""
 
 
 def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figure:
-    """Draw from a start figure what each step adds or takes, from top to bottom; where no difference is seen in grey.
+    """Draw what each step adds or takes, from top to bottom; a step in which no difference is seen is grey.
 
     Args:
-        steps: the start, then one a change; a step that is not measured passes on the figure before it.
+        steps: the start, then one step for each change; one that is not measured passes on the accuracy before it.
     """
     if not steps or steps[0].accuracy is None:
-        raise CourseError("waterfall got no figure to start from; give a first step that is measured.")
+        raise CourseError("waterfall got no accuracy to start from; give a first step that is measured.")
     fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.42 * len(steps)))
     total = steps[0].accuracy
     axes.plot([total, total], [-0.35, 0.35], color="black", linewidth=3)
@@ -345,9 +390,10 @@ def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figur
         axes.annotate(text, (edge, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9,
                       color=GREY if step.accuracy is None else "black")  # fmt: skip
     axes.set_yticks(range(len(steps)), [plain(step.label) for step in steps])
-    axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
+    axes.set(ylim=(len(steps) - 0.4, -0.6))
     left, right = axes.get_xlim()
-    axes.set_xlim(left - 0.04 * (right - left), right + 0.35 * (right - left))  # room for the start, for the figures
+    axes.set_xlim(left - 0.04 * (right - left), right + 0.35 * (right - left))  # room for the start, for the numbers
+    axes.set_xlabel(f"{xlabel}; {CUT}" if left > 0 else xlabel)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)

@@ -1,74 +1,84 @@
 """The results table for a page of the book: plain HTML that reads as a table anywhere.
 
-In the book ``book/_static/results.js`` adds what sorts, filters, searches and copies; on GitHub, in a notebook and
-without JavaScript the table stands as it is, and has no button that does nothing.
+In the book, ``book/_static/results.js`` adds sorting, filters and a search. On GitHub, in a notebook and without
+JavaScript the table is complete, and has no button that does nothing.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
 from alexnet_course.records import NOT_MEASURED
-from alexnet_course.results.table import ABLATION, COLUMNS, WORDS, Column, Row, as_csv
+from alexnet_course.results.table import COLUMNS, INTERVAL, MAIN_COLUMNS, WORDS, Column, Row, as_csv
 
 RECORDS = "_static/records"  # where the book keeps a copy of each record, seen from the page
-LONG = {"published %": "note", "device": "text", "best peer %": "text"}  # columns whose cells take several lines
+ABLATION_COLUMNS = ("recipe", "test %", "epochs", "parameters", "time", INTERVAL, "seeds")
 CAPTION = (
-    "One row a recipe and budget, accuracies in per cent. Test: the mean over the seeds, ± their standard deviation "
-    "where there are several; the interval is Wilson's. Budget: long is what the recipe asks for; evening is the same "
-    "number of epochs for all networks with images of one size; ablation is a small experiment in which one thing "
-    "changes; cpu marks older runs, each shortened in its own way. Compare rows within one budget."
+    "One row for each recipe and budget, accuracies in per cent. Test: the mean over the seeds, ± their standard "
+    "deviation where there are several. The interval is Wilson's; it covers other test images, not another training. "
+    "Budget: long is what the recipe asks for; evening is the same number of epochs for all networks with images of "
+    "one size; cpu marks older runs, each shortened in its own way. Compare rows of one budget and equal epochs, and "
+    "times only if they were measured on one device, which the record names. The numbers in the last column lead to "
+    "the records, one for each seed."
+)
+ABLATION_CAPTION = (
+    "One row for each ablation: a reduced network on a part of the images, with one thing changed. Compare rows of one "
+    "group and equal epochs; recipe names the group and the change."
 )
 
 
-def results_page(rows: Iterable[Row]) -> str:
-    """``rows`` as an HTML fragment for ``IPython.display.HTML``: a table of all ``COLUMNS``, and its CSV as a link.
+def results_page(rows: Iterable[Row], names: Sequence[str] = MAIN_COLUMNS, caption: str = CAPTION) -> str:
+    """``rows`` as an HTML fragment for ``IPython.display.HTML``: a table with the columns ``names`` under ``caption``.
 
-    Each row also links to its records, under ``RECORDS``, and names the command that repeats it.
+    The column of seeds links to the records, under ``RECORDS``. Above the table is a link to a CSV file, which has
+    every figure of these rows, and the command that repeats each. On a phone the book shows the first four columns.
     """
     rows = list(rows)
-    heads = "".join(f'<th scope="col" class="results-sort">{escape(column.name)}</th>' for column in COLUMNS)
+    columns = [column for name in names for column in COLUMNS if column.name == name]
+    heads = "".join(f'<th scope="col" class="results-sort">{escape(column.name)}</th>' for column in columns)
     csv = base64.b64encode(as_csv(rows).encode()).decode()
     return "\n".join(
         [
             '<div class="results">',
             f'<p class="results-bar"><span class="results-count" role="status">{len(rows)} of {len(rows)} rows</span>',
-            f'<a href="data:text/csv;charset=utf-8;base64,{csv}" download="results.csv">Download as CSV</a></p>',
+            f'<a href="data:text/csv;charset=utf-8;base64,{csv}" download="results.csv">Every figure as CSV</a></p>',
             '<div class="results-scroll" role="region" tabindex="0" aria-label="Results table">',
             '<table class="dataframe">',  # the name by which the theme knows tables of cells, in dark mode above all
-            f"<caption>{escape(CAPTION)}</caption>",
-            f'<thead><tr>{heads}<th scope="col">records</th><th scope="col">command</th></tr></thead>',
+            f"<caption>{escape(caption)}</caption>",
+            f"<thead><tr>{heads}</tr></thead>",
             "<tbody>",
-            *map(_table_row, rows),
+            *(_table_row(row, columns) for row in rows),
             "</tbody></table></div></div>",
         ]
     )
 
 
-def _table_row(row: Row) -> str:
-    kind = "ablation" if row.recipe.startswith(ABLATION) else "recipe"
+def _table_row(row: Row, columns: Sequence[Column]) -> str:
     budget = row.budget if row.records else "none"
-    cells = "".join(_cell(column, row) for column in COLUMNS)
-    command = f'<td class="results-command"><code>{escape(row.command)}</code></td>'
-    return f'<tr data-kind="{kind}" data-budget="{escape(budget)}">{cells}{_links(row)}{command}</tr>'
+    return f'<tr data-budget="{escape(budget)}">{"".join(_cell(column, row) for column in columns)}</tr>'
 
 
 def _cell(column: Column, row: Row) -> str:
     value, text = column.order(row), escape(column.text(row))
     given = "" if value is None else f' data-value="{escape(str(value))}"'
     if column is COLUMNS[0]:
-        name = text.replace(".", ".<wbr>")  # where a narrow column may break it
+        name = text.replace(".", ".<wbr>").replace("-", "-<wbr>")  # where a narrow column may break it
         return f'<th scope="row"{given}>{name}</th>'
+    if column.name == "seeds":
+        return f"<td{given}>{_links(row) or 0}</td>"
     if value is None:
-        return f'<td class="results-none">{text}</td>'
-    kind = LONG.get(column.name, "word" if column.name in WORDS else "number")
+        # Said once for each row, beside its recipe.
+        return f'<td class="results-none">{"" if text == NOT_MEASURED and column.name != "test %" else text}</td>'
+    kind = "note" if column.name in ("published %", INTERVAL) else "word" if column.name in WORDS else "number"
     return f'<td class="results-{kind}"{given}>{text}</td>'
 
 
 def _links(row: Row) -> str:
     names = zip(row.files, row.records, strict=True)
-    links = ", ".join(f'<a href="{RECORDS}/{quote(name)}">seed {record.seed}</a>' for name, record in names)
-    return f"<td>{links}</td>" if links else f'<td class="results-none">{NOT_MEASURED}</td>'
+    return " ".join(
+        f'<a href="{RECORDS}/{quote(name)}" aria-label="record of seed {record.seed}">{record.seed}</a>'
+        for name, record in names
+    )

@@ -1,4 +1,4 @@
-"""The results table: one row for each recipe that was run, computed from the records and nothing else."""
+"""The results table: one row for each recipe and budget, computed from the records alone."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ ABLATION = "ablation."
 PUBLISHED, PLAIN = ".published", ".plain"  # in names: a write-up's settings; ours, where a write-up gives none
 NOT_GIVEN = "–"  # where nobody published a figure; what we have not measured says so
 CLASSES = {"cifar100": 100}  # of the data sets that do not have ten
+WRITE_UP = re.compile(r"S\d")  # how the source of a network begins that one of the write-ups published
 
 
 @dataclass(frozen=True)
 class Published:
-    """What others got: ``accuracy`` in per cent, who, and what to know about it."""
+    """What others got: ``accuracy`` in per cent, the source, and what a reader should know about it."""
 
     accuracy: float
     source: str
@@ -43,8 +44,8 @@ class Published:
 def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
     """What the write-up got with this recipe's settings; for a recipe of ours, its best with this network.
 
-    None for an ablation, for a network of another size than the published one, and for a plain recipe, which stands
-    where a write-up says nothing of its settings: how close it came would mean nothing.
+    None for an ablation, for a network of another size than the published one, and for a plain recipe. A plain recipe
+    fills in what a write-up does not say of its settings, so a comparison with its figure would mean nothing.
     """
     figures = _read_published()
     found = figures["recipes"].get(recipe.name)
@@ -54,21 +55,27 @@ def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
 
 
 def best_peer(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
-    """The best figure that a public repository reports for a network like this one, on CIFAR-10.
+    """The best checked figure that a public repository reports on CIFAR-10 for a network like this one.
 
-    None for an ablation, and for a network of another size than the published one.
+    A network is like another one if it has about as many parameters, and batch norm or none like it. None where no such
+    figure is known, for an ablation, and for a network of another size than the published one.
     """
     found = _read_published()["peers"].get(recipe.model) if dataset == "cifar10" and _as_published(recipe) else None
     return Published(**found) if found else None
 
 
+def of_a_write_up(row: Row) -> bool:
+    """Whether the row belongs in the main table: no ablation, and of a network that a write-up published."""
+    return not row.recipe.startswith(ABLATION) and WRITE_UP.match(MODELS[row.model].source) is not None
+
+
 def _is_theirs(recipe: Recipe) -> bool:
-    """Whether the recipe stands for a write-up's own settings, known or filled in."""
+    """Whether the recipe has a write-up's own settings, known or filled in."""
     return recipe.name.endswith(PLAIN) or PUBLISHED in recipe.name
 
 
 def _as_published(recipe: Recipe) -> bool:
-    """Whether the network is as large as the published one, and no part of an experiment."""
+    """Whether the network is as large as the published one, and the recipe is no ablation."""
     if recipe.name.startswith(ABLATION):
         return False
     spec = MODELS[recipe.model]
@@ -91,10 +98,10 @@ class Row:
     model: str
     dataset: str
     budget: str
-    """Of ``BUDGETS``: how long the runs were. No row has runs of two."""
+    """One of ``BUDGETS``: how long the runs were. A row has runs of one budget only."""
     parameters: int
     mult_adds: int
-    """Of one image as this row's runs saw it, as ``layer_table`` counts them."""
+    """For one image of the size that this row's runs used, as ``layer_table`` counts them."""
     published: Published | None
     peer: Published | None
     records: tuple[Record, ...] = ()
@@ -105,7 +112,7 @@ class Row:
 
     @property
     def test(self) -> float | None:
-        """Mean over the seeds, on the test images as they are."""
+        """Mean over the seeds, on the test images without augmentation."""
         return self._mean(lambda record: 100 * record.test_accuracy)
 
     @property
@@ -117,7 +124,7 @@ class Row:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of ``test``: how far it would move with other test images, and not with another seed."""
+        """95 % interval of ``test``. It covers other test images, and does not cover another training."""
         if self.test is None:
             return None
         count = self.records[0].dataset.test_images
@@ -134,7 +141,7 @@ class Row:
 
     @property
     def epochs(self) -> float | None:
-        """Epochs of one run: fewer than the recipe's where a run stopped early; then the mean over the seeds."""
+        """Epochs of one run, which are fewer than the recipe's if it stopped early; the mean if the seeds differ."""
         counts = {len(record.history) for record in self.records}
         return counts.pop() if len(counts) == 1 else self._mean(lambda record: len(record.history))
 
@@ -144,7 +151,7 @@ class Row:
 
     @property
     def side(self) -> int | None:
-        """Side in pixels of the images as the network saw them."""
+        """Side of the network's input, in pixels."""
         return self.records[0].recipe.image_size if self.records else None
 
     @property
@@ -158,7 +165,7 @@ class Row:
 
     @property
     def device(self) -> str | None:
-        """Where the runs were made, and with which torch."""
+        """The devices of the runs, and their versions of PyTorch."""
         machines = {f"{r.environment.device}, torch {r.environment.torch}" for r in self.records}
         return " and ".join(sorted(machines)) or None
 
@@ -169,7 +176,7 @@ class Row:
 
     @property
     def command(self) -> str:
-        """What repeats the first run or, where there is none, makes it."""
+        """The command that repeats the first run or, where there is none, makes it."""
         if not self.records:
             return f"alexnet-course train {quote(self.recipe)}"
         return f"alexnet-course reproduce {quote(self.records[0].recipe.run_name)}"
@@ -181,10 +188,10 @@ class Row:
 def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> list[Row]:
     """A row for each recipe and budget with a record in ``folder``, and one for each recipe of the package without any.
 
-    ``more`` are further records, such as your own. Runs that differ in more than their seed, by a changed setting or
-    other images, have rows of their own, and of two with the same seed the first counts. Recipes come first, data set
-    by data set, CIFAR-10 before all others, with the best of each on top; then the ablations, each group in the order
-    of ``ablations.toml``; then what is not measured. Raises ``CourseError`` where ``load_records`` does.
+    ``more`` are further records, such as your own. Runs that differ in a setting or in their images have rows of their
+    own; of two runs with the same seed the first counts. Recipes come first: CIFAR-10 before the other data sets, and
+    the best recipe of each on top. The ablations follow, each group in the order of ``ablations.toml``; then what is
+    not measured. Raises ``CourseError`` where ``load_records`` does.
 
     >>> from alexnet_course import results_table
     >>> best = results_table()[0]
@@ -213,7 +220,7 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
 
 
 def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
-    """The row of ``records``, which are runs of ``recipe`` that differ in their seeds alone, or of none."""
+    """The row of ``records``: runs of ``recipe`` that differ only in their seeds; there may be none."""
     runs = tuple(sorted(records, key=lambda record: record.seed))
     dataset = runs[0].dataset.name if runs else recipe.dataset
     parameters, mult_adds = costs(recipe, len(runs[0].dataset.classes) if runs else CLASSES.get(dataset, 10))
@@ -241,7 +248,7 @@ def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table: the figure of a row, and how it is written where there is one."""
+    """One column of the table: which figure of a row it shows, and how the figure is written."""
 
     name: str
     figure: Callable[[Row], Any]
@@ -253,7 +260,7 @@ class Column:
         return self.missing if value is None else self.write(value)
 
     def order(self, row: Row) -> Any:
-        """What rows are sorted by in this column, a number or a word: of several figures the first; None without."""
+        """The number or word by which this column sorts a row: the first of several figures; None without a figure."""
         value = self.figure(row)
         if isinstance(value, Published):
             return value.accuracy
@@ -277,60 +284,46 @@ def _with_spread(figures: tuple[float, float | None]) -> str:
     return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
 
 
-WORDS = ("recipe", "data set", "budget", "device")  # columns that are no numbers
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+WORDS = ("recipe", "data set", "budget", "device")  # columns of words, not of numbers
+INTERVAL = "95 % interval (images)"  # it covers other images, and not another training
 
 COLUMNS = (
     Column("recipe", lambda row: row.recipe),
     Column("test %", _test, _with_spread),
-    Column("95 % interval", lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
-    Column("budget", lambda row: row.budget if row.records else None),
-    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
-    Column("seeds", lambda row: row.seeds),
     Column("published %", lambda row: row.published, _published, NOT_GIVEN),
+    Column("epochs", lambda row: row.epochs, lambda count: f"{count:.0f}"),
+    Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
+    Column("time", lambda row: row.seconds, _time),
+    Column(INTERVAL, lambda row: row.interval, lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    Column("budget", lambda row: row.budget if row.records else None),
+    Column("seeds", lambda row: row.seeds),
     Column("best peer %", lambda row: row.peer, _published, NOT_GIVEN),
     Column("validation %", lambda row: row.validation, _percent),
     Column("data set", lambda row: row.dataset),
-    Column("parameters", lambda row: row.parameters, lambda count: f"{count:,}"),
     Column("mult-adds", lambda row: row.mult_adds, lambda count: f"{count / 1e6:,.1f} M"),
     Column("training images", lambda row: row.training_images, lambda count: f"{count:,}"),
     Column("side", lambda row: row.side),
-    Column("wall time", lambda row: row.seconds, lambda seconds: f"{seconds / 60:.1f} min"),
     Column("images/s", lambda row: row.images_per_second, lambda rate: f"{rate:,.0f}"),
     Column("device", lambda row: row.device),
 )
 
 MARKERS = ("<!-- results: written by make results -->", "<!-- end of results -->")
-TEXT_COLUMNS = (
-    "recipe",
-    "data set",
-    "budget",
-    "epochs",
-    "test %",
-    "95 % interval",
-    "seeds",
-    "published %",
-    "parameters",
-)
-README_COLUMNS = (
-    "recipe",
-    "budget",
-    "epochs",
-    "test %",
-    "95 % interval",
-    "seeds",
-    "published %",
-    "best peer %",
-    "parameters",
-)
+# What a reader asks for first: the columns of the README, and of the results page.
+MAIN_COLUMNS = ("recipe", "test %", "published %", "epochs", "parameters", "time", INTERVAL, "budget", "seeds")
+TEXT_COLUMNS = ("recipe", "data set", *MAIN_COLUMNS[1:])
 
 
 def in_markdown(text: str) -> str:
-    """``text`` as it stands in a cell of a Markdown table, whatever marks are in it."""
+    """``text`` for a cell of a Markdown table, with every special character escaped."""
     return re.sub(r"([\\`*_\[\]<>|$~])", r"\\\1", " ".join(text.split()))
 
 
-def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> str:
-    """The columns ``names`` as a Markdown table; numbers are to the right."""
+def as_markdown(rows: Iterable[Row], names: Sequence[str] = MAIN_COLUMNS) -> str:
+    """The columns ``names`` as a Markdown table, with numbers aligned to the right."""
     columns = [column for name in names for column in COLUMNS if column.name == name]
     cells = [[in_markdown(column.text(row)) for column in columns] for row in rows]
     lines = [[column.name for column in columns], ["---" if c.name in WORDS else "---:" for c in columns], *cells]
@@ -338,7 +331,7 @@ def as_markdown(rows: Iterable[Row], names: Sequence[str] = README_COLUMNS) -> s
 
 
 def write_between_markers(path: Path, table: str) -> bool:
-    """Put ``table`` into a Markdown file, between the lines that ``MARKERS`` are; returns whether that changed it."""
+    """Put ``table`` between the two lines ``MARKERS`` of a Markdown file; return whether the file changed."""
     before = path.read_text(encoding="utf-8")
     begin, end = MARKERS
     head, found, rest = before.partition(f"{begin}\n")
@@ -361,7 +354,7 @@ def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:
 
 
 def as_csv(rows: Iterable[Row]) -> str:
-    """Every figure of every row, unrounded, one line a row; a cell is empty where nothing is measured."""
+    """Every figure of every row, unrounded, one line a row; the cell of a figure that is not measured is empty."""
     lines = [{key: _no_formula(value) for key, value in flat(row).items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
@@ -371,7 +364,7 @@ def as_csv(rows: Iterable[Row]) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    """A text that a spreadsheet would compute begins with an apostrophe, which the spreadsheet does not show."""
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front, which the spreadsheet hides."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 

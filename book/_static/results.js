@@ -1,5 +1,5 @@
-// The results table (alexnet_course/records/page.py): sort, filter, search and copy. The table reads without this
-// script, so everything that needs it (buttons, fields) is made here.
+// The results tables (alexnet_course/results/page.py): sort, filter and search. A table reads without this script, so
+// everything that needs it (buttons, fields) is made here.
 
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -49,7 +49,6 @@ function makeFilters(results, table) {
   const there = new Set([...table.tBodies[0].rows].map((row) => row.dataset.budget));
   const budgets = ["long", "evening", "ablation", "cpu"].filter((name) => there.has(name)).map((name) => [name, name]);
   const [budget, budgetLabel] = select("Budget", { "": "all", ...Object.fromEntries(budgets) });
-  const [kind, kindLabel] = select("Kind", { "": "all", recipe: "recipes", ablation: "ablations" });
   const measured = element("input", { type: "checkbox" });
   const rows = [...table.tBodies[0].rows];
   const texts = rows.map((row) => [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase());
@@ -59,7 +58,6 @@ function makeFilters(results, table) {
     const words = search.value.toLowerCase().split(/\s+/);
     for (const [index, row] of rows.entries()) {
       row.hidden = (budget.value && row.dataset.budget !== budget.value)
-        || (kind.value && row.dataset.kind !== kind.value)
         || (measured.checked && row.dataset.budget === "none")
         || !words.every((word) => texts[index].includes(word));
     }
@@ -67,33 +65,17 @@ function makeFilters(results, table) {
   }
 
   const form = element("form", { className: "results-filters" },
-    element("label", {}, "Search ", search), budgetLabel, kindLabel, element("label", {}, measured, " only measured"));
+    element("label", {}, "Search ", search), budgetLabel, element("label", {}, measured, " only measured"));
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   results.prepend(form);
 }
 
-// Browsers give the clipboard to pages from https, this machine or a file alone; elsewhere the reader marks the text.
-function makeCopyButtons(table) {
-  if (!navigator.clipboard) return;
-  for (const cell of table.querySelectorAll(".results-command")) {
-    const button = element("button", { type: "button" }, "copy");
-    button.setAttribute("aria-live", "polite");
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(cell.querySelector("code").textContent);
-      button.textContent = "copied";
-      setTimeout(() => { button.textContent = "copy"; }, 2000);
-    });
-    cell.append(" ", button);
-  }
-}
-
 function setUpResults() {
   for (const results of document.querySelectorAll(".results")) {
     const table = results.querySelector("table");
-    makeFilters(results, table); // before the copy buttons, whose text is none to search
+    makeFilters(results, table);
     makeSortable(table);
-    makeCopyButtons(table);
   }
 }
 

@@ -21,7 +21,7 @@ from machine import load_per_core
 from opening import BOOK, NARROW, open_page, watch
 
 from alexnet_course.results.page import results_page
-from alexnet_course.results.table import results_table
+from alexnet_course.results.table import MAIN_COLUMNS, results_table
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -308,21 +308,23 @@ class TestResultsTable:
     def test_filters_and_searches(self, table):
         rows = table.locator(".results tbody tr:visible")
         count = rows.count()
-        table.get_by_label("Kind").select_option("ablation")
+        table.get_by_label("Budget").select_option("ablation")
         ablations = rows.count()
         assert 0 < ablations < count
         assert all("ablation" in text for text in rows.all_inner_texts())
         assert table.locator(".results-count").inner_text() == f"{ablations} of {count} rows"
-        table.get_by_label("Kind").select_option("")
+        table.get_by_label("Budget").select_option("")
         table.locator(".results input[type=search]").fill("VGG bn")
         assert 0 < rows.count() < count
         assert all("vgg" in text.lower() and "bn" in text.lower() for text in rows.all_inner_texts())
 
-    def test_copies_the_command(self, table):
-        button = table.get_by_role("button", name="copy", exact=True).first
-        command = button.locator("xpath=..").locator("code").inner_text()
-        button.click()
-        assert table.evaluate("navigator.clipboard.readText()") == command
+    def test_needs_no_scrolling_to_the_side_on_a_laptop_and_shows_a_phone_four_columns(self, table):
+        overflow = "(box) => box.scrollWidth - box.clientWidth"
+        heads = table.locator(".results thead th:visible")
+        for (width, height), columns in (((1280, 720), len(MAIN_COLUMNS)), (NARROW, 4)):
+            table.set_viewport_size({"width": width, "height": height})
+            assert table.locator(".results-scroll").evaluate(overflow) <= 0
+            assert heads.count() == columns
 
     def test_is_open_to_everyone_and_fits_a_phone(self, table):
         visit = Visit("scratch.html", table, [])

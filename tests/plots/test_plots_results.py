@@ -12,17 +12,19 @@ from matplotlib.patches import Rectangle
 from alexnet_course import CourseError, plots
 from alexnet_course.plots import Step
 from alexnet_course.records.curves import TOLERANCE, Curve
+from alexnet_course.records.new_images import OnNewImages
 from alexnet_course.results.table import Published, Row
 
 
-def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10"):
+def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10", epochs=30):
     """A row of runs with these accuracies in per cent."""
     records = tuple(
         SimpleNamespace(
             seed=seed,
             test_accuracy=accuracy / 100,
             wall_seconds=parameters / 10,
-            dataset=SimpleNamespace(test_images=10000),
+            dataset=SimpleNamespace(test_images=10000, training_images=45_000),
+            history=[None] * epochs,
         )
         for seed, accuracy in enumerate(accuracies)
     )
@@ -58,8 +60,26 @@ class TestAccuracyAgainst:
             line.get_linestyle(): line for line in axes.lines if line.get_linewidth() == 1.2 and line.get_xydata().size
         }
         assert fronts["-"].get_xydata().tolist() == [[3000, 85], [9000, 91]]
-        assert fronts["--"].get_xydata().tolist() == [[9000, 65]]
+        assert "--" not in fronts  # one run is no front
         assert fronts[":"].get_xydata().tolist() == [[100, 70]]
+
+    def test_a_front_joins_only_runs_with_equally_many_epochs(self):
+        rows = [
+            make_row("a.modern", 80, parameters=1000, epochs=3),
+            make_row("b.modern", 90, parameters=2000, epochs=30),
+            make_row("c.modern", 85, parameters=1500, epochs=30),
+        ]
+        figure = plots.accuracy_against(rows, "parameters")
+        fronts = [line for line in figure.axes[0].lines if line.get_linewidth() == 1.2 and line.get_xydata().size]
+        assert [line.get_xydata().tolist() for line in fronts] == [[[1500, 85], [2000, 90]]]
+        assert "Pareto front" in legend(figure)
+        alone = plots.accuracy_against(rows[:2], "parameters")
+        assert "Pareto front" not in legend(alone)
+        assert sorted(written(alone.axes[0])) == ["a", "b"]
+
+    def test_says_that_its_axis_is_cut(self):
+        (axes,) = plots.accuracy_against(self.ROWS, "parameters").axes
+        assert "axis does not start at 0" in axes.get_ylabel()
 
     def test_published_figures_are_hollow_and_joined_to_ours(self):
         figure = plots.accuracy_against(self.ROWS, "mult_adds")
@@ -78,7 +98,7 @@ class TestAccuracyAgainst:
 
     def test_names_each_network_once_and_each_recipe_on_a_front(self):
         (axes,) = plots.accuracy_against(self.ROWS, "parameters").axes
-        assert sorted(written(axes)) == ["ablation", "big", "big.short", "small"]  # by their models, or their recipe
+        assert sorted(written(axes)) == ["ablation", "big", "small"]  # by their models, or their recipe
 
     def test_names_do_not_cover_each_other_or_the_dots(self):
         crowd = [make_row(f"network-{k}.modern", 80 + k, parameters=5000 + k) for k in range(8)]
@@ -88,7 +108,7 @@ class TestAccuracyAgainst:
         boxes = [text.get_window_extent() for text in axes.texts]
         dots = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines if line.get_marker() in "o^D"
                 and len(line.get_xydata())]  # fmt: skip
-        assert len(boxes) == 12
+        assert len(boxes) == 11
         assert not [(k, j) for k, box in enumerate(boxes) for j, other in enumerate(boxes[:k]) if box.overlaps(other)]
         assert not [box for box in boxes for dot in dots if box.contains(*dot)]
         frame = axes.get_window_extent()
@@ -111,7 +131,7 @@ class TestAccuracyAgainst:
     def test_says_where_nothing_is_measured(self):
         figure = plots.accuracy_against([make_row("never.modern")], "parameters")
         assert written(figure.axes[0]) == ["not measured"]
-        assert legend(figure)[:3] == ["long: not measured", "evening: not measured", "Pareto front"]
+        assert legend(figure)[:2] == ["long: not measured", "evening: not measured"]
 
     def test_refuses_another_cost(self):
         with pytest.raises(CourseError, match="'euros'; give one of parameters, mult_adds, train_seconds"):
@@ -171,7 +191,7 @@ class TestPlotReproduction:
         assert self.lines(above, plots.BLUE) == [([1, 2, 3], [40, 72, 80]), ([1, 2], [50, 60])]
         assert self.lines(below, plots.BLUE) == [([1, 2, 3], [-10, 2, 0]), ([1, 2], [0, -10])]
         assert above.get_title() == "toy"
-        assert above.get_ylabel() == "validation accuracy (%)"
+        assert above.get_ylabel() == "validation accuracy (%)\naxis does not start at 0"
         assert (below.get_xlabel(), below.get_ylabel()) == ("epoch", "ours − theirs\n(points)")
 
     def test_marks_where_the_rates_were_divided(self):
@@ -229,7 +249,7 @@ class TestSeedSpread:
         assert spans == [pytest.approx([low - mean, high - mean]) for mean, (low, high) in means.values()]
         assert written(axes) == ["81.00", "not measured", "70.00"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nmodern", "b\nmodern", "c\nshort"]
-        assert legend(figure) == ["a seed, long", "a seed, evening", "95 % interval of the mean"]
+        assert legend(figure) == ["a seed, long", "a seed, evening", "95 % interval (images)"]
 
     def test_ablations_go_by_their_group_and_variant(self):
         row = dataclasses.replace(make_row("ablation.alexnet.dropout-0"), budget="ablation")
@@ -265,10 +285,34 @@ class TestWaterfall:
         spans = [collection.get_segments()[0][:, 0] for collection in axes.collections]
         assert np.allclose(spans, [[78.5, 79.5], [83.4, 84.6], [83.4, 84.8]])
 
+    def test_says_when_its_axis_is_cut(self):
+        assert plots.waterfall(self.STEPS).axes[0].get_xlabel() == "test accuracy (%); axis does not start at 0"
+        assert plots.waterfall([Step("a", 1.0), Step("b", -1.0)]).axes[0].get_xlabel() == "test accuracy (%)"
+
     def test_needs_a_figure_to_start_from(self):
         for steps in ([], [Step("start", None)]):
-            with pytest.raises(CourseError, match="no figure to start from"):
+            with pytest.raises(CourseError, match="no accuracy to start from"):
                 plots.waterfall(steps)
+
+
+class TestOldAndNewImages:
+    MODELS = (OnNewImages("a", 80, 60, 62), OnNewImages("b", 90, 80, 81))
+
+    def test_draws_the_models_the_line_through_them_and_the_others_beside(self):
+        others = {"a write-up": [OnNewImages("mine", 85, None, 70), OnNewImages("old", 70, 50, None)]}
+        figure = plots.old_and_new_images(self.MODELS, others, "v6", {"a": "AlexNet"})
+        (axes,) = figure.axes
+        assert points(axes, "o") == [(80, 62), (90, 81)]
+        assert points(axes, "s") == [(85, 70)]
+        assert written(axes) == ["AlexNet"]
+        assert legend(figure) == ["2 published models", "a write-up", "line, slope 1.90", "nothing lost"]
+        assert "2,000" in axes.get_title()
+        assert all("axis does not start at 0" in label for label in (axes.get_xlabel(), axes.get_ylabel()))
+
+    def test_the_versions_are_kept_apart(self):
+        (axes,) = plots.old_and_new_images(self.MODELS, {}, "v4", {}).axes
+        assert points(axes, "o") == [(80, 60), (90, 80)]
+        assert "v4" in axes.get_ylabel()
 
 
 def test_every_figure_fits_a_phone():

@@ -54,7 +54,7 @@ def test_a_row_is_the_mean_over_its_seeds_and_says_how_they_were_made(write):
     assert row.files == [f"mine-evening-seed{seed}.json" for seed in range(3)]
     assert row.command == "alexnet-course reproduce mine-evening-seed0"
     assert cell(row, "test %") == "84.00 ± 4.00"
-    assert cell(row, "95 % interval") == f"{row.interval[0]:.2f} to {row.interval[1]:.2f}"
+    assert cell(row, "95 % interval (images)") == f"{row.interval[0]:.2f} to {row.interval[1]:.2f}"
 
 
 def test_one_seed_has_no_spread(write):
@@ -76,8 +76,8 @@ def test_every_table_says_budget_and_epochs(write):
     rows = [row for row in results_table(write("mine", 40)) if row.records]
     for text_of in (as_markdown(rows), as_text(rows)):
         head, *_, line = (text.replace("|", " ") for text in text_of.splitlines())
-        assert re.search(r"recipe .*budget +epochs +test %", head)
-        assert re.search(r"mine .*evening +2 +80\.00", line)
+        assert re.search(r"recipe .*test % .*epochs .*95 % interval \(images\) +budget", head)
+        assert re.search(r"mine .* 80\.00 .* 2 .*evening", line)
     assert (flat(rows[0])["budget"], flat(rows[0])["epochs"]) == ("evening", 2)
 
 
@@ -95,7 +95,7 @@ def test_what_is_not_measured_says_so(tmp_path):
     assert {row.recipe for row in rows} >= {"alexnet-lrn.modern", "alexnet-lrn.plain", "ablation.cnn4.base"}
     for row in rows:
         assert (row.test, row.interval, row.validation, row.epochs, row.device, row.seeds) == (None,) * 5 + (0,)
-        assert cell(row, "test %") == cell(row, "wall time") == cell(row, "budget") == NOT_MEASURED
+        assert cell(row, "test %") == cell(row, "time") == cell(row, "budget") == NOT_MEASURED
     lrn = row_of(tmp_path, "alexnet-lrn.modern")
     assert cell(lrn, "published %") == "83.42 (S2)"
     assert lrn.command == "alexnet-course train alexnet-lrn.modern"
@@ -123,6 +123,28 @@ def test_recipes_come_first_the_best_on_top_then_ablations_then_what_is_missing(
     assert kinds == sorted(kinds)
 
 
+def test_the_main_table_has_the_networks_of_the_write_ups_alone(tmp_path):
+    main_rows = [row for row in results_table(tmp_path) if table.of_a_write_up(row)]
+    networks = {row.model for row in main_rows}
+    assert networks == {name for name, spec in MODELS.items() if spec.source.startswith("S")}
+    assert not any(row.recipe.startswith("ablation.") for row in main_rows)
+
+
+def test_a_peer_is_like_its_network_in_size_and_batch_norm():
+    """And says how its epoch was chosen."""
+    for name, found in table._read_published()["peers"].items():
+        millions = float(re.search(r"([\d.]+) M parameters", found["note"])[1])
+        assert millions == pytest.approx(MODELS[name].parameters / 1e6, rel=0.1)
+        assert ("bn" in name) == ("bn" in found["source"])
+        assert "best epoch on the test set" in found["note"]
+
+
+def test_a_long_run_s_time_is_in_hours(write):
+    [record] = load_records(write("mine", 40))
+    for seconds, said in ((90, "1.5 min"), (5399, "90.0 min"), (9000, "2.5 h")):
+        assert cell(make_row(record.recipe, [record.replace(wall_seconds=seconds)]), "time") == said
+
+
 def test_one_s_own_runs_stand_among_the_others(write, finished):
     folder = write("mine", 40)
     record = read_record(finished / "record.json")
@@ -146,7 +168,8 @@ def test_published_figures_are_those_of_the_recipe_or_of_its_network():
     assert figure("alexnet-cifar-5x5-lrn.modern-cifar100") == 56.19
     assert figure("vgg-style-bn.modern-cifar100") is None
     assert figure("alexnet-d2l.modern") is None
-    assert figure("vgg-style.modern", best_peer) == 92.64
+    assert figure("vgg-style-bn.modern", best_peer) == 93.34
+    assert figure("vgg-style.modern", best_peer) is None  # the peer has batch norm
     for of in (published, best_peer):  # neither a part of an experiment nor another network
         assert figure("ablation.alexnet.base", of) is None
         assert figure("vgg-style-bn.small", of) is None
@@ -248,7 +271,7 @@ def test_deleting_a_record_changes_the_readme(tmp_path, write, capsys):
     copy = tmp_path / "README.md"
     copy.write_text("before\n<!-- results: written by make results -->\n<!-- end of results -->\nafter\n")
     main(["results", "--write", str(copy), "--records", str(folder)])
-    assert "| mine | evening | 2 | 82.00 |" in copy.read_text()
+    assert "| mine | 82.00 | – | 2 |" in copy.read_text()
     (folder / "mine-evening-seed0.json").unlink()
     main(["results", "--write", str(copy), "--records", str(folder)])
     assert capsys.readouterr().out.endswith("has the new table\n")
