@@ -20,6 +20,7 @@ from alexnet_course.records.record import Record
 from alexnet_course.shapes import watching
 from alexnet_course.training.finished import build_recorded
 from alexnet_course.version import __version__
+from alexnet_course.web import dequantised, describe, network_in, restored, standalone_page
 
 TOLERANCE = 1e-4  # of a logit, or of the largest where that is above 1
 ABOUT = "about.json"  # in a TorchScript file, the part with what the other two have as pairs
@@ -48,6 +49,8 @@ def export_network(
     - ``onnx`` and ``torchscript``: the network with its normalisation, so that nobody can get that wrong: N×C×H×W
       images on the 0..1 scale in, N × classes logits out, for any N. ONNX's input is called ``images``, its output
       ``logits``;
+    - ``web``: a page of one file that runs the network in a browser, layer by layer, offline; its weights are rounded
+      to 8 bits, so its logits are compared with those of the network rounded alike;
     - ``safetensors``: the weights alone, for ``build_model``; whoever uses them has to normalise.
 
     Each has in its metadata what its use needs: the record's name, the network and its options, the classes in the
@@ -77,7 +80,8 @@ def export_network(
                 warnings.simplefilter("ignore")
                 write(part, whole, record)
                 answers = read(part, record)
-                difference = None if answers is None else _compare(whole, answers, record)
+                expected = Whole(dequantised(whole.network), record) if format == "web" else whole
+                difference = None if answers is None else _compare(expected, answers, record)
         except (CourseError, OSError):
             raise
         except Exception as error:  # whatever the exporters come across in someone's own network
@@ -212,11 +216,20 @@ def _read_onnx(part: Path, record: Record) -> Answers | None:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
+def _write_web(part: Path, whole: Whole, record: Record) -> None:
+    part.write_text(standalone_page(describe(whole.network, record)), encoding="utf-8")
+
+
+def _read_web(part: Path, record: Record) -> Answers:
+    return _without_gradients(Whole(restored(network_in(part.read_text(encoding="utf-8"))), record))
+
+
 # By name: how a file ends, what writes it, and what reads it again.
 FORMATS: dict[str, tuple[str, Callable[[Path, Whole, Record], None], Callable[[Path, Record], Answers | None]]] = {
     "onnx": (".onnx", _write_onnx, _read_onnx),
     "torchscript": (".pt", _write_torchscript, _read_torchscript),
     "safetensors": (".safetensors", _write_safetensors, _read_safetensors),
+    "web": (".html", _write_web, _read_web),
 }
 
 

@@ -7,14 +7,19 @@ import argparse
 from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained
 from alexnet_course.files import shown
 
-FORMATS = ("onnx", "torchscript", "safetensors")  # those of alexnet_course.export, which imports PyTorch
+FORMATS = ("onnx", "torchscript", "safetensors", "web")  # those of alexnet_course.export, which imports PyTorch
 
 
 def add(commands: Commands) -> None:
     text = "write a trained network to a file for other programs"
     sub = add_command(commands, "export", export_command, text, "export vgg-style-bn.small --format onnx")
     add_trained(sub)
-    sub.add_argument("--format", choices=FORMATS, required=True, help="onnx and torchscript normalise by themselves")
+    sub.add_argument(
+        "--format",
+        choices=FORMATS,
+        required=True,
+        help="onnx and torchscript normalise by themselves; web is a page to play with",
+    )
     sub.add_argument("-o", "--out", metavar="FILE", help="a new file (default: the name of the run, in this folder)")
     add_networks(sub)
 
