@@ -541,7 +541,8 @@
           (seen.rows[1] - seen.rows[0] + 1) * pixel);
         const beyond = [seen.rows, seen.columns].some(([from, to]) => from < 0 || to >= SIDE) ? " Part of that is padding." : "";
         text.textContent = `${where()}: ${show(valueAt(number, channel, row, column))}. Its receptive field is rows `
-          + `${span(seen.rows)} and columns ${span(seen.columns)} of the image.${beyond}`;
+          + `${span(seen.rows)} and columns ${span(seen.columns)} of the image.${beyond} `
+          + `Of all values of the layer, ${percent(values.filter((value) => value === 0).length / values.length)} are zero.`;
       };
     },
 
@@ -692,6 +693,7 @@
         const starts = Array.from({ length: (SIDE + side) / step - 1 }, (_, at) => at * step - side + step);
         const images = starts.flatMap((top) => starts.map((left) => engine.occluded(state.network, state.image, left, top, side)));
         button.disabled = true;
+        text.textContent = `Covering ${images.length} squares, one after the other …`;
         const { result } = await state.ask("chances", { images, label: current() });
         button.disabled = false;
         const chance = state.result.probabilities[current()];
@@ -868,8 +870,13 @@
       tool.replaceChildren(button);
       views.push({ element, tool, update: () => {} });
     }
-    const asked = views.find(({ element }) => `#${element.id}` === location.hash);
-    if (asked) open(asked.element.querySelector(".inside-open"));
+    const openAsked = () => { // a link to a view opens it
+      const asked = views.find(({ element }) => `#inside-${element.dataset.view}` === location.hash);
+      const button = asked?.element.querySelector(".inside-open");
+      if (button && !button.disabled) open(button);
+    };
+    addEventListener("hashchange", openAsked);
+    openAsked();
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

@@ -79,7 +79,7 @@ def view_html(name: str) -> str:
     """One view of ``VIEWS``: its question, the element that ``inside.js`` fills, and what to look at."""
     view = VIEWS[name]
     return (
-        f'<div class="see-inside" data-view="{name}" id="inside-{name}">'
+        f'<div class="see-inside" data-view="{name}">'
         f'<p class="inside-question"><strong>Predict.</strong> {html.escape(view["question"])}</p>'
         f'<div class="inside-tool" role="group" aria-label="{html.escape(view["title"])}">'
         "<p>This view needs JavaScript.</p></div>"
@@ -91,7 +91,7 @@ def standalone_page(network: dict[str, Any]) -> str:
     """A page of one file with the network of ``describe`` and all views, which works from a disk and without a network
     connection."""
     title = html.escape(f"See inside {network['name']}")
-    views = "".join(f"<h2>{html.escape(view['title'])}</h2>{view_html(name)}" for name, view in VIEWS.items())
+    views = "".join(f'<h2 id="inside-{name}">{html.escape(view["title"])}</h2>{view_html(name)}' for name, view in VIEWS.items())
     scripts = [network_script(network), sample_script(), *(read(name) for name in SCRIPTS)]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',

@@ -227,7 +227,7 @@ def inside(browser, own_page):
 
 
 def view(page, name: str):
-    return page.locator(f"#inside-{name}")
+    return page.locator(f".see-inside[data-view={name}]")
 
 
 def status(page, name: str) -> str:
@@ -401,6 +401,45 @@ class TestReader:
         page.set_default_timeout(PATIENCE)
         page.goto(own_page)
         page.locator(".inside-open").first.click()
+        page.wait_for_selector("html[data-inside=open]")
+        page.evaluate(axe_script())
+        assert page.evaluate(AXE) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
+
+
+class TestBook:
+    @pytest.mark.parametrize("name", list_pretrained())
+    def test_each_network_answers_from_the_disk(self, browser, book, name):
+        model, record = load_pretrained(name)
+        with torch.no_grad():
+            found = dequantised(model)(normalised(record, load_photos()["horse"][None]))[0].softmax(0)
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{(book / 'inside.html').as_uri()}#inside-value")
+        page.wait_for_selector("html[data-inside=open]")
+        view(page, "image").get_by_label("Network", exact=True).select_option(name)
+        page.get_by_role("button", name="photograph: horse").click()
+        says(page, "image", f"{record.dataset.classes[int(found.argmax())]}, {100 * found.max().item():.1f} % (")
+        page.close()
+
+    def test_networks_are_loaded_only_when_a_view_is_opened(self, page):
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("inside.html")
+        page.wait_for_load_state("load")
+        assert not any(name in url for url in asked for name in (*list_pretrained(), "samples"))
+        page.locator(".inside-open").first.click()
+        page.wait_for_selector("html[data-inside=open]")
+        assert sum(f"{MINE}.js" in url for url in asked) == 1
+        assert not any(f"{name}.js" in url for url in asked for name in list_pretrained() if name != MINE)
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [1280, 390])
+    def test_an_opened_page_has_no_serious_barrier_and_fits(self, browser, book, width, scheme):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{(book / 'inside.html').as_uri()}#inside-image")
         page.wait_for_selector("html[data-inside=open]")
         page.evaluate(axe_script())
         assert page.evaluate(AXE) == []
