@@ -20,6 +20,7 @@ from alexnet_course.records.record import Record
 from alexnet_course.shapes import watching
 from alexnet_course.training.finished import build_recorded
 from alexnet_course.version import __version__
+from alexnet_course.web import dequantised, describe, network_in, restored, standalone_page
 
 TOLERANCE = 1e-4  # of a logit, relative to the largest one if that is above 1
 ABOUT = "about.json"  # the entry of a TorchScript file that holds the metadata
@@ -47,7 +48,9 @@ def export_network(
 
     - ``onnx`` and ``torchscript``: the network including its normalisation. The input is N×C×H×W images on the 0..1
       scale, the output N × classes logits, for any N. In ONNX they are called ``images`` and ``logits``;
-    - ``safetensors``: only the weights, for ``build_model``; images must be normalised before use.
+    - ``safetensors``: only the weights, for ``build_model``; images must be normalised before use;
+    - ``web``: a page in one file, in which the network runs layer by layer, offline. Its weights are rounded to 8 bits,
+      and its logits are compared with those of the network rounded alike.
 
     The file's metadata have the record's name, the network and its options, the classes in the order of the logits, and
     the side, mean and standard deviation of the images. ``path`` defaults to the name of the run, in the working
@@ -76,7 +79,8 @@ def export_network(
                 warnings.simplefilter("ignore")
                 write(part, whole, record)
                 answers = read(part, record)
-                difference = None if answers is None else _compare(whole, answers, record)
+                expected = Whole(dequantised(whole.network), record) if format == "web" else whole
+                difference = None if answers is None else _compare(expected, answers, record)
         except (CourseError, OSError):
             raise
         except Exception as error:  # an exporter may fail in any way on a user's own network
@@ -211,11 +215,20 @@ def _read_onnx(part: Path, record: Record) -> Answers | None:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
+def _write_web(part: Path, whole: Whole, record: Record) -> None:
+    part.write_text(standalone_page(describe(whole.network, record)), encoding="utf-8")
+
+
+def _read_web(part: Path, record: Record) -> Answers:
+    return _without_gradients(Whole(restored(network_in(part.read_text(encoding="utf-8"))), record))
+
+
 # By name: the file's suffix, the function that writes it and the one that reads it back.
 FORMATS: dict[str, tuple[str, Callable[[Path, Whole, Record], None], Callable[[Path, Record], Answers | None]]] = {
     "onnx": (".onnx", _write_onnx, _read_onnx),
     "torchscript": (".pt", _write_torchscript, _read_torchscript),
     "safetensors": (".safetensors", _write_safetensors, _read_safetensors),
+    "web": (".html", _write_web, _read_web),
 }
 
 

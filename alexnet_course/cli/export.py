@@ -7,14 +7,15 @@ import argparse
 from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained
 from alexnet_course.files import shown
 
-FORMATS = ("onnx", "torchscript", "safetensors")  # repeated here, because alexnet_course.export imports PyTorch
+FORMATS = ("onnx", "torchscript", "safetensors", "web")  # repeated here: alexnet_course.export imports PyTorch
 
 
 def add(commands: Commands) -> None:
     text = "write a trained network to a file for other programs"
     sub = add_command(commands, "export", export_command, text, "export vgg-style-bn.small --format onnx")
     add_trained(sub)
-    sub.add_argument("--format", choices=FORMATS, required=True, help="onnx and torchscript include the normalisation")
+    described = "onnx and torchscript include the normalisation; web is a page in which the network runs"
+    sub.add_argument("--format", choices=FORMATS, required=True, help=described)
     sub.add_argument("-o", "--out", metavar="FILE", help="a new file (default: the run's name, in this folder)")
     add_networks(sub)
 
