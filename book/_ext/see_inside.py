@@ -1,8 +1,8 @@
-"""The directive ``{see-inside} VIEW``: a view of a network that runs in the page.
+"""The directive ``{see-inside} VIEW``: a network that runs in the page.
 
-What a view is and does, ``alexnet_course.web`` knows; here its HTML gets into
-the book, and its scripts beside the book's own. The first view of a page brings
-the scripts along; networks and images are loaded when a reader opens a view.
+The views come from ``alexnet_course.web``; here their HTML gets into the book,
+and their scripts beside the book's own. The first view of a page brings the
+scripts along. Networks and images are loaded when a reader opens a view.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SeeInside(SphinxDirective):
             raise ExtensionError(
                 f"see-inside {name!r} is none of {', '.join(VIEWS)}."
             )
-        self.env.note_reread()  # the package may change, and the page not
+        self.env.note_reread()  # networks may change though the page does not
         once = head() if name == FIRST else ""
         return [nodes.raw("", once + view_html(name), format="html")]
 
