@@ -197,7 +197,7 @@ def shown(number: float) -> str:
 
 
 def running_time(file: Path, page: str) -> str:
-    """A sentence with the times of ``page`` in ``timings.csv`` and for reading."""
+    """A sentence with the times of ``page``, measured and for reading."""
     here = colab = NOT_MEASURED
     if file.exists():
         with file.open(encoding="utf-8", newline="") as lines:
