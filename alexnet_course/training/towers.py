@@ -221,9 +221,9 @@ class TowerRun:
 def run_towers(whole: Network, images: Tensor) -> list[TowerRun]:
     """Run ``whole``, split into its two towers, on ``images`` (N×C×H×W): one forward pass without dropout.
 
-    Starts two processes on this machine's CPU (gloo), whatever device the network is on, and waits for them. This takes
-    a few seconds, mostly to start Python. A program that calls it needs the usual ``if __name__ == "__main__":``. Raises
-    ``CourseError`` for a network without towers, and for images that do not fit.
+    Starts two processes on this machine's CPU (gloo), whatever device the network is on, and waits for them, which
+    takes a few seconds, mostly to start Python. A program that calls it needs the usual
+    ``if __name__ == "__main__":``. Raises ``CourseError`` for a network without towers, and for images that do not fit.
     """
     check_towers(whole)
     whole.check_input(images)
