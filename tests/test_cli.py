@@ -149,8 +149,8 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("target", "sentence"),
         [
-            (["cat.png"], "'cat.png' exists already and is not overwritten"),
-            (["."], "'horse.png' exists already and is not overwritten"),
+            (["cat.png"], "'cat.png' already exists and is not overwritten"),
+            (["."], "'horse.png' already exists and is not overwritten"),
             (["notes.txt"], "--explain 'notes.txt' is not a folder and cannot be created (File exists)"),
             (["two.png", "--json"], "--explain 'two.png' is one file for 2 images; give a folder"),
         ],
@@ -224,8 +224,8 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["summary", "alexnet-cifar"], "There is no network 'alexnet-cifar'; did you mean"),
         (["summary", "cnn4", "--input", "32x32"], "--input '32x32' is not a size; give channels, height and width"),
         (["summary", "cnn4", "--input", "3,0,32"], "--input '3,0,32' has a number below 1"),
-        (["summary", "cnn4", "--input", "3,32,100000"], "--input '3,32,100000' is larger than 10,000 pixels a side"),
-        (["summary", "cnn4", "--input", "3,9999999999999999999,5"], "is larger than 10,000 pixels a side"),
+        (["summary", "cnn4", "--input", "3,32,100000"], "--input '3,32,100000' is larger than 10,000 pixels per side"),
+        (["summary", "cnn4", "--input", "3,9999999999999999999,5"], "is larger than 10,000 pixels per side"),
         (["summary", "cnn4", "--input", "99999999,32,32"], "in_channels is 99999999, but must be a whole number from"),
         (["summary", "cnn4", "--classes", "10" * 20], "but must be a whole number from 1 to 65536"),
         (["summary", "alexnet-lrn", "--input", "3,32,32"], "vanishes at"),
@@ -254,13 +254,13 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
         (["export", "nowhere", "--format", "onnx"], "'nowhere' has no record.json; give the folder of a finished run"),
         (["export", "vgg-style-bn.small"], "the following arguments are required: --format"),
         (["export", "vgg-style-bn.small", "--format", "tflite"], "argument --format: invalid choice: 'tflite'"),
-        (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' exists already and is not"),
+        (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' already exists and is not"),
         (["predict", "nowhere", "cache"], "'nowhere' has no record.json; give the folder of a finished run"),
         (["predict", "vgg-style-bn.small"], "the following arguments are required: IMAGE"),
         (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no image 'nowhere.png'; give the path of a"),
         (["predict", "vgg-style-bn.small", "cache"], "There is no image in 'cache'; give files, or folders with"),
         (["predict", "vgg-style-bn.small", "/dev/null"], "'/dev/null' cannot be read as an image"),
-        (["predict", "vgg-style-bn.small", "x", "--top", "0"], "--top 0 shows nothing; give a number from 1"),
+        (["predict", "vgg-style-bn.small", "x", "--top", "0"], "--top 0 shows nothing; give a number of at least 1"),
         (["predict", "vgg-style-bn.small", "x", "--explain", "missing/x.png"], "'missing/x.png' cannot be written to"),
     ],
 )
@@ -430,7 +430,7 @@ def test_a_recipe_that_was_changed_is_called_otherwise(tree, published, capsys, 
         changes = {**changes, "dataset": changes["dataset"].replace("TREE", str(tree))}
     recipe, _ = under_its_own_name(load_recipe(SMALL_NETWORK, budget).replace(**changes))
     assert recipe == load_recipe(SMALL_NETWORK, budget).replace(**{**changes, "name": name})
-    said = f"not the package's {SMALL_NETWORK}, from which it differs in {keys}" if keys else ""
+    said = f"this recipe differs from the package's {SMALL_NETWORK} in {keys}" if keys else ""
     err = capsys.readouterr().err
     assert err.startswith(said)
     assert bool(err) == bool(keys)
@@ -454,7 +454,7 @@ def test_what_train_makes_all_other_commands_take(tree, tmp_path, capsys, argume
     assert main(["train", *arguments, "--data", data, *SHORT]) == 0
     out, err = capsys.readouterr()
     assert f"record in runs/{run_name}/record.json" in out
-    assert ("so this run is called vgg-style-bn.small-changed" in err) == ("changed" in run_name)
+    assert ("so the run is called vgg-style-bn.small-changed" in err) == ("changed" in run_name)
     name = json.loads((tmp_path / "runs" / run_name / "record.json").read_text())["recipe"]["name"]
     for command in (
         ["results", "--add", "runs"],

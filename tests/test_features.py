@@ -94,7 +94,7 @@ class TestPatches:
         assert patch_finder(network, "classifier.1", (3, 32, 32))(0) == (0, 0, 32, 32)
 
     def test_a_group_of_layers_has_none(self, network):
-        with pytest.raises(CourseError, match="'features' is not one layer"):
+        with pytest.raises(CourseError, match="'features' is not a single layer"):
             patch_finder(network, "features", (3, 32, 32))
 
 
@@ -219,13 +219,13 @@ class TestGradCam:
     @pytest.mark.parametrize(
         ("model", "layer", "sentence"),
         [
-            (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), None, "Sequential has no convolution, so there is no map"),
+            (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), None, "Sequential has no convolution, so it has no map"),
             (
                 nn.Sequential(nn.Conv2d(3, 2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
                 None,
                 "The convolutions of Sequential reduce an image of 3×4×4 to one position, so it has no map",
             ),
-            (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "2", "'2' puts out (2,), and no map"),
+            (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "2", "'2' outputs (2,), not a C×H×W"),
             (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)), "3", "no layer '3'; nearest"),
         ],
     )

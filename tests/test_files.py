@@ -199,7 +199,7 @@ def an_endless_one(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("read", "name", "sentence"),
     [
-        (Recipe.from_toml, "mine.toml", "cannot be read as a TOML file"),
+        (Recipe.from_toml, "mine.toml", "is not valid TOML"),
         (read_record, "record.json", "cannot be read as a record"),
         (lambda path: read_plan(path.parent), "run.json", "cannot be read (not a file); mount its drive again"),
         (load_predictions, "predictions.npy", "cannot be read as predictions"),

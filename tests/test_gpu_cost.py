@@ -29,9 +29,9 @@ def test_an_estimate_is_said_to_be_one_and_from_what():
 
 def test_the_sentence(book):
     assert cost(book, "one") == (
-        "Training on CIFAR-10 takes less than a minute on a T4, which Colab lends, and up to 1 GB of its memory. This "
-        "is estimated, not measured: 4 trillion multiply-adds at 1/8 of the card's peak, and 200 steps of training, "
-        "each of which takes 3 ms to start."
+        "Training on CIFAR-10 takes less than a minute on Colab's T4, and up to 1 GB of its memory. This is "
+        "estimated, not measured: 4 trillion multiply-adds at 1/8 of the GPU's peak, and 200 training steps, each of "
+        "which takes 3 ms to launch."
     )
     assert "up to 21 GB" in cost(book, "two")  # the largest run counts
     assert cost(book, "three") == cost(book / "nowhere", "one") == ""

@@ -169,7 +169,7 @@ def test_a_network_of_grey_images_gets_the_brightness(record, tmp_path):
 
 
 def test_a_network_of_other_channels_is_refused(record):
-    with pytest.raises(CourseError, match="The network takes images of 4 channels, and images have 3, or 1"):
+    with pytest.raises(CourseError, match="The network takes images of 4 channels, and image files have 3, or 1"):
         predict((Echo(), of_channels(record, 4)), PHOTOS / "cat.png")
 
 

@@ -49,9 +49,7 @@ def test_weights_that_were_changed_are_refused(kept):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        CourseError, match=r"^The weights tiny\.safetensors have the hash .* install the package again\."
-    ):
+    with pytest.raises(CourseError, match=r"^The weights tiny\.safetensors have the hash .* reinstall the package\."):
         load_pretrained("tiny", kept)
     path.unlink()
     with pytest.raises(CourseError, match="cannot be read"):

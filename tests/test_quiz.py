@@ -192,8 +192,8 @@ def test_a_sound_file_is_read(quiz, tmp_path):
         (SOUND, "question = 3", "sums.toml: question = 3 has the wrong type; give a list."),
         ("[[question]]", "[[question", "sums.toml is not TOML: "),
         ("otherwise = \"Add a half.\"", "", "question 5: otherwise, for any other number, is missing."),
-        ("\"1,000\" = \"10**3\"", "", "question 5: how 1,000 is computed is not said; add it to `computed`."),
-        ("tolerance = 0.1", "tolerance = 1", "1,000.5 and 1,000 are within the tolerance of one another"),
+        ("\"1,000\" = \"10**3\"", "", "question 5: 1,000 has no expression that computes it; add one to `computed`."),
+        ("tolerance = 0.1", "tolerance = 1", "1,000.5 and 1,000 are within the tolerance of each other"),
         ("tolerance = 0.1", "tolerance = true", "5: tolerance = True has the wrong type; give a finite number."),
         ("number = 1000.5", "number = inf", "5, answer a: number = inf has the wrong type; give a finite"),
         ("number = 1000.5", "text = \"1,000.5\"", "question 5: all answers must be texts, or all numbers."),
@@ -353,7 +353,7 @@ def test_a_bad_quiz_stops_the_build(source, tmp_path):
 def test_a_box_without_needs_stops_the_build(source, tmp_path):
     copy = shutil.copytree(source, tmp_path / "book", ignore=shutil.ignore_patterns("_build"))
     (copy / "sums.md").write_text("# Sums\n\n```{before-you-start}\n- add\n```\n", encoding="utf-8")
-    with pytest.raises(Exception, match="before-you-start in sums says not all: write :needs:"):
+    with pytest.raises(Exception, match="before-you-start in sums is incomplete: write :needs:"):
         build(copy)
 
 

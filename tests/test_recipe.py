@@ -90,7 +90,7 @@ def test_toml(tmp_path):
         ({"model": 3}, "model = 3 has the wrong type; give a string in quotes."),
         ({"epochs": 10**100}, f"epochs = 1{'0' * 79}… is out of range; it must be at least 1 and at most 10000"),
         ({"model_options": {"init": "paper"}}, "model_options must not set 'init'"),
-        ({"validation_size": 10.5}, "validation_size = 10.5 is neither a share below 1 nor a whole number"),
+        ({"validation_size": 10.5}, "validation_size = 10.5 is neither a fraction below 1 nor an integer number"),
         (
             {"train_size": 10.5},
             "train_size = 10.5 is neither a fraction up to 1 nor an integer number of images; nearest: 10.",
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_refused_in_one_sentence(values, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("lr = ", "cannot be read as a TOML file"),
+        ("lr = ", "is not valid TOML"),
         ("lrr = 1", "bad.toml: 'lrr' is not a key of a recipe; nearest: lr"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_recipe_without_an_evening_table_has_no_evening_budget(tmp_path, conte
     path.write_text(content)
     assert Recipe.from_toml(path).epochs == Recipe().epochs
     with pytest.raises(
-        CourseError, match=r"^long\.toml has no table \[evening\], which says .* use the budget 'long'\.$"
+        CourseError, match=r"^long\.toml has no table \[evening\] with the values .* use the budget 'long'\.$"
     ):
         Recipe.from_toml(path, "evening")
 
@@ -397,5 +397,5 @@ def test_the_cifar100_recipes_train_on_a_stand_in(name, budget, hundred_classes)
 def test_a_file_does_not_set_its_own_budget(tmp_path):
     path = tmp_path / "short.toml"
     path.write_text('budget = "cpu"\n')
-    with pytest.raises(CourseError, match=r"short\.toml: .*budget = 'cpu' is not for the file"):
+    with pytest.raises(CourseError, match=r"short\.toml: .*budget = 'cpu' cannot be set in the file"):
         Recipe.from_toml(path)

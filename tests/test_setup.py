@@ -287,7 +287,7 @@ class TestBuildOfPyTorch:
         ("smi", "torch", "gives", "cpu", "said"),
         [
             (NO_GPU, "", "yes", True, "without CUDA, because nvidia-smi shows no GPU (make setup TORCH=cuda"),
-            (NO_GPU, "", "", False, "cannot be had from PyTorch's own index; the one with CUDA is taken"),
+            (NO_GPU, "", "", False, "cannot be downloaded from PyTorch's own index; it is installed with CUDA"),
             (NO_GPU, "cpu", "yes", True, ""),
             (NO_GPU, "cuda", "yes", False, ""),
             (GPU, "", "yes", False, "with CUDA, because nvidia-smi shows a GPU (make setup TORCH=cpu"),
@@ -312,13 +312,13 @@ class TestBuildOfPyTorch:
         printed, went_well, installed = setup(NO_GPU, "cpu")
         assert not went_well
         assert installed == ""
-        assert "cannot be had from PyTorch's own index; make setup TORCH=cuda takes the one with CUDA." in printed
+        assert "cannot be downloaded from PyTorch's own index; make setup TORCH=cuda installs it with CUDA." in printed
 
     def test_that_there_is_none_of_stops_before_anything_is_lost(self, setup, machine):
         assert setup(NO_GPU, "cuda")[1]
         printed, went_well, _ = setup(NO_GPU, "gpu")
         assert not went_well
-        assert "TORCH is gpu, but can only be cpu (PyTorch without CUDA) or cuda" in printed
+        assert "TORCH is gpu, but must be cpu (PyTorch without CUDA) or cuda" in printed
         assert (machine[2] / ".venv" / ".installed").exists()
 
     def test_stays_what_it_is_until_another_is_asked_for(self, setup, machine):

@@ -71,7 +71,7 @@ def test_nothing_can_end_the_script_element(explorer, monkeypatch):
 
 
 def test_an_unknown_network_is_refused(explorer):
-    with pytest.raises(Exception, match=r"shape-explorer 'lenet' is none of alexnet-cifar-3x3, alexnet-d2l, "):
+    with pytest.raises(Exception, match=r"shape-explorer 'lenet' is not one of alexnet-cifar-3x3, alexnet-d2l, "):
         explorer.as_json("lenet")
 
 

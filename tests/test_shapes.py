@@ -54,7 +54,7 @@ def test_conv_output_size_by_hand():
         ({"size": 0, "kernel": 3}, ["size is 0", "at least 1"]),
         ({"size": 8, "kernel": 3, "stride": 0}, ["stride is 0"]),
         ({"size": 8, "kernel": 3, "padding": -1}, ["padding is -1", "at least 0"]),
-        ({"size": 8.0, "kernel": 3}, ["size is 8.0", "whole number"]),
+        ({"size": 8.0, "kernel": 3}, ["size is 8.0", "integer"]),
         ({"size": 8, "kernel": True}, ["kernel is True"]),
     ],
 )
@@ -175,7 +175,7 @@ def test_layer_table_leaves_the_model_as_it_was():
 
 @pytest.mark.parametrize("wrong", [(32, 32), (1, 3, 32, 32), (3, 0, 32), (3, 32.0, 32)])
 def test_layer_table_refuses(wrong):
-    with pytest.raises(CourseError, match=r"input_size is .* three positive whole numbers"):
+    with pytest.raises(CourseError, match=r"input_size is .* three positive integers"):
         layer_table(small_network(), wrong)
 
 

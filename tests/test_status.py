@@ -172,5 +172,5 @@ def test_records_and_predictions_are_copied_into_the_book_and_nothing_else(statu
 def test_every_part_of_the_page_is_there_and_a_wrong_one_is_refused(status, tmp_path):
     parts = [line.split()[1] for line in (BOOK / "status.md").read_text().splitlines() if line.startswith("```{course")]
     assert sorted(parts) == ["chapters", "check", "machine", "records", "versions"]
-    with pytest.raises(Exception, match="course-status 'weather' is none of versions, machine, chapters"):
+    with pytest.raises(Exception, match="course-status 'weather' is not one of versions, machine, chapters"):
         status.content("weather", BOOK, [], tmp_path)

@@ -75,7 +75,7 @@ def test_what_a_data_set_names_can_be_printed(name):
     with pytest.raises(CourseError, match=r"cannot be used: .* is not a name; it "):
         Dataset(images, labels, ("a", "b"), name)
     if name.strip():
-        with pytest.raises(CourseError, match=r"dataset = .* has a character that cannot be printed"):
+        with pytest.raises(CourseError, match=r"dataset = .* has an unprintable character"):
             Recipe(dataset=f"folder:{name}")
 
 
@@ -124,7 +124,7 @@ def test_file_names_in_another_encoding_are_read(tmp_path):
 def test_class_folders_whose_names_are_none_are_refused(tmp_path, capsys, classes):
     assert main(["data", f"folder:{tree(tmp_path / 'tree', classes, classes)}"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "is not a name; it has a character that cannot be printed" in line or "repeat: " in line
+    assert "is not a name; it has an unprintable character" in line or "repeat: " in line
 
 
 RECIPE = 'model = "cnn4"\nname = "größe"\n'

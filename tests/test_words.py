@@ -100,7 +100,10 @@ WORDS = [
     Word(r"\bgive and take\b", "confidence interval", "80 %, give and take a point.", "Give or take a point."),
     # Personification.
     Word(
-        r"\bnetworks? (?:says?|wants?|thinks?|believes?|knows?)\b", "predicts", "The network says cat.", "It predicts."
+        r"\b(?:the|a|this|that|its|trained) networks? (?:says?|wants?|thinks?|believes?|knows?)\b",
+        "predicts, outputs, takes",
+        "What the network says.",
+        "The record of one network says 80 %.",
     ),
     Word(
         r"\bsa(?:y|ys|id) of (?:an?|the|its|it|each|this|images|one)\b",
@@ -138,10 +141,10 @@ WORDS = [
     Word(r"\b(?:is|are|was|were|be) other ones\b", "different", "Its classes are other ones.", "The other ones are."),
     Word(r"\bothers than\b", "different from", "The numbers are others than before.", "The others, rather than this."),
     Word(
-        r"\bstands? (?:in|on) (?:the|an?|each|its) (?:file|page|cell|table|record|row|text|metadata|docstring)\b",
+        r"\bstands? (?:in|on) (?:(?:the|an?|each|its) (?:file|page|cell|table|record|text|metadata)|the row)\b",
         "is in",
         "What stands in the file.",
-        "A cat stands in the grass.",
+        "Three cats stand in a row.",
     ),
     Word(
         r"\bsome (?:hundreds?|thousands?|millions?|seconds|minutes|microseconds|hours)\b(?! of)",
@@ -157,7 +160,7 @@ WORDS = [
         "One row per step, one of a kind.",
     ),
     Word(
-        r"\b(?:bytes|bits|seconds|pixels|operations|images|words|hours|numbers) an? "
+        r"\b(?:bytes|bits|seconds|pixels|operations|images|hours) an? "
         r"(?:step|layer|epoch|image|class|turn|cell|chapter|row|weight|value|pixel|run|side)\b",
         "per",
         "It takes 16 bytes a weight.",
@@ -170,7 +173,6 @@ WORDS = [
         "PyTorch 2.9 and later, from 2.9 only.",
     ),
     Word(r"\bspar(?:es|ed|ing) (?:the|an?|it|us) \w+", "saves", "It spares the CPU the work.", "A spare CPU."),
-    Word(r"\bequally many\b", "the same number of", "Equally many images.", "Equally good images."),
     Word(r"\bclear(?:s|ed|ing)? away\b", "remove", "There is nothing to clear away.", "Clear the cache."),
     Word(r"\bin the place of\b", "in place of, instead of", "In the place of its ReLU.", "In place of ReLU."),
     Word(r"\bworth (?:its|the) name\b", "say what it does", "A network worth its name.", "It is worth naming."),
@@ -265,9 +267,9 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def readable(text: str) -> str:
-    """``text`` on one line, without code and addresses, which are not English."""
+    """``text`` on one line, with a mark between paragraphs, without code and addresses, which are not English."""
     text = re.sub(r"```\{code.*?```|``[^`]*``|`[^`\n]*`|https?://\S+|\]\([^)\s]*\)", "…", text, flags=re.DOTALL)
-    return re.sub(r"\s+(?:# )?", " ", text)
+    return re.sub(r"\s+(?:# )?", " ", re.sub(r"\n\s*\n", " ¶ ", text))
 
 
 def findings(path: Path) -> list[str]:

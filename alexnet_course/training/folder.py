@@ -189,7 +189,7 @@ class RunFolder:
             except DamagedCheckpoint as error:
                 self._damaged.append(path)
                 instead = (
-                    f"Going on from {found[position].name}" if position < len(found) else "Starting from the beginning"
+                    f"Resuming from {found[position].name}" if position < len(found) else "Starting from the beginning"
                 )
                 warnings.warn(f"{error} {instead}.", stacklevel=6)
             except OSError as error:
@@ -252,8 +252,8 @@ def refuse_changes(plan: dict[str, Any], now: dict[str, Any], folder: Path) -> N
     """``CourseError`` that names each setting in which a resumed run differs from how it was started."""
     changes = differences(plan, now)
     if changes:
-        raise CourseError(f"The run in {shown(folder)!r} cannot go on with other settings: {'; '.join(changes)}. Give "
-                          "the old ones to go on, or a new folder to start anew.")  # fmt: skip
+        raise CourseError(f"The run in {shown(folder)!r} cannot be resumed with other settings: {'; '.join(changes)}. "
+                          "Give the old ones to resume it, or a new folder to start again.")  # fmt: skip
 
 
 def refuse_another_run(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:

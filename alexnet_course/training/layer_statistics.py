@@ -28,8 +28,8 @@ class LayerStatistics:
 
     The columns are called ``names``, which are those of ``layer_names``: conv1, …, conv5, fc6, … The measures are
 
-    - ``mean`` and ``std`` of the ReLU's input. The variance is taken over images and pixels of each channel and then
-      averaged over channels, so that constant channels with different values do not add to ``std``;
+    - ``mean`` and ``std`` of the ReLU's input. ``std`` is the root of each channel's variance over images and pixels,
+      averaged over channels, so that constant channels with different values do not add to it;
     - ``zeros``: the fraction of the ReLU's input that is not positive, so that its output is 0;
     - ``dead``: the fraction of channels (units of a linear layer) whose ReLU outputs 0 everywhere in the batch, so that
       they pass on no signal and learn nothing from it;

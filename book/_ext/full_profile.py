@@ -93,8 +93,8 @@ def cost(book: Path, page: str) -> str:
     trillions = f"{mult_adds(runs) / 1e12:,.0f}"
     return (
         f"Training on CIFAR-10 takes {minutes(seconds(runs))} on Colab's "
-        f"{CARD}, and {gigabytes(peak_bytes(runs))}. This is an "
-        f"estimate, not a measurement: {trillions} trillion multiply-adds at "
+        f"{CARD}, and {gigabytes(peak_bytes(runs))}. This is "
+        f"estimated, not measured: {trillions} trillion multiply-adds at "
         f"1/{PART_OF_PEAK} of the GPU's peak, and {steps(runs):,} training "
         f"steps, each of which takes {1000 * STEP:.0f} ms to launch."
     )

@@ -145,7 +145,7 @@ def test_a_run_goes_on_on_another_device(before, after, precisions, images, tmp_
         if folder == "run":
             copy_folder(tmp_path / "run", tmp_path / "copy")
         with emulated(card):
-            with pytest.warns(UserWarning, match="goes on in another environment"):
+            with pytest.warns(UserWarning, match="is resumed in another environment"):
                 resumed = resume(tmp_path / folder, device=device, **images)
             assert (resumed.device.type, resumed.precision, resumed.steps_done) == (device, precisions[1], SAVED)
             list(resumed)

@@ -121,7 +121,7 @@ def test_a_record_that_was_tampered_with_is_found(tamper, folder, capsys, change
     assert main(["results", "verify", "--records", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert found in out
-    assert re.search(r"^alexnet-course: \d+ .* do not fit; see above\.$", err)
+    assert re.search(r"^alexnet-course: \d+ .* do not match; see above\.$", err)
 
 
 def swap_for_another_run(path: Path) -> None:

@@ -154,7 +154,9 @@ class MoreWhileItTrains(Plain):
 
 def test_a_network_that_gives_a_tuple_while_it_trains_says_so_at_the_first_step(data):
     register_model("own", MoreWhileItTrains)
-    with pytest.raises(CourseError, match=r"^own gives tuple while it trains, but must give a logit for each class; "):
+    with pytest.raises(
+        CourseError, match=r"^own returns tuple in training mode, but must return a logit for each class"
+    ):
         next(train(recipe(model="own"), **data))
 
 
@@ -228,9 +230,9 @@ DATA = {
         lambda data: train(recipe(), **{**data, "test_set": data["test_set"].subset([])}),
         "'two-colours' has no test images",
     ),
-    "gray-test-images": (gray_tests, "The training images have 3 channels and the test images 1; give two parts"),
+    "gray-test-images": (gray_tests, "The training images have 3 channels and the test images 1; give two splits"),
     "blank-recipe-name": (lambda data: recipe(name=" "), "name = ' ' is empty; write something"),
-    "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' has a character that cannot"),
+    "recipe-name-with-a-zero": (lambda data: recipe(name="a\0b"), "name = 'a\\x00b' has an unprintable character"),
 }
 
 
@@ -250,7 +252,7 @@ REFUSED = {
         "dataset/mean/0 = 2.0 is out of range",
     ),
     "threads": (torch, "get_num_threads", lambda: 0, "environment/threads = 0 is out of range; it must be at least 1"),
-    "device": (run_module, "environment", lambda *_: {"device": 3}, "environment/device = 3 is of the wrong kind"),
+    "device": (run_module, "environment", lambda *_: {"device": 3}, "environment/device = 3 has the wrong type"),
 }
 
 

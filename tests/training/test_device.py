@@ -252,7 +252,9 @@ def test_auto_takes_no_gpu_that_it_has_no_code_for(gpu):
     said = r"^PyTorch \S+ has no code for Tesla P100, whose compute capability is 6\.0; the CPU is used instead\.$"
     with pytest.warns(UserWarning, match=said):
         assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(CourseError, match=r"has no code for Tesla P100.*; install one that has, or use the device cpu"):
+    with pytest.raises(
+        CourseError, match=r"has no code for Tesla P100.*; install a PyTorch that has, or use the device"
+    ):
         choose_device("cuda")
     gpu((9, 0), ["sm_75", "sm_90"])
     assert choose_device("auto") == torch.device("cuda")
@@ -262,7 +264,7 @@ def test_apple_s_gpus_are_used_only_where_they_are_named(gpu, monkeypatch):
     gpu((9, 0), ["sm_90"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == torch.device("cpu")
-    with pytest.warns(UserWarning, match=r"^Nobody has run the course on Apple's GPUs yet; compare a first epoch"):
+    with pytest.warns(UserWarning, match=r"^The course has not been tested on Apple's GPUs; compare a first epoch"):
         assert choose_device("mps") == torch.device("mps")
 
 

@@ -116,7 +116,7 @@ def test_a_run_that_went_on_elsewhere_names_both_environments(data, tmp_path, mo
     first.close()
     here = environment(first.device, "fp32", {})
     monkeypatch.setattr(run_module, "environment", lambda *_: {**here, "threads": 99})
-    with pytest.warns(UserWarning, match=r"goes on in another environment \(threads was \d+\), so it will not be the"):
+    with pytest.warns(UserWarning, match=r"is resumed in another environment \(threads was \d+\), so it will not be"):
         second = resume(tmp_path / "run", **data)
     list(second)
     assert second.record.environment == Environment(**{**here, "threads": 99})

@@ -406,7 +406,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tiny, tmp_pat
     plan, out = recipe(**EVERYTHING), tmp_path / "run"
     stop_at(17, plan, out=out, checkpoint_steps=4, **tiny)
     damage(out / checkpoint(16))
-    with pytest.warns(UserWarning, match=rf"{checkpoint(16)}' {reason}.*\. Going on from {checkpoint(12)}\.$"):
+    with pytest.warns(UserWarning, match=rf"{checkpoint(16)}' {reason}.*\. Resuming from {checkpoint(12)}\.$"):
         resumed = resume(out, **tiny)
     assert resumed.steps_done == 12
     assert alike(finish(resumed), fit(plan, progress=False, **tiny))
@@ -420,7 +420,7 @@ def test_where_all_are_damaged_the_run_starts_anew_and_is_saved_anew(tiny, tmp_p
     with pytest.warns(UserWarning, match="is damaged") as said:
         stop_at(11, plan, out=out, checkpoint_steps=4, **tiny)
     assert [str(warning.message).rpartition(". ")[2] for warning in said] == [
-        f"Going on from {checkpoint(12)}.",
+        f"Resuming from {checkpoint(12)}.",
         "Starting from the beginning.",
     ]
     with warnings.catch_warnings():
@@ -452,7 +452,7 @@ def test_a_checkpoint_with_code_in_it_is_not_opened(tiny, tmp_path, write):
         (out / checkpoint(16)).rename(tmp_path / "moved")
         resumed = resume(out, **tiny)
     else:
-        with pytest.warns(UserWarning, match=rf"is damaged.* Going on from {checkpoint(12)}\.$"):
+        with pytest.warns(UserWarning, match=rf"is damaged.* Resuming from {checkpoint(12)}\.$"):
             resumed = resume(out, **tiny)
     assert not (tmp_path / "sprung").exists()
     assert alike(finish(resumed), fit(plan, progress=False, **tiny))
@@ -657,8 +657,8 @@ def test_a_changed_recipe_is_refused_field_by_field(data, tmp_path, finished):
     with pytest.raises(CourseError) as refused:
         train(recipe(epochs=1, lr=0.02, flip=False, optimiser="adam"), out=run.out, **data)
     assert str(refused.value) == (
-        f"The run in {str(run.out)!r} cannot go on with other settings: optimiser was 'sgd' and is 'adam'; lr was 0.01 "
-        "and is 0.02; flip was True and is False. Give the old ones to go on, or a new folder to start anew."
+        f"The run in {str(run.out)!r} cannot be resumed with other settings: optimiser was 'sgd' and is 'adam'; lr was "
+        "0.01 and is 0.02; flip was True and is False. Give the old ones to resume it, or a new folder to start again."
     )
     train(recipe(epochs=1), out=run.out, **data).close()  # with the old ones it goes on
 
@@ -695,7 +695,7 @@ def test_where_there_is_nothing_to_resume(data, tmp_path, capsys):
     ):
         before = sorted(tmp_path.rglob("*"))
         assert main(["resume", str(out)]) == 2
-        advice = "; give the folder of the run, and mount its drive where it is on one" if out == none else ""
+        advice = "; give the folder of the run, and mount its drive if it is on one" if out == none else ""
         sentence = f"alexnet-course: {state}, so there is nothing to resume{advice}.\n"
         assert capsys.readouterr() == ("", sentence)
         assert sorted(tmp_path.rglob("*")) == before

@@ -104,7 +104,7 @@ def test_wrong_use_is_told_in_one_sentence(data):
     model = build_model("vgg-style-bn", **NARROW)
     with pytest.raises(CourseError, match="every = 0"):
         LayerStatistics(model, every=0)
-    with pytest.raises(CourseError, match="Linear has no layer that a ReLU follows"):
+    with pytest.raises(CourseError, match="Linear has no layer followed by a ReLU"):
         LayerStatistics(torch.nn.Linear(2, 2))
     statistics = LayerStatistics(model)
     with pytest.raises(CourseError, match="'median' is not measured; ask for one of mean, std"):

@@ -40,7 +40,7 @@ def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_
     next(begun)
     begun.close()
     elsewhere("another", after)
-    with pytest.warns(UserWarning, match="goes on in another environment"):
+    with pytest.warns(UserWarning, match="is resumed in another environment"):
         resumed = resume(tmp_path / "run", **data)
     assert (resumed.precision, resumed.steps_done) == (after, 3)
     list(resumed)

@@ -136,7 +136,7 @@ def test_one_stops_both_and_the_end_is_that_of_a_run_which_was_left_alone(both, 
 
 @pytest.mark.slow
 def test_another_number_of_processes_is_refused(both, folder, odd):
-    sentence = "The run in '%s' cannot go on with %s, since it was started with %s; resume it %s."
+    sentence = "The run in '%s' cannot be resumed with %s, since it was started with %s; resume it %s."
     for found in both:
         assert found["alone"] == sentence % ("alone", "2 processes", "1", "without torchrun")
     expected = sentence % (folder / "unfinished", "1 process", "2", "with torchrun --nproc-per-node 2")
@@ -209,7 +209,7 @@ def test_a_device_that_processes_cannot_share_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(CourseError, match=r"^2 processes need 2 GPUs, and this machine has 1; start no more with "):
+    with pytest.raises(CourseError, match=r"^2 processes need 2 GPUs, and this machine has 1; start no more than that"):
         group.device("cuda")
     assert group.device("cpu") == torch.device("cpu")
 

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(tiny, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", too_much)
-        with pytest.raises(CourseError, match=r"does not fit into memory .*; give it more\.$"):
+        with pytest.raises(CourseError, match=r"does not fit into memory .*; free some memory\.$"):
             resume(out, **tiny)
     assert contents(out) == before
 
@@ -195,7 +195,7 @@ def test_a_run_that_stops_where_nothing_can_be_listed_promises_no_checkpoint(tin
 
 def test_a_folder_below_a_file_cannot_be_made(tiny, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CourseError, match=r"run' cannot be made \(Not a directory\); give a folder that you may write"):
+    with pytest.raises(CourseError, match=r"run' cannot be created \(Not a directory\); give a writable"):
         train(recipe(), out=tmp_path / "file" / "run", **tiny)
 
 
@@ -203,7 +203,7 @@ def test_a_checkpoint_takes_the_place_of_a_damaged_one_of_the_same_step(tiny, tm
     out = begun(tmp_path / "run", **tiny)
     whole = (out / checkpoint(12)).read_bytes()
     (out / checkpoint(12)).write_bytes(whole[:100])
-    with pytest.warns(UserWarning, match=rf"{checkpoint(12)}' is damaged .* Going on from {checkpoint(6)}\."):
+    with pytest.warns(UserWarning, match=rf"{checkpoint(12)}' is damaged .* Resuming from {checkpoint(6)}\."):
         run = resume(out, **tiny)
     next(run)
     assert read_checkpoint(out / checkpoint(12))["epoch"] == 3
@@ -404,7 +404,7 @@ def test_a_run_whose_lock_was_broken_stops_before_it_writes(tiny, tmp_path, monk
     next(run)
     (run.out / ".lock").write_text("12 colab-7f 1")
     before = contents(run.out)
-    with pytest.raises(CourseError, match=r"\.lock' was taken away from this process, so it stops\.$"):
+    with pytest.raises(CourseError, match=r"\.lock' is no longer held by this process, so it stops\.$"):
         next(run)
     assert contents(run.out) == before
     assert (run.out / ".lock").read_text() == "12 colab-7f 1"
@@ -418,7 +418,7 @@ def test_a_process_of_somebody_else_is_there_though_it_may_not_be_told_anything(
     monkeypatch.setattr(os, "kill", refuse)
     (tmp_path / ".lock").write_text(f"{GONE} {HOST} 1")
     with pytest.raises(
-        CourseError, match=f"is in use by process {GONE} on {HOST}; wait until it ends or, if it is gone"
+        CourseError, match=f"is in use by process {GONE} on {HOST}; wait until it ends or, if it has died"
     ):
         FolderLock(tmp_path / ".lock").take()
 

@@ -74,11 +74,11 @@ def test_by_default_saving_takes_a_twentieth_of_the_time(tiny, tmp_path, monkeyp
     ("options", "sentence"),
     [
         ({"checkpoint_steps": -1}, "checkpoint_steps = -1 is not a number of steps; give an integer"),
-        ({"checkpoint_steps": 2.5}, "checkpoint_steps = 2.5 is no number of steps"),
-        ({"checkpoint_steps": True}, "checkpoint_steps = True is no number of steps"),
-        ({"checkpoint_seconds": -60}, "checkpoint_seconds = -60 is no time; give seconds, 0 to save after every epoch"),
-        ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds = nan is no time"),
-        ({"checkpoint_seconds": "60"}, "checkpoint_seconds = '60' is no time"),
+        ({"checkpoint_steps": 2.5}, "checkpoint_steps = 2.5 is not a number of steps"),
+        ({"checkpoint_steps": True}, "checkpoint_steps = True is not a number of steps"),
+        ({"checkpoint_seconds": -60}, "checkpoint_seconds = -60 is not a time; give seconds, 0 to save after every"),
+        ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds = nan is not a time"),
+        ({"checkpoint_seconds": "60"}, "checkpoint_seconds = '60' is not a time"),
     ],
 )
 def test_what_is_no_interval_is_refused_before_anything_is_made(data, tmp_path, options, sentence):

@@ -194,11 +194,9 @@ def test_compiled_pools_are_in_the_trainers_step(images, monkeypatch):
         ("fp32", {"half_weights": True},
          "half_weights = True is for bf16 and fp16, and this run computes in fp32; leave it out."),
         ("bf16", {"half_weights": True, "compile": True},
-         "half_weights = True is for a network that is not compiled, since a compiled one has it already; leave one of "
-         "the two out."),
+         "half_weights = True cannot be combined with compile = True, which includes it; leave one of the two out."),
         ("bf16", {"compiled_pools": True, "compile": True},
-         "compiled_pools = True is for a network that is not compiled, since a compiled one has it already; leave one "
-         "of the two out."),
+         "compiled_pools = True cannot be combined with compile = True, which includes it; leave one of the two out."),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(precision, options, error, images):

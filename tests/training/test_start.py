@@ -130,7 +130,7 @@ class TestTheFile:
             imagenet_weights()
         places[0].mkdir(parents=True)
         (places[0] / name).write_bytes(content[:-1] + b"?")
-        with pytest.raises(CourseError, match=r"is not torchvision's file: its SHA-256 begins with .*; remove it, and"):
+        with pytest.raises(CourseError, match=r"is not torchvision's file: its SHA-256 begins with .*; remove it to"):
             imagenet_weights()
 
     def test_that_cannot_be_had_is_said_with_what_to_do(self, places, publish, content):

@@ -176,5 +176,5 @@ def test_a_fault_is_noticed_in_a_run_whose_first_layers_are_frozen(data):
 def test_a_network_that_is_frozen_as_a_whole_is_refused(data):
     run = train(narrow(), **data)
     freeze(run.model)
-    with pytest.raises(CourseError, match="All weights of the network are frozen, so none can learn; thaw a part"):
+    with pytest.raises(CourseError, match="All weights of the network are frozen, so none can be trained; thaw a part"):
         list(run)
