@@ -347,7 +347,7 @@ def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figur
     axes.set_yticks(range(len(steps)), [plain(step.label) for step in steps])
     axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
     left, right = axes.get_xlim()
-    axes.set_xlim(left - 0.04 * (right - left), right + 0.35 * (right - left))  # room for the start, for the figures
+    axes.set_xlim(left, right + 0.35 * (right - left))  # room for the figures
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
