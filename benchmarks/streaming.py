@@ -123,7 +123,7 @@ def main() -> None:
             shares, more = ([100 * other / one for one, other in zip(*both, strict=True)] for both in (rates, work))
             resident, from_disk = (spread(one, "{:,.0f}") for one in rates)
             print(f"{what}: in memory {resident} images a second, streamed {from_disk}; {spread(shares, '{:.0f}')} % "
-                  f"of the rate, in {spread(more, '{:.0f}')} % of the processor's time", flush=True)  # fmt: skip
+                  f"of the rate, in {spread(more, '{:.0f}')} % of the CPU time", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

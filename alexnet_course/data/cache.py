@@ -29,7 +29,7 @@ def cache_dir() -> Path:
 def keep(dataset: Dataset, path: Path, key: str) -> None:
     """Store ``dataset`` in ``path`` under ``key``, which identifies what it was made from.
 
-    A failure costs only the next run some seconds, so it is a warning.
+    A failure costs the next run a few seconds and nothing else, so it is a warning.
     """
 
     def fill(put: Put) -> None:

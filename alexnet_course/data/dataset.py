@@ -20,7 +20,7 @@ Division: TypeAlias = Literal["", "own validation", "validation as test", "by na
 
 DIGEST = 16  # bytes of the digest of an image or of a set
 
-_CHUNK = 1 << 16  # pixels a step, where a temporary of the whole set would take several times its memory
+_CHUNK = 1 << 16  # pixels per step, where a temporary of the whole set would take several times its memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -668,9 +668,7 @@ def draw_doodles(split: str, count: int | None = None, seed: int = 0) -> tuple[N
         raise CourseError(f"doodles has no split {split!r}; use {nearest(str(split), sizes)}.")
     count = sizes[split] if count is None else count
     if not isinstance(count, int) or count < 1:
-        raise CourseError(
-            f"Cannot draw {count!r} doodles; count must be a whole number of at least 1, or None for all."
-        )
+        raise CourseError(f"Cannot draw {count!r} doodles; count must be an integer of at least 1, or None for all.")
     images = np.empty((count, 3, SIZE, SIZE), np.uint8)
     labels = np.empty(count, np.int64)
     for i in range(count):

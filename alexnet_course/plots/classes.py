@@ -1,4 +1,4 @@
-"""Which classes a network knows, and which ones it takes for which."""
+"""Accuracy by class, confusions, calibration, and features of the classes."""
 
 from collections.abc import Mapping, Sequence
 

@@ -29,7 +29,7 @@ class Bin:
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = 10) -> list[Bin]:
     """Confidence beside accuracy in ``bins`` intervals of equal width; intervals without an image are left out.
 
-    ``probabilities`` has one row an image (N×classes), ``labels`` the N true classes. Raises ``CourseError`` where the
+    ``probabilities`` has one row per image (N×classes), ``labels`` the N true classes. Raises ``CourseError`` where the
     two do not fit each other, where there is no image, and where a row does not add up to 1.
     Source: Guo et al. 2017.
 

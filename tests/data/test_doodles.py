@@ -98,7 +98,7 @@ def test_drawing_takes_seconds() -> None:
         ((None,), ("None", "train or test")),
         (("train", 0), ("0 doodles", "at least 1")),
         (("train", -3), ("-3 doodles", "at least 1")),
-        (("train", 2.5), ("2.5 doodles", "whole number")),
+        (("train", 2.5), ("2.5 doodles", "integer")),
     ],
 )
 def test_bad_input_is_refused(refused: Callable[..., str], arguments: tuple[object], parts: tuple[str, str]) -> None:
