@@ -1,4 +1,4 @@
-"""Whether two recipes differ: tested image by image, or seed by seed, and not eyeballed."""
+"""Tests of whether two recipes differ: seed by seed, or image by image if there is one seed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from alexnet_course.records import FOLDER
 from alexnet_course.records.predictions import Predictions, load_predictions, stored_labels
 from alexnet_course.records.record import Record
 
-LEVEL = 0.05  # a difference that chance alone would make in one of twenty comparisons is not called one
+LEVEL = 0.05  # chance alone passes this level in one of twenty comparisons
 
 
 @dataclass(frozen=True)
 class Test:
-    """How far a second recipe is from a first, in points of test accuracy, and how far chance alone takes it."""
+    """The difference of a second recipe from a first, in points of test accuracy, with its 95 % interval."""
 
-    __test__ = False  # for pytest, which takes the name for its own
+    __test__ = False  # or pytest takes it for a test
 
     points: float
     """Second minus first, in per cent of the test images."""
     chance: float
-    """Half of the 95 % interval of ``points``."""
+    """Half of the 95 % interval of ``points``: over seeds it covers another training, over images other images only."""
     p: float
     """Probability of so large a difference, either way, between recipes that are equally good."""
     method: str
@@ -47,11 +47,11 @@ def write_p(p: float) -> str:
 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test:
-    """McNemar's exact test of two networks on the same images: which of them each got right, two arrays of N.
+    """McNemar's exact test of two networks on the same N images; each array says which images were right.
 
-    Only the images that one of them alone got right tell them apart; between equally good networks each of these is
-    the toss of a coin. Says how sure the difference is for *these two networks*, on other images like these; another
-    seed would give two other networks. Source: McNemar 1947; Dietterich 1998.
+    Only images that exactly one network gets right tell them apart; between equally good networks each of these is the
+    toss of a coin. The interval is for *these two networks* on other images like these. It does not cover another
+    training, which would give two other networks. Source: McNemar 1947; Dietterich 1998.
 
     >>> import numpy as np
     >>> from alexnet_course.results.compare import mcnemar
@@ -61,7 +61,9 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
     +10.00 ± 8.54 points, p = 0.041 (McNemar's test)
     """
     if first.shape != second.shape or not first.size:
-        raise CourseError(f"There are {first.size:,} and {second.size:,} images to compare; give the same ones.")
+        raise CourseError(
+            f"There are {first.size:,} and {second.size:,} images to compare; give the same images for both."
+        )
     count, gained, lost = first.size, int((~first & second).sum()), int((first & ~second).sum())
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     spread = math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
@@ -69,7 +71,9 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Test
 
 
 def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
-    """Student's paired t-test of accuracies in per cent, one of each recipe a seed; at least two seeds.
+    """Student's paired t-test of accuracies in per cent, one for each seed of either recipe; at least two seeds.
+
+    The interval is that of the mean difference over seeds, so it covers another training.
 
     >>> from alexnet_course.results.compare import paired_over_seeds
     >>> print(paired_over_seeds([84.0, 84.4, 84.1], [84.9, 85.6, 85.0]))
@@ -84,10 +88,11 @@ def paired_over_seeds(first: Sequence[float], second: Sequence[float]) -> Test:
 
 
 def compare(first: Sequence[Record], second: Sequence[Record], folder: str | Path = FOLDER) -> Test:
-    """Test the records ``second`` of one recipe against those of another, ``first``.
+    """Test the records ``second`` of one recipe against the records ``first`` of another.
 
-    Seed by seed where at least two seeds are in both; with one, image by image, from the predictions beside the
-    records in ``folder``. Raises ``CourseError`` where they share no seed, or were not made on the same test images.
+    The course's one rule: with at least two seeds in both, the paired difference over seeds. With one seed in both, the
+    paired difference over images, from the predictions beside the records in ``folder``; its interval covers other
+    images, not another training. Raises ``CourseError`` if they share no seed, or have different test images.
     """
     pairs = [(a, b) for a in first for b in second if a.seed == b.seed]
     if not pairs:
@@ -104,7 +109,7 @@ def compare(first: Sequence[Record], second: Sequence[Record], folder: str | Pat
 
 
 def correct(record: Record, folder: str | Path = FOLDER) -> npt.NDArray[np.bool_]:
-    """Which of the test images the run got right, in the order of ``Dataset.ordered``."""
+    """For each test image, in the order of ``Dataset.ordered``, whether the run got it right."""
     dataset = record.dataset
     labels = stored_labels(dataset.test_fingerprint)
     if labels is None:

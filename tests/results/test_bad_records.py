@@ -146,7 +146,7 @@ def test_a_table_without_the_bad_record_is_not_written_over_the_whole_one(folder
     (folder / f"{BAD}.json").write_text("{")
     assert main(["results", "--records", str(folder), "--write", str(page)]) == 2
     assert page.read_text() == before
-    assert f"so {page} stays as it is" in capsys.readouterr().err
+    assert f"so {page} was not changed" in capsys.readouterr().err
 
 
 # --- No folder at all -------------------------------------------------------------------------------------------------
