@@ -1,4 +1,4 @@
-"""Figures from the records, as chapters show them: a recipe's accuracy, and how far variants are from their base."""
+"""Results from the records, as chapters show them: a recipe's accuracy, and variants against their base."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from alexnet_course.results.compare import Test, compare
 
 
 def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float, float] | None:
-    """Test accuracy of a recipe's records, the mean over seeds, and the ends of its 95 % interval, in per cent.
+    """Mean test accuracy of a recipe over its seeds, and the ends of its 95 % interval, in per cent.
 
-    The interval is Wilson's: how far the figure would move with other test images, and not with another seed. None
-    where nothing is recorded.
+    The interval is Wilson's. It covers other test images, and does not cover another training. None if nothing is
+    recorded.
     """
     records = records_of(recipe, folder)
     if not records:
@@ -27,12 +27,12 @@ def accuracy_of(recipe: str, folder: str | Path = FOLDER) -> tuple[float, float,
 
 
 def circumstances(recipe: str, folder: str | Path = FOLDER) -> str:
-    """How the recorded runs of a recipe were made, in a few words: budget, epochs, training images, seeds."""
+    """Budget, epochs, training images and number of runs of a recipe, in a few words."""
     records = records_of(recipe, folder)
     if not records:
         return NOT_MEASURED
     used, data = records[0].recipe, records[0].dataset
-    lengths = [len(record.history) for record in records]  # which differ where runs stopped early
+    lengths = [len(record.history) for record in records]  # they differ if runs stopped early
     epochs = ("" if min(lengths) == max(lengths) else f"{min(lengths)} to ") + _count(max(lengths), "epoch")
     runs = _count(len(records), "run")
     return f"{records[0].budget}: {epochs}, {data.training_images:,} images of {used.image_size}, {runs}"
@@ -44,13 +44,13 @@ def _count(number: int, what: str) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """One variant beside its base, in per cent of the test images; None where one of the two is not measured."""
+    """One variant against its base, in per cent of the test images; None if one of the two is not measured."""
 
     label: str
     accuracy: float | None
     test: Test | None
     runs: int = 0
-    """Of the variant, one a seed; ``points`` compares the seeds that base and variant both have."""
+    """Number of the variant's runs, one for each seed; ``points`` compares the seeds that both have."""
 
     @property
     def points(self) -> float | None:
@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def seen(self) -> str:
-        """How many of the measured variants differ by more than chance, in words."""
+        """In how many of the measured variants a test sees a difference, in words."""
         measured = [difference for difference in self.differences if difference.points is not None]
         if not measured:
             return NOT_MEASURED
@@ -99,10 +99,9 @@ class Comparison:
 
 
 def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLDER) -> Comparison:
-    """The recipes ``variants`` (label → recipe) beside the recipe ``base``, which may be among them.
+    """The recipes ``variants`` (label → recipe) against the recipe ``base``, which may be among them.
 
-    Each is tested against the base with ``compare``. Of twenty variants that change nothing,
-    one will look as if it did.
+    Each is tested against the base with ``compare``. Of twenty variants that change nothing, one passes by luck.
     """
     references = records_of(base, folder)
     differences = []
