@@ -3,6 +3,7 @@
 import ast
 import base64
 import csv
+import importlib
 import io
 import json
 import re
@@ -193,6 +194,19 @@ class TestCode:
         assert [name for name, count in defined.items() if count > 1] == []
 
 
+def test_diagrams_are_stored_with_a_palette_and_photographs_as_they_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    few_colours = importlib.import_module("execute").few_colours
+    diagram = Image.new("RGB", (100, 100), "white")
+    diagram.paste((0, 114, 178), (20, 20, 60, 80))
+    stored = few_colours(diagram)
+    assert stored.mode == "P"
+    assert stored.convert("RGB").tobytes() == diagram.tobytes()
+    photograph = Image.effect_noise((100, 100), 80).convert("RGB")
+    photograph = Image.merge("RGB", [photograph.getchannel(0).rotate(90 * turn) for turn in range(3)])
+    assert few_colours(photograph) is photograph
+
+
 class TestExercises:
     @each_chapter
     def test_have_a_start_that_fails_its_check_and_a_solution_that_passes(self, name):
@@ -215,6 +229,17 @@ class TestExercises:
             assert "".join(map(text_of, check["outputs"])).startswith("not yet: "), source(check)
             assert "hide-cell" in tags(solution), source(solution)
             assert re.search(rf"^{look}\(\)$", source(solution), re.MULTILINE), source(solution)
+
+    @pytest.mark.parametrize("name", ["05-results", "your-result"])
+    def test_say_how_hard_they_are_and_have_a_solution_in_words(self, name):
+        all_cells = NOTEBOOKS[name]["cells"]
+        legend = "★ a few minutes, ★★ a quarter of an hour, ★★★ an hour or more"
+        assert sum(legend in source(cell) for cell in all_cells) == 1
+        exercises = [i for i, cell in enumerate(all_cells) if ":class: exercise" in source(cell)]
+        assert exercises
+        for index in exercises:
+            assert re.match(r"```\{admonition\} Exercise \d: .+ ★{1,3}\n", source(all_cells[index]))
+            assert source(all_cells[index + 3]).startswith("```{dropdown} Solution in words\n")
 
     def test_there_are_enough(self):
         exercises = [cell for cell in cells("02-shapes", "markdown") if ":class: exercise" in source(cell)]

@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from alexnet_course.data import Dataset
     from alexnet_course.records.record import Record
 
+VERIFY = (
+    "verify: recompute each test accuracy from the stored predictions, and check that the rest of the record agrees; "
+    "losses, training and validation accuracies, environment and weights are not recomputed, and only repeating a run "
+    "detects forged predictions"
+)
+
 
 def add(commands: Commands) -> None:
-    text = "print the results table, computed from the records"
+    text = "print the results table, computed from the records, or verify the records"
     sub = add_command(commands, "results", results_command, text, "results --add runs")
-    sub.add_argument("action", nargs="?", choices=["verify"], help="verify: recompute every figure of every record")
-    sub.add_argument("--add", action="append", default=[], metavar="DIR", help="your own runs: folders of train --out")
+    sub.add_argument("action", nargs="?", choices=["verify"], help=VERIFY)
+    sub.add_argument(
+        "--add", action="append", default=[], metavar="DIR", help="your own runs: folders that train --out wrote"
+    )
     sub.add_argument("--all", action="store_true", help="also show the ablations, and recipes without a record")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
-    sub.add_argument("--write", type=Path, metavar="FILE", help="write the table between a Markdown file's markers")
+    sub.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the table between the markers of a Markdown file"
+    )
     sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these images")
     sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
@@ -53,19 +63,21 @@ def verify_records(options: argparse.Namespace) -> None:
     for problem in problems:
         print(problem)
     if problems:
-        raise CourseError(f"{len(problems)} of the figures and files in {options.records} do not match; see above.")
-    print(f"{count} records fit: form, recipe, network, images, predictions and every figure")
+        raise CourseError(f"{options.records} has {len(problems)} problems; see above.")
+    print(f"{count} records fit: their test accuracies follow from the predictions, and the rest agrees")
+    print("not recomputed: losses, training and validation accuracies, environment, weights; and only `alexnet-course "
+          "reproduce` detects forged predictions")  # fmt: skip
 
 
 def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
-    """The splits of a data set. Images of different sizes in a folder are resized as for one of the records."""
+    """The splits of a data set. Images of different sizes in a folder are loaded at the size that a record used."""
     from alexnet_course.data import load_dataset, splits_of
     from alexnet_course.records.record import read_record
 
     given: dict[str, Dataset] = {}
     tried = set()
     for path in paths if spec.startswith("folder:") else []:
-        with suppress(CourseError):  # invalid records are reported by verify
+        with suppress(CourseError):  # an unreadable record, which verify reports
             record = read_record(path)
             recipe = record.recipe
             way = recipe.load_size or recipe.image_size, recipe.resize
@@ -89,8 +101,8 @@ def print_table(options: argparse.Namespace) -> None:
     for problem in problems:
         say(problem)
     if problems and options.write is not None:
-        raise CourseError(f"{len(problems)} of the records cannot be used, see above, so {options.write} stays as it "
-                          "is; restore or delete them first.")  # fmt: skip
+        raise CourseError(f"{len(problems)} of the records cannot be used, see above, so {options.write} was not "
+                          "changed; restore or delete them first.")  # fmt: skip
     rows = table.rows_of([*records, *own])
     if not options.all:
         rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
@@ -105,7 +117,7 @@ def print_table(options: argparse.Namespace) -> None:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The records of the finished runs in ``folder``, which may be one of them."""
+    """The records of the finished runs in ``folder``, which may itself be one."""
     found = sorted(folder.rglob(RECORD))
     if not found:
         raise CourseError(f"{str(folder)!r} holds no finished run; give the folder that train wrote to.")
@@ -113,7 +125,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def sift_runs(paths: list[Path]) -> tuple[list[Record], list[str]]:
-    """The records of the runs that can be used, and a message with its path for each other one."""
+    """The usable records of these runs, and a sentence on each unusable one, after its path."""
     from alexnet_course.records.check import read_fitting
 
     records, problems = [], []

@@ -336,8 +336,8 @@ def old_and_new_images(
         )
         for model, old, new in pairs:
             if model in named:
-                axes.annotate(plain(named[model]), (old, new), xytext=(6, -4), textcoords="offset points",
-                              va="top", fontsize=9)  # fmt: skip
+                axes.annotate(plain(named[model]), (old, new), xytext=(-6, 4), textcoords="offset points",
+                              ha="right", va="bottom", fontsize=9)  # fmt: skip
     ends = np.array(axes.get_xlim())
     axes.plot(ends, slope * ends + intercept, color=BLUE, linewidth=1.2, zorder=1, label=f"line, slope {slope:.2f}")
     axes.plot(ends, ends, ":", color=GREY, linewidth=1.2, zorder=1, label="nothing lost")

@@ -1,4 +1,4 @@
-"""Finished runs: one JSON file each. Every result that the course states comes from one of them."""
+"""Finished runs, one JSON file each. Every result of the course comes from one of them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npy", "weights.safetensors"  # of a run, in its folder
-NOT_MEASURED = "not measured"  # stands wherever there is no record of a run
+NOT_MEASURED = "not measured"  # shown wherever a run has no record
 
 
 def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[Record]:
-    """Every record in ``folder`` (the package's own by default), in the order of their file names.
+    """Every record in ``folder`` (by default the package's own) whose file name matches ``pattern.json``, by name.
 
-    Of the files whose names fit ``pattern.json`` alone, if it is given. Raises ``CourseError`` where there is no such
-    folder, and for a file that is not of the form of ``Record``, or whose recipe, network or images are not those
-    that go by their names here.
+    Raises ``CourseError`` if there is no such folder, for a file that is not a valid ``Record``, and for a record whose
+    recipe, network or images differ from those of the same name in the package.
 
     >>> from alexnet_course import load_records
     >>> records = load_records(pattern="alexnet-cifar-3x3.modern-*")
@@ -38,7 +37,7 @@ def load_records(folder: str | Path = FOLDER, pattern: str = "*") -> list[Record
 
 
 def sift_records(folder: str | Path = FOLDER, pattern: str = "*") -> tuple[list[Record], list[str]]:
-    """The same, but a bad file hides no other: the good records, and what is wrong with each other file."""
+    """The valid records, and one sentence about each file that is not one."""
     from alexnet_course.records.check import read_fitting  # here, because the names above do not need it
 
     records, problems = [], []
@@ -51,7 +50,7 @@ def sift_records(folder: str | Path = FOLDER, pattern: str = "*") -> tuple[list[
 
 
 def record_files(folder: str | Path, pattern: str = "*") -> list[Path]:
-    """Each ``pattern.json`` in ``folder``, by name. Raises ``CourseError`` where that is no folder that can be read."""
+    """Each ``pattern.json`` in ``folder``, by name. Raises ``CourseError`` if ``folder`` is not a readable folder."""
     folder = Path(folder)
     try:
         names = os.listdir(folder)
@@ -64,8 +63,8 @@ def record_files(folder: str | Path, pattern: str = "*") -> list[Path]:
 def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:
     """The recorded runs of the recipe named ``recipe``, by seed: those of the longest budget that has any.
 
-    Never of two: a run of one budget says nothing about another's. An empty list where nothing is recorded; raises
-    ``CourseError`` where there is no such folder.
+    Runs of two budgets are never mixed. The list is empty if nothing is recorded. Raises ``CourseError`` if there is no
+    such folder.
 
     >>> from alexnet_course.records import records_of
     >>> {record.budget for record in records_of("ablation.vgg.base")}
@@ -73,7 +72,7 @@ def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:
     """
     from alexnet_course.recipe import BUDGETS  # here, as above
 
-    begins = glob.escape(recipe)  # as the names of its records do, and perhaps those of another recipe
+    begins = glob.escape(recipe)  # the file names of its records begin with it, and perhaps those of other recipes
     found = [record for record in load_records(folder, f"{begins}-*seed*") if record.recipe.name == recipe]
     longest = min((BUDGETS.index(record.budget) for record in found), default=0)
     runs = [record for record in found if record.budget == BUDGETS[longest]]

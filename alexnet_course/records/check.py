@@ -1,4 +1,4 @@
-"""Whether a record fits the package: its recipe, its network and its images are those that go by their names here."""
+"""Whether a record fits the package: its recipe, network and images are those of the same names here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from alexnet_course.records.record import Record, read_record
 
 
 def read_fitting(path: Path) -> Record:
-    """The record in a file, if it is one and fits the package (``check_fit``); ``CourseError`` otherwise."""
+    """The record in a file. Raises ``CourseError`` if it is not one, or does not fit the package (``check_fit``)."""
     record = read_record(path)
     check_fit(record, path.name)
     return record
 
 
 def check_fit(record: Record, origin: str = "the record", build: bool = False) -> None:
-    """Raise ``CourseError`` where ``record`` is not of a run that the package knows.
+    """Raise ``CourseError`` if ``record`` does not fit the package.
 
-    Its recipe must be the package's, if it has the name of one; its network must have as many parameters as the recipe
-    builds; images with the name of a published data set must have its fingerprints. With ``build`` the network is
-    built to count them, also where ``costs.json`` says how many there are.
+    A recipe with the name of one of the package's must be equal to it. The number of parameters must be that of the
+    recipe's network. Images with the name of a published data set must have its fingerprints. With ``build`` the
+    network is built to count its parameters, even if ``costs.json`` has their number.
     """
     recipe = record.recipe
     known = namesake(recipe)
@@ -42,10 +42,10 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     network = (recipe.model, recipe.model_options, len(dataset.mean), recipe.outputs or len(dataset.classes))
     try:
         parameters = parameters_of(*network, again=build)
-        if record.parameters != parameters:  # which may be of a network as it was before you changed it
+        if record.parameters != parameters:  # the stored count may be from before you changed the network
             parameters = parameters_of(*network, again=True)
         mult_adds_of(*network, recipe.image_size)
-    except Exception as error:  # whatever the code of a network makes of such options or images
+    except Exception as error:  # a network's code may raise anything for such options or images
         raise CourseError(f"{origin} is of a {recipe.model} that cannot be built ({str(error).removesuffix('.')}); "
                           "restore it, or make the run again.") from None  # fmt: skip
     if record.parameters != parameters:
@@ -63,10 +63,10 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
 
 
 def changes(recipe: Recipe, images: str, precision: str = "") -> list[str]:
-    """The keys in which ``recipe`` is not the package's of its name.
+    """The keys in which ``recipe`` differs from the package's recipe of the same name.
 
-    Not in other words alone: published images have their name wherever they lie (``images``), and a ``precision`` that
-    was chosen is as good as ``auto``.
+    Two kinds of difference do not count: published images are the same wherever they are stored (``images``), and a
+    ``precision`` may stand for ``auto``.
     """
     known = namesake(recipe)
     meant = {"dataset": images} if images in KNOWN_FINGERPRINTS.values() else {}

@@ -1,4 +1,4 @@
-"""Learning curves that a write-up published, to lay our own runs over them. ``curves/SOURCES.md`` says where from."""
+"""Published learning curves, to compare our own runs with. ``curves/SOURCES.md`` names their source."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from alexnet_course.records import FOLDER
 from alexnet_course.records.record import Record
 
 CURVES = FOLDER / "curves"
-# Points of the best validation accuracy within which a run repeats another. S3's own two of one setting are 1.67 apart,
-# though the second waited longer before it divided the rate.
+# A run reproduces another if their best validation accuracies are within this many points. S3's own two runs of one
+# setting are 1.67 apart, though the second waited longer before it divided the learning rate.
 TOLERANCE = 2.0
 
 
@@ -24,27 +24,27 @@ class Curve:
     """One published run, epoch by epoch. Accuracies are fractions of 1, as in records."""
 
     recipe: str
-    """Name of the recipe that repeats the run."""
+    """Name of the recipe that reproduces the run."""
     source: str
     """Repository, branch and log."""
     epochs: tuple[int, ...]
     """From 1."""
     val_accuracy: tuple[float, ...]
-    """After each epoch, on the write-up's own validation images."""
+    """After each epoch, on the write-up's own validation images; fractions of 1."""
     test_accuracy: tuple[float, ...] = ()
-    """After each epoch; empty where it was not published."""
+    """After each epoch; empty if not published."""
     lr: tuple[float, ...] = ()
-    """Learning rate during each epoch; empty where it was not published."""
+    """Learning rate during each epoch; empty if not published."""
 
     @property
     def best(self) -> tuple[int, float]:
-        """Epoch and accuracy of the best validation accuracy, the first where several are the best."""
+        """Epoch and value of the best validation accuracy, the first of equals."""
         accuracy = max(self.val_accuracy)
         return self.epochs[self.val_accuracy.index(accuracy)], accuracy
 
     @property
     def drops(self) -> list[int]:
-        """The first epochs with a rate divided, as `drops` finds them; empty where the rate was not published."""
+        """The epochs from which the learning rate was lower, as `drops` finds them; empty if it was not published."""
         return drops(self.epochs, self.lr) if self.lr else []
 
 
@@ -60,7 +60,7 @@ class AtEpoch(NamedTuple):
 
 @dataclass(frozen=True)
 class CurveDifference:
-    """How far a run of ours is from a published one. Accuracies are in per cent of each side's validation images."""
+    """The difference between a run of ours and a published one, in per cent of each side's validation images."""
 
     epochs: tuple[AtEpoch, ...]
     """Those that both runs have; at least one."""
@@ -83,7 +83,7 @@ class CurveDifference:
     def reproduces(self) -> bool:
         """Whether the best validation accuracies are at most ``TOLERANCE`` points apart, either way.
 
-        False of a shorter run says nothing of the recipe: compare ``last`` then.
+        For a shorter run, False says nothing about the recipe; compare ``last`` instead.
         """
         return round(abs(self.points), 6) <= TOLERANCE
 
@@ -103,10 +103,10 @@ def list_curves() -> list[str]:
 
 
 def published_curve(recipe: str, run: int = 1) -> Curve | None:
-    """The published learning curve of the recipe of this name; None where there is none.
+    """The published learning curve of the recipe of this name; None if there is none.
 
-    Where its write-up published two runs of one setting, ``run`` 1 is the one that it quotes, and 2 the other.
-    Raises ``CourseError`` for a file that is not of the form that ``SOURCES.md`` describes.
+    If the write-up published two runs of one setting, ``run`` 1 is the one that it quotes, and 2 the other. Raises
+    ``CourseError`` for a file without the form that ``SOURCES.md`` describes.
 
     >>> from alexnet_course.records.curves import published_curve
     >>> curve = published_curve("alexnet-cifar-5x5.published-sgd")
@@ -120,11 +120,11 @@ def published_curve(recipe: str, run: int = 1) -> Curve | None:
 
 
 def difference(record: Record, curve: Curve) -> CurveDifference:
-    """How far the run of ``record`` is from ``curve`` after each epoch that both have, and between their best ones.
+    """The difference between ``record`` and ``curve`` after each epoch that both have, and between their best epochs.
 
-    Validation accuracies are compared, for no test accuracy may choose an epoch. The images are not the same on both
-    sides: a fifth of the training images, drawn by each for itself; 10,000 of them leave a point to chance. Raises
-    ``CourseError`` where the record is one of another recipe, or no epoch is in both.
+    Validation accuracies are compared, because a test accuracy must not choose an epoch. The two sides have different
+    validation images, each its own random fifth of the training images; with 10,000 images, chance makes differences of
+    about a point. Raises ``CourseError`` if the record has another recipe, or no epoch in common.
 
     >>> from alexnet_course import load_records
     >>> from alexnet_course.records.curves import Curve, difference

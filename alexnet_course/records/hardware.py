@@ -1,4 +1,4 @@
-"""Which parts of the trainer have run on which hardware: what the records say, and what stands in where none does."""
+"""Which parts of the trainer have run on which hardware, by the records, and how the tests emulate the rest."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alexnet_course.records.record import Environment, Record
 
-APPLE, PROCESSOR = "(mps)", "(cpu)"  # at the end of a device's name in a record; one of CUDA's GPUs has neither
+APPLE, PROCESSOR = "(mps)", "(cpu)"  # ends of a device's name in a record; the name of a CUDA GPU has neither
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A kind of hardware, the parts of the trainer that are for it alone, how the tests run them where there is none of
-    it, and which environments are of that kind."""
+    """A kind of hardware: the parts of the trainer that only it uses, how the tests run them without it, and a function
+    that recognises its environments."""
 
     name: str
     parts: tuple[str, ...]
@@ -84,7 +84,7 @@ HARDWARE = (
 
 
 def runs_on(hardware: Hardware, records: Sequence[Record]) -> list[Record]:
-    """Those of ``records`` that were made on such hardware, at least in part.
+    """The ``records`` that were made, at least in part, on this hardware.
 
     >>> from alexnet_course import load_records
     >>> from alexnet_course.records.hardware import HARDWARE, runs_on

@@ -1,7 +1,7 @@
-"""What a network said of each test image: one byte an image, beside the record of its run.
+"""The predictions of a run: one byte for each test image, in a file beside the record.
 
-The images are in the order of ``Dataset.ordered``, which does not depend on how they were stored, so that the
-predictions of any two runs can be compared image by image.
+The images are in the order of ``Dataset.ordered``, which does not depend on how they are stored, so the predictions of
+any two runs can be compared image by image.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def pack(classes: npt.ArrayLike, count: int) -> Predictions:
 
 
 def digest(predictions: Predictions) -> str:
-    """32 hexadecimal digits that name these predictions; the record of the run states them."""
+    """A hash of the predictions, 32 hexadecimal digits, which the record states."""
     return blake2b(predictions.tobytes(), digest_size=16).hexdigest()
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``.npy``, whole or not at all."""
+    """Write the predictions as ``.npy``, completely or not at all."""
     with whole_file(path) as part, part.open("wb") as file:
         np.save(file, predictions, allow_pickle=False)
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Those of one run. Raises ``CourseError`` where the file is missing or holds something else."""
+    """The predictions of one run. Raises ``CourseError`` if the file is missing or has other content."""
     try:
         refuse_what_is_no_file(path)
-        # Mapped, because then a file that claims more entries than it has is refused before memory is asked for.
+        # Mapped, so that a file that claims more entries than it has is refused before memory is allocated.
         found = np.array(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError, OverflowError) as error:
         raise CourseError(f"{path.name} cannot be read as predictions ({error}); restore it, or make the run again "
@@ -54,16 +54,16 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def stored_labels(test_fingerprint: str) -> Predictions | None:
-    """The classes of the test images with this fingerprint, in the order of ``Dataset.ordered``; None where not kept.
+    """The labels of the test images with this fingerprint, in the order of ``Dataset.ordered``; None if not stored.
 
-    A class is its position among the names in alphabetical order. They are public, and kept so that every figure can be
-    computed again from the predictions, without the images.
+    A class is numbered by its name's position in alphabetical order. The labels are public, and stored so that
+    accuracies can be recomputed from the predictions without the images.
     """
     path = LABELS / f"{test_fingerprint}.npy"
     return load_predictions(path) if path.exists() else None
 
 
 def labels_of(dataset: Dataset) -> Predictions:
-    """What ``stored_labels`` keeps, computed from the images themselves."""
+    """The same labels as ``stored_labels``, computed from the data set itself."""
     alphabetical = np.argsort(np.argsort(dataset.classes))
     return pack(alphabetical[dataset.labels[dataset.ordered].cpu().numpy()], len(dataset.classes))

@@ -1,4 +1,4 @@
-"""The record of a finished run: every figure, epoch by epoch, with all that it takes to make the run again."""
+"""The record of a finished run: its results, epoch by epoch, and everything needed to repeat it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _rectangular(rows: list[list[int]]) -> list[list[int]]:
 
 
 def _says_enough(recipe: Recipe) -> Recipe:
-    """Keys that are newer than a record have their defaults; these there have always been."""
+    """Raise ``ValueError`` if a key is missing that has always existed; newer keys have their defaults."""
     for key in ("name", "model", "dataset", "epochs", "batch_size", "optimiser", "lr", "schedule", "seed"):
         if key not in recipe.model_fields_set:
             raise ValueError(f"{key} is missing")
@@ -57,9 +57,9 @@ def _says_enough(recipe: Recipe) -> Recipe:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class EpochResult:
-    """One epoch. Losses are mean cross-entropies, accuracies fractions of 1; the training figures are those of the
-    augmented images, with dropout, while the weights moved. ``lr`` is the rate of the epoch's last step; ``seconds``
-    are those of the whole epoch, ``images_per_second`` counts its training part alone."""
+    """One epoch. Losses are mean cross-entropies in nats, accuracies fractions of 1. Training loss and accuracy are
+    those of the augmented images, with dropout, while the weights were changing. ``lr`` is the learning rate of the
+    epoch's last step. ``seconds`` are those of the whole epoch; ``images_per_second`` counts only its training."""
 
     epoch: Count
     train_loss: NotNegative
@@ -72,11 +72,11 @@ class EpochResult:
 
 
 class DatasetInfo(Part):
-    """The images of a run: which they are, in how many parts, and how they were normalised."""
+    """The images of a run: their fingerprints, their numbers and their normalisation."""
 
     name: Name
     fingerprint: Fingerprint
-    """Of all training images, those held out for validation among them."""
+    """Of all training images, including those held out for validation."""
     test_fingerprint: Fingerprint
     classes: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_different)]
     """In the order of the logits."""
@@ -87,12 +87,12 @@ class DatasetInfo(Part):
     """Of each channel, on the 0..1 scale."""
     std: Annotated[tuple[Fraction, ...], Field(min_length=1)]
     division: Literal["own validation", "validation as test", "by name"] | None = None
-    """How a folder came by its parts where it has not train and test alone: it has validation images of its own; those
-    are its test images; a fifth of each class became the test images, chosen by their names."""
+    """How a folder was divided, unless it has just train and test. In this order: it has its own validation images; its
+    validation images serve as test images; a fifth of each class, chosen by file name, became the test images."""
 
 
 class Environment(Part):
-    """Where and with what a run was made."""
+    """The machine and the software of a run."""
 
     device: Printable
     precision: Annotated[str, one_of(("bf16", "fp16", "fp32"))]
@@ -109,7 +109,7 @@ class Environment(Part):
     epoch_at_once: On = False
     compiled_pools: On = False
     processes: Annotated[int, Field(strict=True, ge=2)] | None = None
-    """How many trained together, where it was more than one."""
+    """Number of processes, if there was more than one."""
 
 
 class NewImages(Part):
@@ -123,9 +123,9 @@ class NewImages(Part):
 
 
 class Record(Checked):
-    """What a finished run says of itself. Losses are in nats, accuracies fractions of 1, intervals Wilson's of 95 %.
+    """The record of a finished run. Losses are in nats, accuracies fractions of 1, intervals Wilson's 95 % intervals.
 
-    Whether the figures agree with one another is for ``alexnet_course.results.verify`` to say.
+    ``alexnet_course.results.verify`` checks whether its numbers agree with one another.
 
     >>> from alexnet_course import load_records
     >>> record = load_records(pattern="alexnet-cifar-3x3.modern-*")[0]
@@ -137,7 +137,7 @@ class Record(Checked):
 
     schema_name: Schema = Field(alias="schema")
     budget: Annotated[str, one_of(BUDGETS)]
-    """How long the run was; runs of different budgets do not share a row."""
+    """The length of the run; runs of different budgets do not share a row."""
     recipe: Annotated[Recipe, AfterValidator(_says_enough)]
     dataset: DatasetInfo
     seed: Annotated[int, Field(strict=True, ge=0)]
@@ -149,24 +149,24 @@ class Record(Checked):
     test_loss: NotNegative
     per_class_accuracy: Mapping[str, Fraction]
     confusion_matrix: Annotated[list[list[CountFrom0]], Field(min_length=1), AfterValidator(_rectangular)]
-    """Test images; rows are the true classes, columns the predicted ones, in the order of ``dataset.classes``."""
+    """Numbers of test images: rows are true classes, columns predicted ones, in the order of ``dataset.classes``."""
     predictions: Fingerprint
-    """Names the class numbers that the network gave to the test images, which lie beside the record."""
+    """Hash of the predictions for the test images, which are in a file beside the record."""
     parameters: Count
     environment: Environment
     wall_seconds: Positive
     images_per_second: Positive
     augmented_test_accuracy: Fraction | None = None
-    """On test images augmented like the training images, as S0 did: not comparable with any other."""
+    """On test images augmented like the training images, as S0 did; not comparable with any other accuracy."""
     earlier_environments: Annotated[tuple[Environment, ...], Field(min_length=1)] | None = None
-    """Of a run that was interrupted and went on elsewhere."""
+    """The earlier environments of a run that was interrupted and resumed elsewhere."""
     weights: Fingerprint | None = None
-    """Names the weights that were evaluated (``weights_digest``), which lie beside the record of a run of your own."""
+    """Hash of the evaluated weights (``weights_digest``), which are beside the record of a run of your own."""
     new_images: NewImages | None = None
 
     @classmethod
     def from_dict(cls, values: Any, origin: str = "the record") -> Record:
-        """The record that JSON holds; ``CourseError`` that begins with ``origin`` where it holds something else."""
+        """The record with these values. Raises ``CourseError``, which names ``origin``, if they are not valid."""
         try:
             if not isinstance(values, dict):
                 raise CourseError(f"{values!r:.80} is not a table.")
@@ -176,7 +176,7 @@ class Record(Checked):
 
 
 def read_record(path: Path, origin: str | None = None) -> Record:
-    """The record in a file, which errors call ``origin``, by default by its name."""
+    """The record in a file. Errors call the file ``origin``, by default its name."""
     origin = origin or path.name
     try:
         values = json.loads(read_text(path), object_pairs_hook=_each_once, parse_constant=_no_constant)
@@ -188,7 +188,7 @@ def read_record(path: Path, origin: str | None = None) -> Record:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table of JSON, which may not have a key twice: readers differ in which of the two they take."""
+    """A JSON object without duplicate keys, of which readers differ in the one they take."""
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -197,16 +197,16 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write ``record``, whole or not at all."""
+    """Write ``record``, completely or not at all."""
     write_text(path, dump_record(record))
 
 
 def dump_record(record: Record) -> str:
-    """JSON with one line an epoch and one a row of the confusion matrix, so that a record reads well and diffs well."""
+    """JSON with one line for each epoch and each row of the confusion matrix, so that records read and diff well."""
     lines = []
     for key, value in record.as_dict().items():
         if key in ("history", "confusion_matrix"):

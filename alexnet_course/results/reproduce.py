@@ -1,4 +1,4 @@
-"""``alexnet-course reproduce``: repeat a run from its record alone, and say how well it came out."""
+"""``alexnet-course reproduce``: repeat a run from its record alone, and compare the two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alexnet_course.training.run import Run, train
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A recorded run and its repetition; ``print`` it for both figures and what to make of them."""
+    """A recorded run and its repetition; ``print`` it for both accuracies and the verdict."""
 
     recorded: Record
     repeated: Record
@@ -38,7 +38,7 @@ class Reproduction:
 
     @property
     def differences(self) -> list[str]:
-        """What is different about the place, where it is not the same to the bit."""
+        """The differences of the environments, which may explain different bits."""
         before, now = dict(self.recorded.environment), dict(self.repeated.environment)
         keys = ("device", "precision", "threads", "torch", "python", "system")
         return [f"{key} {now[key]}, recorded with {before[key]}" for key in keys if before[key] != now[key]]
@@ -57,7 +57,7 @@ class Reproduction:
 
 
 def find_record(name: str, folder: str | Path = FOLDER) -> Record:
-    """A record by its path, by the folder of its run, or by its name: one of the package or a run in ``runs/``."""
+    """The record with this path, run folder or name; a name is that of a package record or of a run in ``runs/``."""
     path = Path(name)
     if path.is_dir():
         path = path / RECORD
@@ -80,11 +80,11 @@ def repetition(
     test_set: Dataset | None = None,
     **options: Any,
 ) -> Run:
-    """A run like the recorded one: same recipe, seed, precision, threads and images; iterate over it to train.
+    """A run like the recorded one, with the same recipe, seed, precision, threads and images; iterate to train.
 
-    ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded, by its
-    name if it has one, otherwise from the folder where it was. Raises ``CourseError`` where the images are not the
-    recorded ones, before anything is trained.
+    ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
+    name or, if it has none, from its folder. Raises ``CourseError``, before anything is trained, if the images are not
+    the recorded ones.
     """
     dataset, environment = record.dataset, record.environment
     images = {"train": train_set, "test": test_set}
@@ -99,12 +99,12 @@ def repetition(
     recipe = record.recipe
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:
-        torch.set_num_threads(environment.threads)  # sums are taken in another order with another number
+        torch.set_num_threads(environment.threads)  # another number of threads would change the order of sums
         recipe = recipe.replace(precision=environment.precision)
     return train(recipe, train_set=images["train"], test_set=images["test"], **options)
 
 
 def _figures(record: Record) -> tuple[Any, ...]:
-    """What a repetition has to hit: not the seconds of an epoch, in which no two runs agree."""
+    """The numbers that a repetition must reproduce: all but the times, which always differ."""
     history = [replace(entry, seconds=0.0, images_per_second=1.0) for entry in record.history]
     return history, record.test_accuracy, record.test_loss, record.confusion_matrix, record.predictions

@@ -1,4 +1,4 @@
-"""``results verify``: every figure of every record computed again, from the predictions and the public labels."""
+"""``results verify``: test accuracies recomputed from the predictions and public labels, and the rest compared."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ TELLING_MISTAKES = 5
 def verify(
     folder: str | Path = FOLDER, images: Dataset | None = None, training_images: Dataset | None = None
 ) -> list[str]:
-    """What does not fit in the records of ``folder``, one sentence each; an empty list where everything does.
+    """The problems of the records in ``folder``, one sentence each; an empty list if there are none.
 
-    ``folder`` may hold runs of your own, as ``train`` leaves them, instead (``record_paths``).
+    ``folder`` may also hold runs of your own, as ``train`` writes them (``record_paths``).
 
-    Of each record: its form, its name, that it fits the package (``check_fit``), that its figures agree with one
-    another and with the recipe, and that they are those of the predictions and weights beside it; of all together, that
-    no run stands under two names, and that the same images were normalised alike. With ``images``, the test images
-    themselves, the labels are read off them, and those that the package keeps are compared with them; with
-    ``training_images``, and for the doodles always, mean and standard deviation are computed again.
+    Recomputed from the predictions and the public labels: test accuracy, its interval, the accuracy of each class and
+    the confusion matrix. Compared: form, name, recipe, network and images with what the package knows (``check_fit``);
+    the learning rates with the schedule; the numbers of the record with one another; a run's weights file with the
+    record's hash of it. Over all records: no run has two names, and the same images were normalised alike. With
+    ``images``, the test images themselves, the labels are read from them and compared with the package's; with
+    ``training_images``, and always for the doodles, mean and standard deviation are recomputed.
+
+    Not recomputed: losses, training and validation accuracies, the environment and the weights. Predictions that were
+    forged together with their record are not detected; only repeating the run (``repetition``) shows that.
     """
     folder = Path(folder)
     problems = []
@@ -69,8 +73,7 @@ def verify(
 
 
 def other_accuracy(record: Record, images: Dataset, accuracy: float) -> str | None:
-    """What is wrong where the network of ``record`` does not get its recorded accuracy on the images that it was tested
-    on; None where it does, and on other images."""
+    """The problem if ``accuracy`` is outside the record's interval on the record's own test images; else None."""
     low, high = record.test_accuracy_interval
     if images.fingerprint != record.dataset.test_fingerprint or low <= accuracy <= high:
         return None
@@ -80,26 +83,26 @@ def other_accuracy(record: Record, images: Dataset, accuracy: float) -> str | No
 
 
 def record_paths(folder: Path) -> list[Path]:
-    """The records of ``folder``: each ``NAME.json`` in it, and those of the runs in folders below; of a run's own
-    folder, its record alone. Raises ``CourseError`` where that is no folder that can be read."""
+    """The records of ``folder``: each ``NAME.json`` in it, and those of runs in subfolders; for a run's own folder, its
+    record alone. Raises ``CourseError`` if it is not a readable folder."""
     files = record_files(folder)
     return [folder / RECORD] if folder / RECORD in files else files + sorted(folder.rglob(RECORD))
 
 
 def predictions_path(record: Path) -> Path:
-    """Where the predictions of the run lie whose record is at ``record``."""
+    """The path of the predictions that belong to the record at ``record``."""
     return record.with_name(PREDICTIONS) if record.name == RECORD else record.with_suffix(".npy")
 
 
 def verify_record(path: Path) -> list[str]:
-    """What does not fit in one record and the predictions and weights beside it."""
+    """The problems of one record and the predictions and weights beside it."""
     return _examine(path)[1]
 
 
 def _examine(
     path: Path, test_images: Dataset | None = None, training_images: Dataset | None = None
 ) -> tuple[Record | None, list[str]]:
-    """The record, if it is one that fits the package, and what else does not fit."""
+    """The record, or None if it does not fit the package, and its problems."""
     try:
         record = read_record(path, "it")
         check_fit(record, "it", build=True)
@@ -125,7 +128,7 @@ def _examine(
 
 
 def _disagreements(record: Record) -> Iterator[str]:
-    """Where the figures of a record do not agree with one another."""
+    """Numbers of a record that do not agree with one another."""
     dataset, recipe, history = record.dataset, record.recipe, record.history
     classes, confusion = dataset.classes, np.array(record.confusion_matrix)
     if confusion.shape != (len(classes), len(classes)):
@@ -172,13 +175,15 @@ def _disagreements(record: Record) -> Iterator[str]:
 
 
 def _other_rates(record: Record) -> Iterator[str]:
-    """Where the learning rate of an epoch is not what the recipe's schedule gives, for the accuracies of the record."""
+    """An epoch whose learning rate is not the one that the recipe's schedule gives for the record's accuracies."""
     recipe = record.recipe
-    for entry, rate in zip(record.history, _rates(record), strict=False):  # a history that is too long is found above
+    for entry, rate in zip(
+        record.history, _rates(record), strict=False
+    ):  # _disagreements reports a history that is too long
         if not math.isclose(entry.lr, rate, rel_tol=CLOSE, abs_tol=CLOSE * recipe.lr):
             yield (f"lr of epoch {entry.epoch} is {entry.lr:g}, but the recipe's schedule {recipe.schedule!r} gives "
                    f"{rate:g}.")  # fmt: skip
-            return  # the others follow from it, or are as wrong
+            return  # the later ones follow from it
 
 
 def _rates(record: Record) -> Iterator[float]:
@@ -204,7 +209,7 @@ def _rates(record: Record) -> Iterator[float]:
 
 
 def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
-    """Where the images, which are at hand or not, were not divided as the recipe says."""
+    """Numbers of images that differ from the recipe's division; ``images`` are the images if they are at hand."""
     recipe, dataset = record.recipe, record.dataset
     found = {"training_images": dataset.training_images, "validation_images": dataset.validation_images}
     if images is not None:
@@ -213,7 +218,7 @@ def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
         available = CIFAR_TRAINING_IMAGES
     elif recipe.train_size == 1:
         available = sum(found.values())  # all that there are
-    else:  # of someone's own images, how many are left out is not known
+    else:  # how many of someone's own images are left out is unknown
         for key, size in (("training_images", recipe.train_size), ("validation_images", recipe.validation_size)):
             if size >= 1 and found[key] != size:
                 yield f"{key} is {found[key]:,}, but the recipe asks for {size:,.0f}."
@@ -235,7 +240,7 @@ def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
 
 
 def _other_constants(record: Record, images: Dataset | None) -> Iterator[str]:
-    """Where mean and standard deviation are not those of the recipe or of the images, if these are at hand."""
+    """A mean or standard deviation that differs from the recipe's or from that of the images, if they are at hand."""
     recipe, dataset = record.recipe, record.dataset
     if len(dataset.mean) != len(dataset.std):
         yield f"mean is of {len(dataset.mean)} channels, but std of {len(dataset.std)}."
@@ -246,7 +251,7 @@ def _other_constants(record: Record, images: Dataset | None) -> Iterator[str]:
         try:
             expected = normalisation(recipe, images, divide(recipe, images)[0])
         except CourseError:
-            return  # of images that cannot be divided so, which is said above
+            return  # _other_split reports images that cannot be divided like this
     else:
         return
     for key, constants in zip(("mean", "std"), expected, strict=True):
@@ -264,21 +269,21 @@ def _at_hand(record: Record, images: Dataset | None) -> Dataset | None:
 
 
 def _run_twice(records: Mapping[str, Record]) -> Iterator[str]:
-    """Where two recipes, or two seeds of one, have the same predictions: all mistakes are the same."""
+    """Two recipes, or two seeds of one, with the same predictions, down to every mistake."""
     first: dict[tuple[str, str], str] = {}
     for name, record in records.items():
         confusion = np.array(record.confusion_matrix)
         mistakes = confusion.sum() - confusion.trace()
         if mistakes < TELLING_MISTAKES or np.count_nonzero(confusion.sum(axis=0)) == 1:
-            continue  # as any two networks do that are nearly always right, or that name one class for everything
+            continue  # networks that are nearly always right, or always predict one class, agree without being copies
         other = first.setdefault((record.dataset.test_fingerprint, record.predictions), name)
         if record.recipe != records[other].recipe:
             yield (f"{name}: its predictions are those of {other}, all {mistakes:,} mistakes among them, though the "
-                   "recipes or seeds differ; make one of the two runs again.")  # fmt: skip
+                   "recipes or seeds differ; repeat one of the two runs.")  # fmt: skip
 
 
 def _normalised_differently(records: Mapping[str, Record]) -> Iterator[str]:
-    """Where runs on the same images, divided alike, were not normalised alike."""
+    """Runs on the same images, divided alike, that were not normalised alike."""
     groups: dict[tuple[Any, ...], dict[str, tuple[float, ...]]] = {}
     for name, record in records.items():
         recipe, dataset = record.recipe, record.dataset
@@ -295,7 +300,7 @@ def _normalised_differently(records: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _seen(record: Record) -> int:
-    """Training images an epoch: a short last batch is left out."""
+    """Training images in an epoch, without those of a short last batch."""
     images = record.dataset.training_images
     batch = min(record.recipe.batch_size, images)
     return images // batch * batch
@@ -307,7 +312,7 @@ def _differ(name: str, stated: Any, computed: Any) -> Iterator[str]:
 
 
 def _contradictions(record: Record, predictions: Predictions, images: Dataset | None) -> Iterator[str]:
-    """Where a record does not say what its predictions say."""
+    """Figures of a record that do not follow from its predictions."""
     dataset, named = record.dataset, record.predictions
     classes = dataset.classes
     if named != digest(predictions):
@@ -319,7 +324,7 @@ def _contradictions(record: Record, predictions: Predictions, images: Dataset | 
     labels = stored_labels(dataset.test_fingerprint)
     if labels is None and images is not None and images.fingerprint == dataset.test_fingerprint:
         labels = labels_of(images)
-    if labels is None:  # someone's own images, so what was predicted is known, and what is right is not
+    if labels is None:  # someone's own images: the predictions are known, and the labels are not
         counts = np.bincount(predictions, minlength=len(classes))
         columns = np.sum(record.confusion_matrix, axis=0)
         if not np.array_equal(counts, columns):

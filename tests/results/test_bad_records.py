@@ -49,8 +49,8 @@ def becomes_a_folder(path: Path) -> None:
     ("damage", "found"),
     [
         (changed(lambda r: r["confusion_matrix"][1].pop()), "has rows of different lengths"),
-        (changed(lambda r: r.update(test_loss=float("nan"))), "NaN is no number of JSON"),
-        (changed(lambda r: r["history"][0].update(lr=float("inf"))), "Infinity is no number of JSON"),
+        (changed(lambda r: r.update(test_loss=float("nan"))), "NaN is not a JSON number"),
+        (changed(lambda r: r["history"][0].update(lr=float("inf"))), "Infinity is not a JSON number"),
         (inserted('"seed"', '"seed": 0, '), "the key 'seed' is there twice"),
         (inserted('"blue": ', '"blue": 0.5, '), "the key 'blue' is there twice"),
         (changed(lambda r: r.update(parameters=10**400)), "parameters = 1000"),
@@ -146,7 +146,7 @@ def test_a_table_without_the_bad_record_is_not_written_over_the_whole_one(folder
     (folder / f"{BAD}.json").write_text("{")
     assert main(["results", "--records", str(folder), "--write", str(page)]) == 2
     assert page.read_text() == before
-    assert f"so {page} stays as it is" in capsys.readouterr().err
+    assert f"so {page} was not changed" in capsys.readouterr().err
 
 
 # --- No folder at all -------------------------------------------------------------------------------------------------

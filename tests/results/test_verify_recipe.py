@@ -164,8 +164,8 @@ def test_one_run_under_two_names_or_seeds_is_found(write, again):
     write("base", 30)
     folder = write(**{"name": "base", "right": 30, "budget": "long", **again})
     [problem] = (problem for problem in verify(folder) if "its predictions are" in problem)
-    assert problem.endswith("all 20 mistakes among them, though the recipes or seeds differ; make one of the two runs "
-                            "again.")  # fmt: skip
+    assert problem.endswith("all 20 mistakes among them, though the recipes or seeds differ; repeat one of the two "
+                            "runs.")  # fmt: skip
 
 
 @pytest.mark.parametrize("right", [50, 47, "red"])
