@@ -230,16 +230,17 @@ class TestExercises:
             assert "hide-cell" in tags(solution), source(solution)
             assert re.search(rf"^{look}\(\)$", source(solution), re.MULTILINE), source(solution)
 
-    @pytest.mark.parametrize("name", ["05-results", "your-result"])
-    def test_say_how_hard_they_are_and_have_a_solution_in_words(self, name):
-        all_cells = NOTEBOOKS[name]["cells"]
-        legend = "★ a few minutes, ★★ a quarter of an hour, ★★★ an hour or more"
-        assert sum(legend in source(cell) for cell in all_cells) == 1
-        exercises = [i for i, cell in enumerate(all_cells) if ":class: exercise" in source(cell)]
-        assert exercises
-        for index in exercises:
-            assert re.match(r"```\{admonition\} Exercise \d: .+ ★{1,3}\n", source(all_cells[index]))
-            assert source(all_cells[index + 3]).startswith("```{dropdown} Solution in words\n")
+    @each_chapter
+    def test_are_marked_with_their_difficulty_and_solved_in_words(self, name):
+        """One to three stars behind the title of each, what they mean in front of all, and no title twice."""
+        texts = [source(cell) for cell in cells(name, "markdown")]
+        exercises = [text for text in texts if ":class: exercise" in text]
+        titles = [re.match(r"```\{admonition\} Exercise \d+: (.+) ★{1,3}\n", text) for text in exercises]
+        assert all(titles), [text for text, title in zip(exercises, titles, strict=True) if not title]
+        assert len({title[1] for title in titles}) == len(titles)
+        legends = [text for text in texts if "★ a few minutes, ★★ a quarter of an hour, ★★★ an hour or more" in text]
+        assert [text.startswith("## Exercises") or "\n## Exercises" in text for text in legends] == [True]
+        assert sum(text.startswith("```{dropdown} Solution in words\n") for text in texts) == len(exercises)
 
     def test_there_are_enough(self):
         exercises = [cell for cell in cells("02-shapes", "markdown") if ":class: exercise" in source(cell)]

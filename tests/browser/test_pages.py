@@ -139,6 +139,9 @@ def visit(request: pytest.FixtureRequest, book: Path, browser: Browser, address:
 
 
 class TestPage:
+    def test_shows_no_check_of_an_exercise_that_nobody_can_do_there(self, visit):
+        assert visit.page.locator(".cell_output", has_text=re.compile("^\\s*not yet: ")).count() == 0
+
     def test_can_be_read_within_a_second(self, visit):
         """On a machine that does other things, too, as many times as long as programs share a core."""
         seconds = [visit.page.evaluate(FIRST_SEEN)]
