@@ -235,7 +235,7 @@ class TestExercises:
         """One to three stars behind the title of each, what they mean in front of all, and no title twice."""
         texts = [source(cell) for cell in cells(name, "markdown")]
         exercises = [text for text in texts if ":class: exercise" in text]
-        titles = [re.match(r"```\{admonition\} Exercise \d+: (.+) ★{1,3}\n", text) for text in exercises]
+        titles = [re.match(r"(?:\(.+\)=\n)?```\{admonition\} Exercise \d+: (.+) ★{1,3}\n", text) for text in exercises]
         assert all(titles), [text for text, title in zip(exercises, titles, strict=True) if not title]
         assert len({title[1] for title in titles}) == len(titles)
         legends = [text for text in texts if "★ a few minutes, ★★ a quarter of an hour, ★★★ an hour or more" in text]
