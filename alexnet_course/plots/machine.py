@@ -52,7 +52,7 @@ def byte_count(count: float) -> str:
 
 
 def queue_timeline(queueing: float, computing: float, steps: int) -> Figure:
-    """Draw how a processor and the GPU that it feeds share the time of a few training steps, waiting and not waiting.
+    """Draw how the CPU and the GPU share the time of a few training steps, with and without waiting.
 
     The GPU begins a step as soon as it is queued and the one before is done. Above, the processor reads a number back
     after each step; below, once at the end.

@@ -317,13 +317,13 @@ class Step(NamedTuple):
 
 
 def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figure:
-    """Draw from a start figure what each step adds or takes, from top to bottom; where no difference is seen in grey.
+    """Draw what each step adds to a starting accuracy or takes away, from top to bottom; grey if no difference is seen.
 
     Args:
-        steps: the start, then one a change; a step that is not measured passes on the figure before it.
+        steps: the start, then one per change; a step that is not measured keeps the accuracy before it.
     """
     if not steps or steps[0].accuracy is None:
-        raise CourseError("waterfall got no figure to start from; give a first step that is measured.")
+        raise CourseError("waterfall got no accuracy to start from; give a first step that is measured.")
     fig, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.42 * len(steps)))
     total = steps[0].accuracy
     axes.plot([total, total], [-0.35, 0.35], color="black", linewidth=3)
@@ -347,7 +347,7 @@ def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figur
     axes.set_yticks(range(len(steps)), [plain(step.label) for step in steps])
     axes.set(ylim=(len(steps) - 0.4, -0.6), xlabel=xlabel)
     left, right = axes.get_xlim()
-    axes.set_xlim(left, right + 0.35 * (right - left))  # room for the figures
+    axes.set_xlim(left, right + 0.35 * (right - left))  # room for the numbers
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)

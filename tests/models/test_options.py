@@ -357,7 +357,7 @@ def test_he_takes_a_layer_without_bias():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("vgg-style", {"hidden": 0}, "hidden is 0, but must be a whole number from 1 to 65536"),
+        ("vgg-style", {"hidden": 0}, "hidden is 0, but must be an integer from 1 to 65536"),
         ("vgg-style", {"hidden": -4096}, "hidden is -4096"),
         ("alexnet-lrn", {"hidden": 10.0}, "hidden is 10.0"),
         ("alexnet-lrn", {"hidden": True}, "hidden is True"),

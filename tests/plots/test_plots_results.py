@@ -267,7 +267,7 @@ class TestWaterfall:
 
     def test_needs_a_figure_to_start_from(self):
         for steps in ([], [Step("start", None)]):
-            with pytest.raises(CourseError, match="no figure to start from"):
+            with pytest.raises(CourseError, match="no accuracy to start from"):
                 plots.waterfall(steps)
 
 
