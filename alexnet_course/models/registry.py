@@ -178,8 +178,8 @@ def register_model(
                               "decides it.")  # fmt: skip
     sizes = (num_classes, *input_size)
     if len(sizes) != 4 or not all(_is_number(size) and isinstance(size, int) and size >= 1 for size in sizes):
-        raise CourseError(f"input_size is {input_size!r} and num_classes {num_classes!r}, but must be positive whole "
-                          "numbers: (C, H, W), and one.")  # fmt: skip
+        raise CourseError(f"input_size is {input_size!r} and num_classes {num_classes!r}, but must be positive "
+                          "integers: (C, H, W), and one.")  # fmt: skip
     channels, height, width = input_size
     if height != width:
         raise CourseError(f"input_size is {input_size!r}, but images must be square; give H equal to W.")

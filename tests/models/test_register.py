@@ -166,7 +166,7 @@ class Viewing(Tiny):
         ("tiny-net", of_another_shape, {}, r"gives shape (2, 7) for 2×3×32×32, but must give (2, 10)"),
         ("tiny-net", of_another_shape, {"input_size": (3, 28, 28)}, "cannot take an image of 3×28×28 (RuntimeError: "),
         ("tiny-net", Tiny, {"input_size": (3, 32, 16)}, "images must be square; give H equal to W"),
-        ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive whole numbers: (C, H, W)"),
+        ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive integers: (C, H, W)"),
         ("tiny-net", Tiny, {"num_classes": 0}, "num_classes 0, but must be positive whole"),
     ],
 )  # fmt: skip
