@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import statistics
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 from alexnet_course import build_model, conv_output_size, layer_table
 from alexnet_course.models import MODELS
-from alexnet_course.results.compare import mcnemar
+from alexnet_course.results.compare import mcnemar, paired_over_seeds
 from alexnet_course.training import wilson_interval
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
@@ -66,6 +67,7 @@ def mcnemar_p(first_alone: int, second_alone: int) -> float:
 KNOWN = {
     "math": math, "nn": nn, "MODELS": MODELS, "conv_output_size": conv_output_size, "field": field,
     "layers": layers, "wilson_interval": wilson_interval, "mcnemar_p": mcnemar_p,
+    "paired_over_seeds": paired_over_seeds, "statistics": statistics,
 }  # fmt: skip
 
 

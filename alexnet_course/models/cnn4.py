@@ -12,7 +12,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 class CNN4(Network):
     """Three convolutions and one linear layer: N×in_channels×32×32 in, N×num_classes logits out.
 
-    Source: Krizhevsky et al. 2012, figure 1 and section 3.3, which send the reader to cuda-convnet for the layers.
+    Source: Krizhevsky et al. 2012, figure 1 and section 3.3, which refer to cuda-convnet for the layers.
     ``activation`` is ``relu`` or ``tanh``; ``lrn`` normalises after the first two poolings. cuda-convnet lets the last
     window of its 3/2 poolings hang over the edge, 32 → 16 → 8 → 4; padding 1 gives the same sizes, and averages count
     only the pixels that exist. Without ``overlap`` the poolings are 2/2 and give the same sizes (section 3.4).

@@ -1,7 +1,7 @@
 """What a network costs: its parameters, and its multiply-adds for one image.
 
-To count them the network is built, which takes PyTorch. Those of the course's recipes are therefore kept in
-``costs.json``, which ``make results`` writes and a test counts again; all others are counted when they are asked for.
+Counting builds the network, which needs PyTorch. The counts of the course's recipes are therefore stored in
+``costs.json``, which ``make results`` writes and a test recounts; all others are counted on demand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def mult_adds_of(name: str, options: Mapping[str, Any], channels: int, classes: 
 
 
 def counted(name: str, options: Mapping[str, Any], channels: int, classes: int, side: int) -> dict[str, Any]:
-    """An entry of ``costs.json``, made anew."""
+    """An entry of ``costs.json``, recounted."""
     model, sorted_options = MODELS[name], tuple(sorted(options.items()))
     return {
         "model": name,

@@ -1,4 +1,4 @@
-"""Layers and starting weights that several networks share."""
+"""Layers and initial weights that several networks share."""
 
 from torch import nn
 

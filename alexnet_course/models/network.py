@@ -1,4 +1,4 @@
-"""What all networks share: they know which images they can take, and explain it where one does not fit."""
+"""The base of all networks: it checks the image size and explains why an image does not fit."""
 
 import torch
 from torch import nn

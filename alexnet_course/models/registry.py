@@ -1,6 +1,6 @@
 """All networks by name: those of the course, and those that you register.
 
-What builds or runs a network imports PyTorch where it does; names and figures come without.
+PyTorch is imported only to build or run a network; names and published numbers do not need it.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def build_model(name: str, num_classes: int = 10, **overrides: Any) -> torch.nn.
 
 
 def _check_values(values: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Raises CourseError for the first value that no network takes; what only one takes, that network checks."""
+    """Raises CourseError for the first value that no network accepts; each network checks its own options."""
     for key, value in values.items():
         whole = isinstance(value, int) and not isinstance(value, bool)
         if key in ("num_classes", "in_channels") and not (whole and 1 <= value <= 65_536):
-            raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
+            raise CourseError(f"{key} is {value!r}, but must be an integer from 1 to 65536.")
         if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise CourseError(f"{key} is {value!r}, but must be True or False.")
         if key == "init" and value not in INITIALISATIONS:
@@ -95,13 +95,13 @@ def _check_values(values: dict[str, Any], defaults: dict[str, Any]) -> None:
 
 
 def _check_widths(values: dict[str, Any]) -> None:
-    """The same for what several networks of the course take, and what may mean something else in yours."""
+    """The same for the common options of the course's networks, which may mean something else in yours."""
     for key, value in values.items():
         number = _is_number(value)
         if key == "dropout" and not (number and 0 <= value < 1):
             raise CourseError(f"dropout is {value!r}, but must be a number from 0 up to, but not including, 1.")
         if key in ("hidden", "map_side") and not (number and isinstance(value, int) and 1 <= value <= 65_536):
-            raise CourseError(f"{key} is {value!r}, but must be a whole number from 1 to 65536.")
+            raise CourseError(f"{key} is {value!r}, but must be an integer from 1 to 65536.")
         if key == "width" and not (number and 0 < value <= 8):
             raise CourseError(f"width is {value!r}, but must be a number above 0 and at most 8.")
 
@@ -118,7 +118,7 @@ def measured(name: str, measure: Callable[[torch.nn.Module], Measured], **option
 
 def without_values(work: Callable[[], Measured]) -> Measured:
     """``work()``, with the networks that it builds on PyTorch's device ``meta``, without memory or time, or, if that
-    does not work there, as usual. The random state stays as it was."""
+    fails, as usual. The random state does not change."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -159,12 +159,12 @@ def register_model(
     Linear(in_features=3072, out_features=2, bias=True)
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise CourseError(f"{name!r} is no name for a network; give one in lower case with hyphens, as in my-network.")
+        raise CourseError(f"{name!r} is not a network name; give one in lower case with hyphens, as in my-network.")
     if name in OF_THE_COURSE:
         raise CourseError(f"{name!r} is a network of the course; give yours another name.")
     before = MODELS.get(name)
     if before is not None and _identity(before.build) != _identity(build):
-        raise CourseError(f"{name!r} is registered already, with another builder; give this one another name.")
+        raise CourseError(f"{name!r} is already registered with another builder; give this one another name.")
     import torch
     from torch import nn
 
@@ -178,8 +178,8 @@ def register_model(
                               "decides it.")  # fmt: skip
     sizes = (num_classes, *input_size)
     if len(sizes) != 4 or not all(_is_number(size) and isinstance(size, int) and size >= 1 for size in sizes):
-        raise CourseError(f"input_size is {input_size!r} and num_classes {num_classes!r}, but must be positive whole "
-                          "numbers: (C, H, W), and one.")  # fmt: skip
+        raise CourseError(f"input_size is {input_size!r} and num_classes {num_classes!r}, but must be positive "
+                          "integers: (C, H, W), and one.")  # fmt: skip
     channels, height, width = input_size
     if height != width:
         raise CourseError(f"input_size is {input_size!r}, but images must be square; give H equal to W.")
@@ -229,15 +229,15 @@ def load_networks(path: str | Path) -> list[str]:
 
 
 class _AsItStands(SourceFileLoader):
-    """Compiles a file each time. The bytecode that Python keeps would be that of before for a file that was changed
-    within the second, at the same length."""
+    """Compiles a file each time. Python's stored bytecode would be out of date for a file that was changed within the
+    same second, at the same length."""
 
     def get_code(self, fullname: str) -> CodeType:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _run_file(path: str) -> None:
-    """Runs the file as a module, which is the one that counts if it comes to its end."""
+    """Runs the file as a module, which is kept only if it finishes."""
     # A name that no other file's networks have; without dots, which would make it a part of a package for pickle.
     name = f"networks of {os.path.realpath(path)}".replace(".", "_")
     spec = spec_from_file_location(name, path, loader=_AsItStands(name, path))
@@ -255,7 +255,7 @@ def _run_file(path: str) -> None:
 
 
 def _stopped(path: str | Path, error: BaseException) -> CourseError:
-    """What to say of a file that stopped with ``error``: where, by the last of its own lines, and why."""
+    """The message for a file that stopped with ``error``: where (the last of its own lines) and why."""
     line, trace = error.lineno if isinstance(error, SyntaxError) else None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == os.path.abspath(path):
@@ -264,7 +264,7 @@ def _stopped(path: str | Path, error: BaseException) -> CourseError:
     if isinstance(error, CourseError):
         return CourseError(f"{str(path)!r}, line {line}: {error}")
     where = f" in line {line}" if line else ""
-    return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); mend it there.")
+    return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); fix it there.")
 
 
 def _first_line(error: BaseException) -> str:
@@ -285,7 +285,7 @@ def _takes(build: Callable[..., Any], key: str) -> bool:
 
 
 def _identity(build: Any) -> Any:
-    """What is equal of two builders that are the same, though a cell that was run again has defined one anew."""
+    """A key that is equal for two identical builders, even if a rerun cell has defined one again."""
     if isinstance(build, partial):
         return _identity(build.func), build.args, build.keywords
     name = getattr(build, "__qualname__", "<lambda>")

@@ -16,7 +16,7 @@ def summary(model: torch.nn.Module, input_size: Sequence[int]) -> str:
     """torchinfo's table of ``model`` for images of ``input_size``, (C, H, W) or with the batch (N, C, H, W), as text.
 
     Leaves the modes of the model's layers and the random state as they were. Raises CourseError where ``input_size`` is
-    not three or four positive whole numbers or the network cannot take such an image.
+    not three or four positive integers or the network cannot take such an image.
     """
     import torchinfo  # here, so that importing the package stays cheap
     from torchinfo.enums import Units
@@ -26,7 +26,7 @@ def summary(model: torch.nn.Module, input_size: Sequence[int]) -> str:
     sizes = tuple(input_size)
     if len(sizes) not in (3, 4) or not all(isinstance(value, int) and value >= 1 for value in sizes):
         raise CourseError(
-            f"input_size is {input_size!r}, but must be positive whole numbers: (C, H, W) or (N, C, H, W)."
+            f"input_size is {input_size!r}, but must be positive integers: (C, H, W) or (N, C, H, W)."
         )
     batch = zeros_like_input(model, sizes if len(sizes) == 4 else (1, *sizes))
     with evaluating(model):  # torchinfo itself would put all layers into the mode of the outermost one

@@ -1,4 +1,4 @@
-"""The figures that chapters share, drawn from plain data: nothing in here trains, loads or saves anything."""
+"""The figures that chapters share, drawn from plain data: nothing here trains, loads or saves."""
 
 from alexnet_course.plots.architecture import connection_diagram, layer_columns, network_drawing, shares
 from alexnet_course.plots.classes import (

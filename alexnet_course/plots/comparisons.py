@@ -205,7 +205,7 @@ def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[S
 
 
 def measured_effects(rows: Sequence[Mapping[str, Any]], xlabel: str) -> Figure:
-    """Draw one effect a row, in the order given: a dot at its mean, on a line from its lowest to its highest value.
+    """Draw one effect per row, in the order given: a dot at its mean, on a line from `low` to `high`.
 
     The scale is linear from -1 to 1 and logarithmic outside, so that effects of very different size fit. Raises
     `CourseError` where there are more kinds than colours.

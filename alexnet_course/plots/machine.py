@@ -52,7 +52,7 @@ def byte_count(count: float) -> str:
 
 
 def queue_timeline(queueing: float, computing: float, steps: int) -> Figure:
-    """Draw how CPU and GPU share the time of a few training steps, with and without waiting for each other.
+    """Draw how the CPU and the GPU share the time of a few training steps, with and without waiting.
 
     The GPU begins a step as soon as it is queued and the previous one is done. Above, the CPU reads a value back after
     each step; below, once at the end.

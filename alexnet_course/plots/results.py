@@ -362,10 +362,10 @@ class Step(NamedTuple):
 
 
 def waterfall(steps: Sequence[Step], xlabel: str = "test accuracy (%)") -> Figure:
-    """Draw what each step adds or takes, from top to bottom; a step in which no difference is seen is grey.
+    """Draw what each step adds to a starting accuracy or takes away, from top to bottom; grey if no difference is seen.
 
     Args:
-        steps: the start, then one step for each change; one that is not measured passes on the accuracy before it.
+        steps: the start, then one per change; a step that is not measured keeps the accuracy before it.
     """
     if not steps or steps[0].accuracy is None:
         raise CourseError("waterfall got no accuracy to start from; give a first step that is measured.")

@@ -53,7 +53,7 @@ def use_style() -> None:
 
 
 def plain(text: str) -> str:
-    """``text`` as a figure shows it, letter for letter: matplotlib takes what is between two dollars for a formula."""
+    """``text`` as a figure shows it, letter for letter: matplotlib reads text between two dollars as a formula."""
     return named(text.replace("$", r"\$"))
 
 

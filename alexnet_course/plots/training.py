@@ -23,11 +23,11 @@ def curves(
     level: float | None = None,
     level_label: str = "",
 ) -> Figure:
-    """Draw one line a series against its index, with markers, and a horizontal `level` if there is one.
+    """Draw one line per series against its index, with markers, and a horizontal `level` if given.
 
     Args:
-        series: label -> values, one a step (an epoch, an iteration); at most four. One without values is named in the
-            legend as not measured. What is between two dollars in a label is set as a formula.
+        series: label -> values, one per step (an epoch, an iteration); at most four. A series without values is named
+            in the legend as not measured. Text between two dollars in a label is set as a formula.
         start: index of the first value on the x axis.
     """
     styles = (("-", "o"), ("--", "s"), ("-.", "D"), (":", "^"))
@@ -90,7 +90,7 @@ def range_test_curve(points: Sequence[tuple[float, float]], marks: Mapping[str, 
 
 
 def layer_maps(panels: Mapping[str, ArrayLike], layers: Sequence[str], label: str, steps: Sequence[int] = ()) -> Figure:
-    """Draw a figure of every layer over the steps of a training, as colour on a logarithmic scale that panels share.
+    """Draw a quantity of every layer over the steps of a run, as colour on a logarithmic scale common to all panels.
 
     Args:
         panels: title -> steps × layers, positive; what is 0 or not finite stays white.

@@ -344,5 +344,5 @@ def test_summary_explains_wrong_input():
     with pytest.raises(CourseError, match="alexnet-lrn cannot take an image of 32×32"):
         summary(model, (3, 32, 32))
     for wrong in [(32, 32), (3, 0, 32), (3, 32.0, 32)]:
-        with pytest.raises(CourseError, match=r"input_size is .* positive whole numbers"):
+        with pytest.raises(CourseError, match=r"input_size is .* positive integers"):
             summary(model, wrong)

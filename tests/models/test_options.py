@@ -363,7 +363,7 @@ def test_he_takes_a_layer_without_bias():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("vgg-style", {"hidden": 0}, "hidden is 0, but must be a whole number from 1 to 65536"),
+        ("vgg-style", {"hidden": 0}, "hidden is 0, but must be an integer from 1 to 65536"),
         ("vgg-style", {"hidden": -4096}, "hidden is -4096"),
         ("alexnet-lrn", {"hidden": 10.0}, "hidden is 10.0"),
         ("alexnet-lrn", {"hidden": True}, "hidden is True"),
@@ -376,7 +376,7 @@ def test_he_takes_a_layer_without_bias():
         ("alexnet-lrn", {"width": 9}, "width is 9"),
         ("alexnet-lrn", {"width": math.nan}, "width is nan"),
         ("alexnet-lrn", {"width": None}, "width is None"),
-        ("alexnet-cifar-3x3", {"map_side": 0}, "map_side is 0, but must be a whole number"),
+        ("alexnet-cifar-3x3", {"map_side": 0}, "map_side is 0, but must be an integer"),
         ("alexnet-cifar-3x3", {"map_side": 2.5}, "map_side is 2.5"),
         ("alexnet-lrn", {"map_side": 3}, "map_side is 3, but this network has no adaptive pool"),
         ("alexnet-2012", {"map_side": 7}, "leave map_side at 6"),

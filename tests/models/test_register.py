@@ -137,7 +137,7 @@ def test_registering_it_again_is_fine_and_what_it_builds_now_counts():
     register_model("tiny-wide", partial(Tiny, width=9))
     register_model("tiny-wide", partial(Tiny, width=9))
     for build in (partial(Tiny, width=5), Tiny, lambda num_classes, in_channels: Tiny(num_classes, in_channels)):
-        with pytest.raises(CourseError, match="'tiny-wide' is registered already, with another builder"):
+        with pytest.raises(CourseError, match="'tiny-wide' is already registered with another builder"):
             register_model("tiny-wide", build)
 
 
@@ -153,7 +153,7 @@ class Viewing(Tiny):
 @pytest.mark.parametrize(
     ("name", "build", "options", "sentence"),
     [
-        ("Tiny_Net", Tiny, {}, "'Tiny_Net' is no name for a network; give one in lower case with hyphens"),
+        ("Tiny_Net", Tiny, {}, "'Tiny_Net' is not a network name; give one in lower case with hyphens"),
         ("tiny-net.modern", Tiny, {}, "'tiny-net.modern' is no name"),
         ("cnn4", Tiny, {}, "'cnn4' is a network of the course; give yours another name"),
         ("tiny-net", Tiny(), {}, "build is a Tiny; give the class or the function"),
@@ -166,7 +166,7 @@ class Viewing(Tiny):
         ("tiny-net", of_another_shape, {}, r"gives shape (2, 7) for 2×3×32×32, but must give (2, 10)"),
         ("tiny-net", of_another_shape, {"input_size": (3, 28, 28)}, "cannot take an image of 3×28×28 (RuntimeError: "),
         ("tiny-net", Tiny, {"input_size": (3, 32, 16)}, "images must be square; give H equal to W"),
-        ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive whole numbers: (C, H, W)"),
+        ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive integers: (C, H, W)"),
         ("tiny-net", Tiny, {"num_classes": 0}, "num_classes 0, but must be positive whole"),
     ],
 )  # fmt: skip
@@ -207,7 +207,7 @@ def test_a_file_registers_its_networks(tmp_path):
     other = tmp_path / "other.py"
     other.write_text(FILE)
     with pytest.raises(
-        CourseError, match=r"other\.py', line 9: 'pooled-net' is registered already, with another builder"
+        CourseError, match=r"other\.py', line 9: 'pooled-net' is already registered with another builder"
     ):
         load_networks(other)
 
@@ -254,7 +254,7 @@ def test_a_file_that_stops_leaves_the_module_that_it_was_before(tmp_path):
     ("text", "sentence"),
     [
         ("x = 1\n", "registers no network; call register_model in it"),
-        ("\nimport nowhere\n", "stopped in line 2 (ModuleNotFoundError: No module named 'nowhere'); mend it there"),
+        ("\nimport nowhere\n", "stopped in line 2 (ModuleNotFoundError: No module named 'nowhere'); fix it there"),
         ("def f():\n    open('lost.txt')\n\nf()\n", "stopped in line 2 (FileNotFoundError: "),
         ("x = \n", "stopped in line 1 (SyntaxError: "),
         ("import sys\nsys.exit(3)\n", "stopped in line 2 (SystemExit: 3)"),
