@@ -25,9 +25,7 @@ def summary(model: torch.nn.Module, input_size: Sequence[int]) -> str:
 
     sizes = tuple(input_size)
     if len(sizes) not in (3, 4) or not all(isinstance(value, int) and value >= 1 for value in sizes):
-        raise CourseError(
-            f"input_size is {input_size!r}, but must be positive integers: (C, H, W) or (N, C, H, W)."
-        )
+        raise CourseError(f"input_size is {input_size!r}, but must be positive integers: (C, H, W) or (N, C, H, W).")
     batch = zeros_like_input(model, sizes if len(sizes) == 4 else (1, *sizes))
     with evaluating(model):  # torchinfo itself would put all layers into the mode of the outermost one
         try:

@@ -1,4 +1,4 @@
-"""What a computer does in training: the tensors that it makes and the time that its parts take."""
+"""A computer in training: the tensors that it makes, and the time that its parts take."""
 
 from collections.abc import Sequence
 
