@@ -54,7 +54,7 @@ def network_drawing(image: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figu
 
 
 def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw each quantity's split over the named layers: one group of horizontal bars per layer, in per cent of the total.
+    """Draw the split of each quantity over the named layers: a group of bars per layer, in per cent of the total.
 
     Args:
         names: the layers, from input to output.

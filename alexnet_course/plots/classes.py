@@ -46,7 +46,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
 
 
 def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
-    """Draw the test accuracy of each class, a dot per recipe; the class that is hardest for all of them is at the bottom.
+    """Draw the test accuracy of each class, a dot per recipe; the class that is hardest for all is at the bottom.
 
     Args:
         records: label -> the records of a recipe, one a seed, whose mean is drawn; none where nothing is measured.
