@@ -30,7 +30,7 @@ def list_pretrained(folder: str | Path = FOLDER) -> list[str]:
 
     >>> from alexnet_course import list_pretrained
     >>> list_pretrained()
-    ['vgg-style-bn.small']
+    ['alexnet-cifar-5x5-lrn.small', 'vgg-style-bn.small']
     """
     return list(_index(Path(folder)))
 

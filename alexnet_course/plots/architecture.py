@@ -1,4 +1,4 @@
-"""Whole networks: their blocks, how much of them is in which layer, and what is connected to what."""
+"""Whole networks: their blocks, the parameters of each layer, and the connections."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, PINK, WIDTH,
 
 
 def network_drawing(image: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figure:
-    """Draw a network as the blocks of numbers that its layers make of an image, from left to right.
+    """Draw a network as the blocks of numbers that its layers output for an image, from left to right.
 
     Height and depth of a block are the height and width of the layer's output, its thickness the channels; linear
     layers are bars as high as they have units, on a scale of their own.
@@ -54,7 +54,7 @@ def network_drawing(image: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figu
 
 
 def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw each quantity's split over the named layers: one group of horizontal bars a layer, in per cent of the total.
+    """Draw the split of each quantity over the named layers: a group of bars per layer, in per cent of the total.
 
     Args:
         names: the layers, from input to output.

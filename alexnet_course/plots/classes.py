@@ -18,7 +18,7 @@ from alexnet_course.training.calibration import Bin
 
 
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
-    """Draw what became of each true class (a row), in per cent of its images.
+    """Draw the predictions for each true class (a row), in per cent of its images.
 
     Args:
         counts: rows are true classes, columns predicted ones.
@@ -48,7 +48,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
 
 
 def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
-    """Draw the test accuracy of each class, a dot a recipe; the class that is hardest for all of them is at the bottom.
+    """Draw the test accuracy of each class, a dot per recipe; the class that is hardest for all is at the bottom.
 
     Args:
         records: label -> the records of a recipe, one a seed, whose mean is drawn; none where nothing is measured.
@@ -82,7 +82,7 @@ def per_class(records: Mapping[str, Sequence[Record]]) -> Figure:
 
 
 def confusion_side_by_side(matrices: Mapping[str, ArrayLike | None], classes: Sequence[str]) -> Figure:
-    """Draw two to four confusion matrices on one colour scale, each row in shares of the images of its true class.
+    """Draw two to four confusion matrices on one colour scale, each row in fractions of the images of its true class.
 
     Colour stands for the square root of the share, so that a mistake in a hundred can be seen beside the diagonal.
 

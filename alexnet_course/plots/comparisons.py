@@ -1,4 +1,4 @@
-"""Accuracies side by side: of years, networks, recipes, sources and mistakes."""
+"""Accuracies side by side: years, networks, recipes, sources and mistakes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ Measured = tuple[float, float, float]
 
 
 def error_by_year(entries: Sequence[Mapping[str, Any]], human_error: float | None = None) -> Figure:
-    """Draw one bar a competition entry, in the order given.
+    """Draw one bar per competition entry, in the order given.
 
     Args:
         entries: mappings with `year`, `team`, `error` (top-5 error in per cent) and `deep` (bool).
@@ -51,7 +51,7 @@ def error_by_year(entries: Sequence[Mapping[str, Any]], human_error: float | Non
 
 
 def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Measured | None]]) -> Figure:
-    """Draw the accuracy of networks against the work that they do for one image: published, and measured.
+    """Draw the accuracy of networks against their multiply-adds for one image: published and measured.
 
     Args:
         networks: name -> mult-adds of one image; published accuracy in per cent, or None; measured accuracy and
@@ -85,7 +85,7 @@ def accuracy_against_cost(networks: Mapping[str, tuple[float, float | None, Meas
 
 
 def accuracies(rows: Mapping[str, Measured | None], reference: str, xlabel: str = "test accuracy (%)") -> Figure:
-    """Draw each accuracy as a dot with its interval, one line a label, and the interval of one of them as a band.
+    """Draw each accuracy as a dot with its interval, one line per label, and the interval of one of them as a band.
 
     Args:
         rows: label -> accuracy and interval in per cent; None where nothing is measured.
@@ -139,7 +139,7 @@ def two_accuracies(points: Mapping[str, Sequence[tuple[float, float]]], xlabel: 
 
 
 def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float] | None]]) -> Figure:
-    """Draw a path of `steps` from top to bottom, with the accuracies that several sources give for each.
+    """Draw `steps` from top to bottom, with the accuracies from several sources for each.
 
     Args:
         steps: what was done, one a row.

@@ -1,4 +1,4 @@
-"""Images, and whatever else has their form, in rows and with frames."""
+"""Images, and other arrays of their shape, in rows and with frames."""
 
 from collections.abc import Mapping, Sequence
 
@@ -95,7 +95,7 @@ def crop_boxes(image: ArrayLike, size: int) -> Figure:
 
 
 def evidence_map(image: ArrayLike, evidence: ArrayLike, titles: tuple[str, str] = ("", "")) -> Figure:
-    """Show an image and, beside it in grey, where the evidence for a class lies: the brighter, the more.
+    """Show an image and, beside it in grey, where the evidence for a class is: brighter means more.
 
     Args:
         image: C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).

@@ -1,4 +1,4 @@
-"""Where kernels stand on an image, how it shrinks from layer to layer, and how much of it a unit sees."""
+"""Positions of kernels on an image, sizes from layer to layer, and receptive fields."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,7 +37,7 @@ def pooling_windows(size: int, settings: Sequence[tuple[int, int]]) -> Figure:
 
 
 def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Figure:
-    """Draw every position in which a kernel can stand on a line of `size` pixels, one row for each output.
+    """Draw every position that a kernel can have on a line of `size` pixels, one row for each output.
 
     Pixels that no position touches (those behind the floor of the output-size formula) are marked. The arguments are
     those of `conv_output_size`, and so is the `CourseError` for a kernel that does not fit.
@@ -83,7 +83,7 @@ def spatial_sizes(size: int, layers: Sequence[Layer]) -> list[int]:
 
 
 def shrinking_images(tables: Mapping[str, tuple[int, Sequence[Layer]]]) -> Figure:
-    """Draw the sizes of an image on its way through each network, as squares in true proportion, one row a network.
+    """Draw the sizes of an image on its way through each network, as squares in true proportion, one row per network.
 
     Args:
         tables: network -> the side of its images (pixels) and its `layer_table`.
@@ -144,7 +144,7 @@ def receptive_field_boxes(image: ArrayLike, tables: Mapping[str, tuple[int, Sequ
 
 
 def stacked_kernels(stacks: Sequence[Sequence[int]]) -> Figure:
-    """Draw what one output pixel sees of a line of pixels through each stack of stride-1 kernels, one panel a stack.
+    """Draw what one output pixel sees of a line of pixels through each stack of stride-1 kernels, one panel per stack.
 
     Args:
         stacks: kernel sizes from the first layer to the last; `[[5], [3, 3]]` sets one 5 beside two 3s.

@@ -1,4 +1,4 @@
-"""What happens in a training run: values step by step, learning rates, and the numbers in each layer."""
+"""A training run: values step by step, learning rates, and the numbers in each layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -131,7 +131,7 @@ def layer_maps(panels: Mapping[str, ArrayLike], layers: Sequence[str], label: st
 
 
 def rate_sweep(losses: Mapping[str, Mapping[float, float]], level: float, level_label: str) -> Figure:
-    """Draw the loss that each learning rate ends with, one line a network; a cross at the top where it diverged.
+    """Draw the loss that each learning rate ends with, one line per network; a cross at the top where it diverged.
 
     Args:
         losses: network -> learning rate -> loss, nan where the run broke down; at most four.

@@ -330,23 +330,23 @@ class TestReader:
         says(inside, "image", "notes.txt is no image that this browser can read; choose a PNG or JPEG file.")
 
     def test_layers_are_walked_and_values_chosen(self, inside):
-        choose_layer(inside, "layers", "features.3")
+        choose_layer(inside, "layers", "features.4")
         view(inside, "layers").get_by_label("Row", exact=True).fill("5")
         view(inside, "layers").get_by_label("Row", exact=True).press("Enter")
         says(inside, "layers", "row 5, column 14")
         view(inside, "layers").locator("canvas[tabindex]").nth(0).press("ArrowLeft")
         says(inside, "layers", "row 5, column 13")
         view(inside, "layers").locator("canvas[tabindex]").nth(1).press("PageDown")
-        says(inside, "layers", "features.3, channel 1, row 5, column 13")
+        says(inside, "layers", "features.4, channel 1, row 5, column 13")
         view(inside, "layers").get_by_role("button", name="after").click()
-        says(inside, "layers", "features.4, channel 1")
+        says(inside, "layers", "features.5, channel 1")
         view(inside, "layers").locator("canvas[tabindex]").nth(0).click(position={"x": 3, "y": 3})
-        says(inside, "layers", "features.4, channel 1, row 0, column 0")
-        assert "features.4, channel 1, row 0, column 0" in status(inside, "value")  # the views share the choice
+        says(inside, "layers", "features.5, channel 1, row 0, column 0")
+        assert "features.5, channel 1, row 0, column 0" in status(inside, "value")  # the views share the choice
 
     def test_a_value_is_the_sum_of_its_terms(self, inside):
         """Of each kind of layer that adds: a convolution and a linear layer."""
-        for layer in ("features.3", "classifier.3"):
+        for layer in ("features.4", "classifier.3"):
             choose_layer(inside, "value", layer)
             says(inside, "value", layer)
             rows = view(inside, "value").locator("tbody tr").all()
