@@ -109,7 +109,7 @@ def test_wrong_use_is_told_in_one_sentence(data):
     statistics = LayerStatistics(model)
     with pytest.raises(CourseError, match="'median' is not measured; ask for one of mean, std"):
         statistics["median"]
-    with pytest.raises(CourseError, match="No step has been noted"):
+    with pytest.raises(CourseError, match="No step has been recorded"):
         statistics["mean"]
     with pytest.raises(CourseError, match="No step has passed conv1"):
         statistics.note()

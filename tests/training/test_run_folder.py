@@ -82,8 +82,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_neither_passed_over_nor_deleted
             resume(out, **tiny)
     reason = "Gone" if after == "whole" else os.strerror(number)
     assert str(refused.value) == (
-        f"{str(out / checkpoint(12))!r} cannot be read ({reason}); mount its drive again, or give a folder that you "
-        "may read."
+        f"{str(out / checkpoint(12))!r} cannot be read ({reason}); mount its drive again, or give a readable folder."
     )
     assert contents(out) == before
     assert resume(out, **tiny).steps_done == 12
