@@ -3,7 +3,7 @@
 python -m benchmarks.mistakes folder:data/cifar10
 
 Mistakes in measuring: the weights that come with the package, evaluated rightly and wrongly. Mistakes in training: a
-small network, trained with and without the mistake for each of three seeds. One thread, some minutes.
+small network, trained with and without the mistake for each of three seeds. One thread, several minutes.
 """
 
 import copy

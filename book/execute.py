@@ -49,7 +49,7 @@ def smaller(png: str) -> str:
     """The image ``png`` in base64, to the eye the same, in fewer bytes.
 
     Matplotlib stores how opaque each pixel is, although all of them are, and
-    three bytes a pixel where a palette needs one; and it compresses in a
+    three bytes per pixel where a palette needs one; and it compresses in a
     hurry.
     """
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:

@@ -69,7 +69,7 @@ def test_every_command_takes_it(folder, capsys):
     assert line.split()[1] == "folder:tree"
     assert command("results", "verify", "--records", "runs").startswith("1 records fit")
     assert command("results", "verify", "--records", "runs/own").startswith("1 records fit")
-    assert "the same to the bit" in command("reproduce", "runs/own", "--device", "cpu")
+    assert "bit-identical" in command("reproduce", "runs/own", "--device", "cpu")
 
 
 def test_an_interrupted_run_goes_on(folder, capsys, monkeypatch):

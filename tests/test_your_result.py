@@ -74,4 +74,4 @@ def test_a_newcomer_gets_to_a_row_that_is_checked_and_repeated(tmp_path):
     (row,) = (line.split() for line in table.splitlines() if line.startswith("pocket-net.first"))
     assert row[1:5] == ["doodles", f"{100 * record['test_accuracy']:.2f}", "–", "3"]
     assert verified.startswith("1 records fit")
-    assert repeated.splitlines()[-1] == "the same to the bit: every loss, accuracy and prediction"
+    assert repeated.splitlines()[-1] == "bit-identical: every loss, accuracy and prediction"

@@ -24,7 +24,7 @@ class AlexNet(Network):
     convolutions, in ``groups`` of convolutions 2, 4 and 5 (2: the paper's two GPUs, each seeing half of the channels),
     in local response normalisation with ``lrn_alpha`` after convolutions 1 and 2 (``lrn``) and, in those of S3, after
     convolution 5 too (``last_lrn``), in what brings the last map to ``map_side`` × ``map_side`` (``pool``; None: the
-    image must be of the right size) and in the place of dropout. The last map is 6×6, but 2×2 in S3's first version.
+    image must be of the right size) and in place of dropout. The last map is 6×6, but 2×2 in S3's first version.
     Structure and parameter names are torchvision's, so ``alexnet-owt`` loads its weights.
 
     For experiments: ``hidden`` units in each hidden linear layer, another ``map_side`` where there is a ``pool``,

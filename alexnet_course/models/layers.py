@@ -63,7 +63,7 @@ def initialise(model: nn.Module, init: str = "default") -> None:
         return
     convolutions: list[nn.Conv2d | nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     linears: list[nn.Conv2d | nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    # The ones give the ReLUs behind them positive inputs, which speeds up the first steps (section 5).
+    # The ones give the ReLUs after them positive inputs, which speeds up the first steps (section 5).
     ones = {*convolutions[1:2], *convolutions[3:5], *linears[:-1]}
     for layer in convolutions + linears:
         nn.init.normal_(layer.weight, std=0.01)

@@ -21,13 +21,13 @@ def check_logits(model: nn.Module, images: torch.Tensor, num_classes: int, name:
         raise
     except Exception as error:  # whatever someone's own network can run into
         reason = next(iter(str(error).splitlines()), "without a word")
-        raise CourseError(f"{name} cannot take an image of {shape} ({type(error).__name__}: {reason}); mend its "
+        raise CourseError(f"{name} cannot take an image of {shape} ({type(error).__name__}: {reason}); fix its "
                           "forward, or give images of another size.") from error  # fmt: skip
     wanted = (len(images), num_classes)
     if not isinstance(logits, torch.Tensor) or logits.shape != wanted:
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise CourseError(f"{name} gives {given} for {len(images)}×{shape}, but must give {wanted}, a logit for each "
-                          "class; mend its last layer.")  # fmt: skip
+                          "class; fix its last layer.")  # fmt: skip
 
 
 def check_weights(model: nn.Module, name: str) -> None:

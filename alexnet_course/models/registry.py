@@ -205,7 +205,7 @@ def register_model(
         if isinstance(error, CourseError) or not isinstance(error, Exception):
             raise
         raise CourseError(f"{name!r} cannot be built with num_classes={num_classes} and in_channels={channels} "
-                          f"({type(error).__name__}: {_first_line(error)}); mend its builder.") from error  # fmt: skip
+                          f"({type(error).__name__}: {_first_line(error)}); fix its builder.") from error  # fmt: skip
     MODELS[name] = replace(spec, parameters=count)
 
 

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """PyTorch's layer; its own function on a processor, ``response_norm`` elsewhere and in fp16."""
+    """PyTorch's layer; its own function on the CPU, ``response_norm`` elsewhere and in fp16."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type == "cpu" and input.dtype != torch.float16:
@@ -35,7 +35,7 @@ def response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75,
 class _ResponseNorm(torch.autograd.Function):
     """y = x d^-β with d = k + share Σ x², whose gradient is g d^-β - 2 β share x Σ' (g x d^-(β+1)).
 
-    Σ' runs over those channels in whose Σ a channel is. Only x is kept; d is found again on the way back.
+    Σ' runs over those channels in whose Σ a channel is. Only x is kept; d is found again in the backward pass.
     """
 
     @staticmethod

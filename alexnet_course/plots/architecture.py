@@ -58,7 +58,7 @@ def shares(names: Sequence[str], quantities: Mapping[str, Sequence[float]]) -> F
 
     Args:
         names: the layers, from input to output.
-        quantities: label -> one value a layer (parameters, neurons, ...).
+        quantities: label -> one value per layer (parameters, neurons, ...).
     """
     fig, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(names) + 0.9))
     thickness = 0.8 / len(quantities)

@@ -177,7 +177,7 @@ def _overlap(first: Bbox, second: Bbox) -> float:
 
 
 def learning_curves_of(kinds: Mapping[str, Mapping[str, Sequence[Record]]]) -> Figure:
-    """Draw the validation accuracy of every epoch, one panel a network, one line a run; a panel names the budgets.
+    """Draw the validation accuracy of every epoch, one panel per network, one line per run; a panel names the budgets.
 
     Args:
         kinds: kind of recipe, such as modern -> network -> the records of that recipe; none where nothing is measured.

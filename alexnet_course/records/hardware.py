@@ -65,7 +65,7 @@ HARDWARE = (
     Hardware(
         "GPU, compiled pools",
         ("speedups.compiled_pool",),
-        "on a processor",
+        "on a CPU",
         lambda it: _on_gpu(it) and it.compiled_pools,
     ),
     Hardware(
@@ -77,7 +77,7 @@ HARDWARE = (
     Hardware(
         "Apple's GPU",
         ("shapes.memory_format", "kernels.repeat_or_pool"),
-        "with a processor in its place",
+        "with a CPU in its place",
         lambda it: it.device.endswith(APPLE),
     ),
 )

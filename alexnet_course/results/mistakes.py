@@ -72,7 +72,7 @@ class MeasuredMistakes:
     dataset: str
     test_fingerprint: str
     recipe: dict[str, Any]
-    """What the mistakes in training were trained with, but for the seed."""
+    """What the mistakes in training were trained with, except for the seed."""
     environment: dict[str, Any]
     rows: tuple[Mistake, ...]
 

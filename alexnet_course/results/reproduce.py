@@ -50,9 +50,9 @@ class Reproduction:
             accuracy = f"{record.test_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
             lines.append(f"{label}: test accuracy {accuracy}, validation {record.val_accuracy:.2%}")
         if self.exact:
-            return "\n".join([*lines, "the same to the bit: every loss, accuracy and prediction"])
+            return "\n".join([*lines, "bit-identical: every loss, accuracy and prediction"])
         verdict = "inside" if self.within else "OUTSIDE"
-        lines.append(f"not the same to the bit; the repeated accuracy is {verdict} the recorded interval")
+        lines.append(f"not bit-identical; the repeated accuracy is {verdict} the recorded interval")
         return "\n".join([*lines, *self.differences])
 
 

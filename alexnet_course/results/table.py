@@ -45,7 +45,7 @@ def published(recipe: Recipe, dataset: str = "cifar10") -> Published | None:
     """What the write-up got with this recipe's settings; for a recipe of ours, its best with this network.
 
     None for an ablation, for a network of another size than the published one, and for a plain recipe. A plain recipe
-    fills in what a write-up does not say of its settings, so a comparison with its figure would mean nothing.
+    fills in what a write-up does not say about its settings, so a comparison with its figure would mean nothing.
     """
     figures = _read_published()
     found = figures["recipes"].get(recipe.name)
@@ -354,7 +354,7 @@ def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:
 
 
 def as_csv(rows: Iterable[Row]) -> str:
-    """Every figure of every row, unrounded, one line a row; the cell of a figure that is not measured is empty."""
+    """Every figure of every row, unrounded, one line per row; the cell of a figure that is not measured is empty."""
     lines = [{key: _no_formula(value) for key, value in flat(row).items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")

@@ -88,7 +88,7 @@
     return keepsPositions ? grid : null;
   }
 
-  // Why a layer cannot take what arrives, or null; field: the one to look at first.
+  // Why a layer cannot take its input, or null; field: the one to look at first.
   function obstacle(layer, shape) {
     const { needsImage, pool } = KINDS[layer.kind];
     if (needsImage && shape.length === 1) return { reason: "list" };
@@ -100,7 +100,7 @@
     return null;
   }
 
-  // A row for each layer up to the one that cannot take what arrives: `problem` says which and what.
+  // A row for each layer up to the one that cannot take its input: `problem` says which and what.
   function table(stack, input) {
     const rows = [];
     let shape = input;
@@ -328,7 +328,7 @@
     };
     const input = () => [state.input.channels, state.input.size, state.input.size];
 
-    // Layers that change no size and hold no parameters stand in the row of the layer before: [first, end) of each row.
+    // Layers that change no size and hold no parameters are in the row of the layer before: [first, end) of each row.
     function rowsOfLayers() {
       const rows = [];
       for (const [index, layer] of state.layers.entries()) {

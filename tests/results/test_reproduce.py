@@ -20,7 +20,7 @@ def test_on_the_cpu_a_run_is_repeated_to_the_bit(record, data):
     list(run)
     result = Reproduction(record, run.record)
     assert result.exact
-    assert str(result).splitlines()[-1] == "the same to the bit: every loss, accuracy and prediction"
+    assert str(result).splitlines()[-1] == "bit-identical: every loss, accuracy and prediction"
     assert result.differences == []
 
 

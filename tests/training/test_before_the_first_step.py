@@ -87,7 +87,7 @@ REGISTERED = {
     WithTuple: "'own' keeps _extra_state (tuple) with its weights, which must be tensors; make it a buffer",
     Lazy: "'own' has in out.weight a lazy layer, whose weights have no shape before the first batch; give the layer",
     LazyNorm: "'own' has in norm.running_mean a lazy layer, whose weights have no shape before the first batch",
-    WithPair: "'own' gives tuple for 2×3×32×32, but must give (2, 10), a logit for each class; mend its last layer.",
+    WithPair: "'own' gives tuple for 2×3×32×32, but must give (2, 10), a logit for each class; fix its last layer.",
 }
 
 
