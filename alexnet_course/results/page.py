@@ -12,7 +12,7 @@ from html import escape
 from urllib.parse import quote
 
 from alexnet_course.records import NOT_MEASURED
-from alexnet_course.results.table import COLUMNS, INTERVAL, MAIN_COLUMNS, WORDS, Column, Row, as_csv
+from alexnet_course.results.table import COLUMNS, INTERVAL, MAIN_COLUMNS, NOT_GIVEN, WORDS, Column, Row, as_csv
 
 RECORDS = "_static/records"  # where the book keeps a copy of each record, seen from the page
 ABLATION_COLUMNS = ("recipe", "test %", "epochs", "parameters", "time", INTERVAL, "seeds")
@@ -21,8 +21,8 @@ CAPTION = (
     "deviation where there are several. The interval is Wilson's; it covers other test images, not another training. "
     "Budget: long is what the recipe asks for; evening is the same number of epochs for all networks with images of "
     "one size; cpu marks older runs, each shortened in its own way. Compare rows of one budget and equal epochs, and "
-    "times only if they were measured on one device, which the record names. The numbers in the last column lead to "
-    "the records, one for each seed."
+    "times only if they were measured on one device, which the record names. The last column links to the records, one "
+    "for each seed."
 )
 ABLATION_CAPTION = (
     "One row for each ablation: a reduced network on a part of the images, with one thing changed. Compare rows of one "
@@ -68,7 +68,7 @@ def _cell(column: Column, row: Row) -> str:
         name = text.replace(".", ".<wbr>").replace("-", "-<wbr>")  # where a narrow column may break it
         return f'<th scope="row"{given}>{name}</th>'
     if column.name == "seeds":
-        return f"<td{given}>{_links(row) or 0}</td>"
+        return f"<td{given}>{_links(row) or NOT_GIVEN}</td>"
     if value is None:
         # Said once for each row, beside its recipe.
         return f'<td class="results-none">{"" if text == NOT_MEASURED and column.name != "test %" else text}</td>'
@@ -78,7 +78,4 @@ def _cell(column: Column, row: Row) -> str:
 
 def _links(row: Row) -> str:
     names = zip(row.files, row.records, strict=True)
-    return " ".join(
-        f'<a href="{RECORDS}/{quote(name)}" aria-label="record of seed {record.seed}">{record.seed}</a>'
-        for name, record in names
-    )
+    return " ".join(f'<a href="{RECORDS}/{quote(name)}">seed&nbsp;{record.seed}</a>' for name, record in names)
