@@ -28,7 +28,7 @@ class AlexNet(Network):
     Structure and parameter names are torchvision's, so ``alexnet-owt`` loads its weights.
 
     For experiments: ``hidden`` units in each hidden linear layer, another ``map_side`` where there is a ``pool``,
-    poolings of 3×3 that overlap or of 2×2 that do not (``overlap``; paper, section 3.4), and batch norm in front of
+    poolings of 3×3 that overlap or of 2×2 that do not (``overlap``; paper, section 3.4), and batch norm before
     every ReLU of the convolutions (``batch_norm``).
     """
 

@@ -129,6 +129,8 @@ def _base64(values: Tensor) -> str:
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Integers of the shape of ``weight``, and a scale for each of its first dimension; their product is close to it.
 
+    >>> import torch
+    >>> from alexnet_course.web.quantise import quantised
     >>> integers, scale = quantised(torch.tensor([[0.5, -1.27], [0.0, 0.0]]))
     >>> integers.tolist(), [round(value, 4) for value in scale.tolist()]
     ([[50, -127], [0, 0]], [0.01, 1.0])
