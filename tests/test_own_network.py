@@ -115,7 +115,7 @@ def test_without_its_file_a_network_is_unknown_and_the_error_says_what_to_do(com
             "'lost' cannot be read as a folder of records (No such file or directory); give the folder",
         ),
         (["models", "--networks", "empty.py"], "'empty.py' registers no network; call register_model in it."),
-        (["models", "--networks", "bad.py"], "'bad.py' stopped in line 2 (ZeroDivisionError: division by zero); mend"),
+        (["models", "--networks", "bad.py"], "'bad.py' stopped in line 2 (ZeroDivisionError: division by zero); fix"),
     ],
 )
 def test_wrong_use_is_one_sentence(folder, capsys, arguments, sentence):

@@ -154,7 +154,7 @@ class Viewing(Tiny):
     ("name", "build", "options", "sentence"),
     [
         ("Tiny_Net", Tiny, {}, "'Tiny_Net' is not a network name; give one in lower case with hyphens"),
-        ("tiny-net.modern", Tiny, {}, "'tiny-net.modern' is no name"),
+        ("tiny-net.modern", Tiny, {}, "'tiny-net.modern' is not a network name"),
         ("cnn4", Tiny, {}, "'cnn4' is a network of the course; give yours another name"),
         ("tiny-net", Tiny(), {}, "build is a Tiny; give the class or the function"),
         ("tiny-net", "Tiny", {}, "build is a str; give the class"),
@@ -167,7 +167,7 @@ class Viewing(Tiny):
         ("tiny-net", of_another_shape, {"input_size": (3, 28, 28)}, "cannot take an image of 3×28×28 (RuntimeError: "),
         ("tiny-net", Tiny, {"input_size": (3, 32, 16)}, "images must be square; give H equal to W"),
         ("tiny-net", Tiny, {"input_size": (32, 32)}, "must be positive integers: (C, H, W)"),
-        ("tiny-net", Tiny, {"num_classes": 0}, "num_classes 0, but must be positive whole"),
+        ("tiny-net", Tiny, {"num_classes": 0}, "num_classes 0, but must be positive integers"),
     ],
 )  # fmt: skip
 def test_what_will_not_do_is_refused_in_one_sentence_and_not_registered(name, build, options, sentence):

@@ -245,16 +245,16 @@ def test_evaluate_notices_a_network_that_is_not_as_its_record_says(finished, dat
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """Copies of a record and of the weights that come with it, in place of the package's."""
+    """Copies of the records that have weights, and of these, in place of the package's; gives the path of one record."""
     records, weights = tmp_path / "records", shutil.copytree(pretrained.FOLDER, tmp_path / "weights")
     records.mkdir()
-    for path in FOLDER.glob("vgg-style-bn.small-*"):
+    for path in FOLDER.glob("*.small-*"):
         shutil.copy(path, records)
     monkeypatch.setattr(pretrained, "RECORDS", records)
     for function in (pretrained.load_pretrained, pretrained.list_pretrained, pretrained.verify_pretrained):
         monkeypatch.setattr(function, "__defaults__", (*function.__defaults__[:-1], weights))
     monkeypatch.setattr("alexnet_course.cli.results.RECORDS", records)
-    return next(records.glob("*.json")), weights
+    return next(records.glob("vgg-style-bn.small-*.json")), weights
 
 
 @pytest.mark.parametrize(
@@ -284,6 +284,6 @@ def test_the_package_s_weights_are_tested_again_on_images_at_hand(shipped, data,
     model, record = pretrained.load_pretrained("vgg-style-bn.small")
     tested = record.replace(dataset=record.dataset.model_copy(update={"test_fingerprint": images.fingerprint}))
     monkeypatch.setattr(pretrained, "load_pretrained", lambda name, folder: (model, tested))
-    [problem] = pretrained.verify_pretrained(images)
+    problem, *_ = pretrained.verify_pretrained(images)
     assert "of the two-colours test images right, but its record says " in problem
     assert pretrained.verify_pretrained() == []

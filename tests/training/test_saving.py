@@ -356,5 +356,5 @@ def test_a_crash_while_a_finished_run_is_tidied_up_costs_nothing(data, tmp_path,
 def test_the_trainer_page_says_how_much_time_saving_gets():
     page = (Path(__file__).resolve().parents[2] / "book" / "trainer.ipynb").read_text(encoding="utf-8")
     assert "a twentieth of the time" in page
-    assert "after a save of one second, the epochs that end within the next 19 are not saved" in page
+    assert "after a save of one second, epochs that end within the next 19 seconds are not saved" in page
     assert pytest.approx(19) == 1 / saving.SHARE - 1
