@@ -245,7 +245,7 @@ def test_evaluate_notices_a_network_that_is_not_as_its_record_says(finished, dat
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """Copies of the records that have weights, and of these, in place of the package's; gives the path of one record."""
+    """Copies of the records that have weights, and of the weights, in place of the package's; one record's path."""
     records, weights = tmp_path / "records", shutil.copytree(pretrained.FOLDER, tmp_path / "weights")
     records.mkdir()
     for path in FOLDER.glob("*.small-*"):
