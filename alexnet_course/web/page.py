@@ -47,13 +47,18 @@ def network_in(page: str) -> dict[str, Any]:
     return network
 
 
-def sample_script() -> str:
-    """The script that hands the page its images: a doodle of each class, and the photographs of the package."""
+def sample_images() -> list[tuple[str, Tensor]]:
+    """The page's images with their labels, uint8 of 3×32×32: a doodle of each class, and the package's photographs."""
     doodles = load_dataset("doodles", "test")
     first = {int(label): index for index, label in reversed(list(enumerate(doodles.labels.tolist())))}
     images = [(f"doodle: {name}", doodles.images[first[label]]) for label, name in enumerate(doodles.classes)]
     images += [(f"photograph: {name}", image) for name, image in load_photos().items()]
-    return _script("samples", [{"label": label, "pixels": _pixels(image)} for label, image in images])
+    return images
+
+
+def sample_script() -> str:
+    """The script that hands the page its images."""
+    return _script("samples", [{"label": label, "pixels": _pixels(image)} for label, image in sample_images()])
 
 
 def _pixels(image: Tensor) -> str:

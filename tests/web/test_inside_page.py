@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from alexnet_course import load_pretrained
 from alexnet_course.web import VIEWS, stack_of
+from alexnet_course.web.page import sample_images
 
 PAGE = (Path(__file__).resolve().parents[2] / "book" / "inside.md").read_text(encoding="utf-8")
 
@@ -46,3 +48,17 @@ class TestNumbers:
         assert (before[1:], pool.size[1:], repeats) == ((2, 2), (6, 6), 9)
         values = pool.size[0] * pool.size[1] * pool.size[2]
         assert f"gets {values:,} values, {values // repeats} of them different" in PAGE
+
+    def test_response_normalisation_hardly_depends_on_the_neighbours(self, steps):
+        """On all images of the page: the divisor is k to the power β to one part in a thousand."""
+        record = load_pretrained("alexnet-cifar-5x5-lrn.small")[1]
+        mean, std = (torch.tensor(values)[:, None, None] for values in (record.dataset.mean, record.dataset.std))
+        values = (torch.stack([image for _, image in sample_images()]).float() / 255 - mean) / std
+        for step in steps:
+            with torch.no_grad():
+                before, values = values, step.layer(values.clone())
+            if isinstance(step.layer, nn.LocalResponseNorm):
+                divisors = (before / values)[values > 0]
+                plain = step.layer.k**step.layer.beta
+                assert ((divisors / plain - 1).abs() < 1e-3).all()
+        assert "by less than one part in a thousand" in PAGE
