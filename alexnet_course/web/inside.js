@@ -834,6 +834,8 @@
           const repeats = pools.find(([layer]) => layer.kind.startsWith("adaptive") && layer.size[1] > layer.before[1]);
           [, number] = repeats ?? pools[pools.length - 1];
           at = 0;
+          const [, rows, columns] = state.network.layers[number].size; // begin with a map that is not empty
+          channel.input.value = String(Math.floor(bestOf(state.result.maps[number]) / (rows * columns)));
         }
         options(pick.select, pools.map(([layer, index]) =>
           [index, `${layer.name}: ${kindOf(layer)}, ${layer.before.slice(1).join("×")} to ${layer.size.slice(1).join("×")}`]), number);
