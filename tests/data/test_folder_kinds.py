@@ -414,7 +414,7 @@ def test_such_a_folder_goes_all_the_way(
     settings = ["--set", f"resize={resize}", "--set", "load_size=36", "--set", "random_crop=true"]
     assert main(["data", spec, "--size", "36", "--resize", resize]) == 0
     printed = capsys.readouterr()
-    assert ("8 of them are held out" in printed.out) == (division == "own validation")
+    assert ("8 of them are for validation" in printed.out) == (division == "own validation")
     command = ["train", "lenet5", "--data", spec, "--epochs", "1", "--batch-size", "8", "--out", run, *settings]
     assert main(command) == 0
     record = json.loads((tmp_path / run / RECORD).read_text())
@@ -428,4 +428,4 @@ def test_such_a_folder_goes_all_the_way(
     assert f"{record['test_accuracy']:.2%}" in capsys.readouterr().out
     assert main(["results", "verify", "--records", run, "--data", spec]) == 0
     assert main(["reproduce", run, "--data", f"folder:{tmp_path / 'pets'}"]) == 0
-    assert "same" in capsys.readouterr().out
+    assert "bit-identical" in capsys.readouterr().out
