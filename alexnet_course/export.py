@@ -20,7 +20,6 @@ from alexnet_course.records.record import Record
 from alexnet_course.shapes import watching
 from alexnet_course.training.finished import build_recorded
 from alexnet_course.version import __version__
-from alexnet_course.web import dequantised, describe, network_in, restored, standalone_page
 
 TOLERANCE = 1e-4  # of a logit, relative to the largest one if that is above 1
 ABOUT = "about.json"  # the entry of a TorchScript file that holds the metadata
@@ -79,7 +78,7 @@ def export_network(
                 warnings.simplefilter("ignore")
                 write(part, whole, record)
                 answers = read(part, record)
-                expected = Whole(dequantised(whole.network), record) if format == "web" else whole
+                expected = _rounded(whole, record) if format == "web" else whole
                 difference = None if answers is None else _compare(expected, answers, record)
         except (CourseError, OSError):
             raise
@@ -215,11 +214,25 @@ def _read_onnx(part: Path, record: Record) -> Answers | None:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
+# alexnet_course.web is imported where it is used: few programs need it, and each import costs all of them time.
+
+
+def _rounded(whole: Whole, record: Record) -> Whole:
+    """The network with the weights that a page computes with."""
+    from alexnet_course.web import dequantised
+
+    return Whole(dequantised(whole.network), record)
+
+
 def _write_web(part: Path, whole: Whole, record: Record) -> None:
+    from alexnet_course.web import describe, standalone_page
+
     part.write_text(standalone_page(describe(whole.network, record)), encoding="utf-8")
 
 
 def _read_web(part: Path, record: Record) -> Answers:
+    from alexnet_course.web import network_in, restored
+
     return _without_gradients(Whole(restored(network_in(part.read_text(encoding="utf-8"))), record))
 
 
