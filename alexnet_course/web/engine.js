@@ -393,8 +393,5 @@ function alexnetEngine() {
     return { terms, bias: layer.bias[channel] };
   }
 
-  return {
-    DEFAULTS, count, decode, forward, insideOf, neighbours, normalised, occluded, receptiveField, responseSums, saliency,
-    softmax, statistics, termsOf, windowOf,
-  };
+  return { DEFAULTS, decode, forward, insideOf, neighbours, occluded, receptiveField, saliency, termsOf };
 }

@@ -107,7 +107,6 @@ def describe(model: nn.Module, record: Record, accuracy: dict[str, float] | None
     ]
     return {
         "name": recipe.name,
-        "model": recipe.model,
         "input": list(size),
         "classes": list(dataset.classes),
         "mean": list(dataset.mean),
@@ -252,11 +251,6 @@ def _response_norm(step: Step, _: Numbers) -> dict[str, Any]:
     return {"kind": "responseNorm", "width": layer.size, "alpha": layer.alpha, "beta": layer.beta, "k": layer.k}
 
 
-def _dropout(step: Step, _: Numbers) -> dict[str, Any]:
-    assert isinstance(step.layer, nn.Dropout)
-    return {"kind": "dropout", "p": step.layer.p}
-
-
 def _plain(kind: str) -> Callable[[Step, Numbers], dict[str, Any]]:
     return lambda step, numbers: {"kind": kind}
 
@@ -272,7 +266,7 @@ KINDS: dict[type[nn.Module], Callable[[Step, Numbers], dict[str, Any]]] = {
     nn.AdaptiveAvgPool2d: _plain("adaptiveAverage"),
     nn.AdaptiveMaxPool2d: _plain("adaptiveMax"),
     nn.LocalResponseNorm: _response_norm,
-    nn.Dropout: _dropout,
+    nn.Dropout: _plain("dropout"),
     nn.Flatten: _plain("flatten"),
     nn.Identity: _plain("identity"),
 }

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_course import load_pretrained
+from alexnet_course import list_pretrained, load_pretrained
 from alexnet_course.web import VIEWS, stack_of
 from alexnet_course.web.page import sample_images
 
@@ -24,6 +24,11 @@ def test_every_view_has_three_exercises_with_answers():
     for section in sections:
         assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == ["1", "2", "3"]
         assert section.count("```{dropdown} Answer") == 3
+
+
+def test_the_training_images_were_shifted_by_as_much_as_it_says():
+    assert "shifted by up to four pixels" in " ".join(PAGE.split())
+    assert {load_pretrained(name)[1].recipe.crop for name in list_pretrained()} == {4}
 
 
 class TestNumbers:
