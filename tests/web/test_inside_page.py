@@ -31,11 +31,12 @@ def test_the_training_images_were_shifted_by_as_much_as_it_says():
     assert {load_pretrained(name)[1].recipe.crop for name in list_pretrained()} == {4}
 
 
-class TestNumbers:
-    @pytest.fixture(scope="class")
-    def steps(self):
-        return stack_of(load_pretrained("alexnet-cifar-5x5-lrn.small")[0], (3, 32, 32))
+@pytest.fixture(scope="module")
+def steps():
+    return stack_of(load_pretrained("alexnet-cifar-5x5-lrn.small")[0], (3, 32, 32))
 
+
+class TestNumbers:
     def test_products_of_a_value(self, steps):
         first, second = [step.layer for step in steps if isinstance(step.layer, nn.Conv2d)][:2]
         assert f"{first.weight[0].numel()} and {second.weight[0].numel()}: kernels of 5×5 over 3 and over 24" in PAGE
