@@ -29,7 +29,7 @@
   const show = (value) => (value === 0 || Math.abs(value) >= 0.001 ? value.toFixed(3) : value.toExponential(1));
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-  const span = ([from, to]) => (from === to ? `${from}` : `${from} to ${to}`);
+  const span = (name, [from, to]) => (from === to ? `${name} ${from}` : `${name}s ${from} to ${to}`);
   const largest = (values) => values.reduce((best, value) => Math.max(best, Math.abs(value)), 0) || 1;
   const bestOf = (values) => values.reduce((best, value, index) => (value > values[best] ? index : best), 0);
   const kindOf = (layer) => ({
@@ -72,6 +72,17 @@
       context.fillRect((at % columns) * cell, Math.floor(at / columns) * cell, cell, cell);
     }
     return cell;
+  }
+
+  // Into the cells of a grid that has just been drawn.
+  function writeNumbers(canvas, values, columns, cell) {
+    const context = canvas.getContext("2d");
+    Object.assign(context, { font: `${Math.floor(cell / 3)}px sans-serif`, textAlign: "center", textBaseline: "middle" });
+    const scale = largest(values);
+    values.forEach((value, at) => {
+      context.fillStyle = value < -0.75 * scale ? "white" : "black"; // only the darkest blue needs white
+      context.fillText(value.toFixed(2).replace(/^-0.00$/, "0.00"), ((at % columns) + 0.5) * cell, (Math.floor(at / columns) + 0.5) * cell);
+    });
   }
 
   function outline(canvas, left, top, width, height, style = "#e6007e") {
@@ -277,6 +288,16 @@
     return layer.size.length === 3
       ? `${layer.name}, channel ${state.channel}, row ${state.row}, column ${state.column}`
       : `${layer.name}, unit ${state.channel}`;
+  }
+
+  // The image, and the part of it that the chosen value depends on.
+  function drawReceptiveField(canvas) {
+    drawImage(canvas, state.image);
+    const field = engine.receptiveField(state.network, state.layer, state.row, state.column);
+    const pixel = canvas.width / SIDE;
+    outline(canvas, field.columns[0] * pixel, field.rows[0] * pixel, (field.columns[1] - field.columns[0] + 1) * pixel,
+      (field.rows[1] - field.rows[0] + 1) * pixel);
+    return field;
   }
 
   // A layer and a value in it, to be chosen by keyboard as well; `update` brings the fields up to date.
@@ -507,7 +528,7 @@
       }
       tool.append(chosen.bar, text,
         el("div", { class: "inside-columns" },
-          figure(image, "The image, and what the chosen value sees of it."),
+          figure(image, "The image, and the chosen value's receptive field."),
           figure(one, "The chosen map, and the chosen value in it.")),
         figure(all, "All maps of the layer: orange above zero, blue below. Choose one, then a value in it; on the keyboard "
           + "with the arrow keys, and Page Up and Page Down for the map."));
@@ -534,14 +555,10 @@
         outline(all, (channel % across) * tiles.side - 1, Math.floor(channel / across) * tiles.side - 1, columns * cell + 2, rows * cell + 2);
         const side = drawGrid(one, values.subarray(channel * rows * columns, (channel + 1) * rows * columns), rows, columns, scale);
         outline(one, column * side, row * side, side, side);
-        drawImage(image, state.image);
-        const seen = engine.receptiveField(network, number, row, column);
-        const pixel = 224 / SIDE;
-        outline(image, seen.columns[0] * pixel, seen.rows[0] * pixel, (seen.columns[1] - seen.columns[0] + 1) * pixel,
-          (seen.rows[1] - seen.rows[0] + 1) * pixel);
+        const seen = drawReceptiveField(image);
         const beyond = [seen.rows, seen.columns].some(([from, to]) => from < 0 || to >= SIDE) ? " Part of that is padding." : "";
-        text.textContent = `${where()}: ${show(valueAt(number, channel, row, column))}. Its receptive field is rows `
-          + `${span(seen.rows)} and columns ${span(seen.columns)} of the image.${beyond} `
+        text.textContent = `${where()}: ${show(valueAt(number, channel, row, column))}. Its receptive field is `
+          + `${span("row", seen.rows)} and ${span("column", seen.columns)} of the image.${beyond} `
           + `Of all values of the layer, ${percent(values.filter((value) => value === 0).length / values.length)} are zero.`;
       };
     },
@@ -549,9 +566,10 @@
     value(tool) {
       const chosen = chooser();
       const body = el("div");
+      const image = canvasOf(128, "The image with the receptive field of the chosen value");
       const text = el("p", { class: "inside-status", role: "status" });
       let shown = null; // input channel of a convolution that the reader chose
-      tool.append(chosen.bar, text, body);
+      tool.append(chosen.bar, text, figure(image, "The image, and the value's receptive field."), body);
 
       function ofConvolution(layer, input, number) {
         const { terms, bias } = engine.termsOf(state.network, input, number, state.channel, state.row, state.column);
@@ -566,14 +584,17 @@
         });
         options(pick.select, order.map((each) => [each, `${each}: adds ${show(sums.get(each))}`]), channel);
         const grids = [["value", "patch of the input"], ["factor", "kernel"], ["product", "products"]].map(([key, name]) => {
-          const canvas = canvasOf(120, `${name}: ${part.map((term) => show(term[key])).join(", ")}`);
-          drawGrid(canvas, part.map((term) => term[key]), layer.kernel, layer.kernel);
+          const values = part.map((term) => term[key]);
+          const canvas = canvasOf(150, `${name}: ${values.map(show).join(", ")}`);
+          const cell = drawGrid(canvas, values, layer.kernel, layer.kernel);
+          if (layer.kernel <= 5) writeNumbers(canvas, values, layer.kernel, cell);
           return figure(canvas, name);
         });
         const rest = order.slice(STRONG).reduce((sum, each) => sum + sums.get(each), 0);
         body.replaceChildren(el("div", { class: "inside-bar" }, pick.label),
           el("div", { class: "inside-sum" }, grids[0], el("span", {}, "×"), grids[1], el("span", {}, "="), grids[2],
             el("span", {}, `sum ${show(sums.get(channel))}`)),
+          el("p", { class: "inside-note" }, "Orange is above zero, blue below."),
           table(["from", "adds"], [
             ...order.slice(0, STRONG).map((each) => [`input channel ${each}`, show(sums.get(each))]),
             ...(order.length > STRONG ? [[`the other ${order.length - STRONG}`, show(rest)]] : []),
@@ -638,6 +659,7 @@
         const layer = state.network.layers[number];
         const input = inputOf(number);
         text.textContent = `${where()}: ${show(valueAt(number, state.channel, state.row, state.column))}.`;
+        drawReceptiveField(image);
         if (layer.kind === "conv") ofConvolution(layer, input, number);
         else if (layer.kind === "linear") ofLinear(input, number);
         else if (isPool(layer)) ofPool(layer, input);
@@ -773,7 +795,11 @@
       const target = canvasOf(224, "The pooling layer's output");
       const text = el("p", { class: "inside-status", role: "status" });
       const play = el("button", { type: "button", onclick: () => (timer ? stop() : start()) }, "Play");
-      const channel = numberField("Channel", 0, 0, 0, () => draw());
+      const channel = numberField("Channel", 0, 0, 0, () => {
+        chosen = true;
+        draw();
+      });
+      let chosen = false; // whether the channel is the reader's; else it is one that is not empty
       let number = null;
       let at = 0; // output position, row by row
       let timer = null;
@@ -807,6 +833,7 @@
         const [, height, width] = layer.before;
         const [channels, rows, columns] = layer.size;
         channel.input.max = String(channels - 1);
+        if (!chosen) channel.input.value = String(Math.floor(bestOf(state.result.maps[number]) / (rows * columns)));
         const map = clamp(Number(channel.input.value), 0, channels - 1);
         const [row, column] = [Math.floor(at / columns), at % columns];
         const [down, across] = [engine.insideOf(layer, row, 1), engine.insideOf(layer, column, 2)];
@@ -822,8 +849,8 @@
           const [itsRows, itsColumns] = [engine.insideOf(layer, Math.floor(other / columns), 1), engine.insideOf(layer, other % columns, 2)];
           if (other !== at && `${itsRows} ${itsColumns}` === `${down} ${across}`) same.push(other);
         }
-        text.textContent = `Output row ${row}, column ${column} is ${show(output[at])}, from input rows ${span(down)} and columns `
-          + `${span(across)}. ${same.length ? `${same.length} other outputs read the same window` : "No other output reads the same window"}.`;
+        text.textContent = `Output row ${row}, column ${column} is ${show(output[at])}, from ${span("row", down)} and `
+          + `${span("column", across)} of the input. ${same.length ? `${same.length} other outputs read the same window` : "No other output reads the same window"}.`;
       }
 
       return () => {
@@ -834,8 +861,7 @@
           const repeats = pools.find(([layer]) => layer.kind.startsWith("adaptive") && layer.size[1] > layer.before[1]);
           [, number] = repeats ?? pools[pools.length - 1];
           at = 0;
-          const [, rows, columns] = state.network.layers[number].size; // begin with a map that is not empty
-          channel.input.value = String(Math.floor(bestOf(state.result.maps[number]) / (rows * columns)));
+          chosen = false;
         }
         options(pick.select, pools.map(([layer, index]) =>
           [index, `${layer.name}: ${kindOf(layer)}, ${layer.before.slice(1).join("×")} to ${layer.size.slice(1).join("×")}`]), number);

@@ -10,6 +10,7 @@ import random
 
 import pytest
 import torch
+from machine import load_per_core
 from opening import PATIENCE
 from test_pages import AXE, axe_script
 from torch import nn
@@ -41,6 +42,10 @@ SALIENCY = """([network, text, label]) => {
   const image = Float32Array.from(atob(text), letter => letter.charCodeAt(0) / 255);
   return Array.from(engine.saliency(engine.decode(network), image, label));
 }"""
+COLOURS = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return new Set(new Uint32Array(data.buffer)).size;
+}"""
 SECONDS = """([network, text]) => {
   const engine = alexnetEngine(), decoded = engine.decode(network), seconds = [];
   const image = Float32Array.from(atob(text), letter => letter.charCodeAt(0) / 255);
@@ -49,7 +54,7 @@ SECONDS = """([network, text]) => {
     engine.forward(decoded, image);
     seconds.push((performance.now() - begun) / 1000);
   }
-  return seconds.sort((one, two) => one - two)[4];
+  return Math.min(...seconds);
 }"""
 FIELDS = """network => {
   const engine = alexnetEngine(), decoded = engine.decode(network);
@@ -162,9 +167,9 @@ class TestArithmetic:
         assert torch.allclose(gradient, pixels.grad.flatten(), atol=1e-3 * scale + 1e-7)
 
     def test_a_forward_pass_takes_less_than_150_milliseconds(self, engine, network):
-        """The median of nine, on a machine that may be busy with other tests: three times as long is allowed there."""
+        """The quickest of nine; where programs share a core, as much longer as they share it."""
         seconds = engine.evaluate(SECONDS, [describe(*network), text_of(next(iter(load_photos().values())))])
-        assert seconds < 0.45
+        assert seconds < 0.15 * load_per_core()
 
 
 def random_stack(rng: random.Random) -> nn.Sequential:
@@ -380,6 +385,15 @@ class TestReader:
         view(inside, "switches").get_by_label("Dropout").fill("50")
         view(inside, "switches").get_by_label("Dropout").press("Enter")
         says(inside, "switches", "Mean of 20 passes with dropout")
+
+    def test_a_value_is_not_from_an_empty_map_of_the_pool(self, inside):
+        for name in ("photograph: cat", "photograph: rocket", "doodle: ship"):
+            before = status(inside, "pool")
+            inside.get_by_role("button", name=name).click()
+            inside.wait_for_function("([view, before]) => view.querySelector('[role=status]').textContent !== before",
+                                     arg=[view(inside, "pool").element_handle(), before])  # fmt: skip
+            pixels = view(inside, "pool").locator("canvas").nth(1).evaluate(COLOURS)
+            assert pixels > 2  # those of the outline and of zero are two
 
     def test_the_pool_moves_by_steps_and_by_itself(self, inside):
         says(inside, "pool", "Output row 0, column 0")
