@@ -1,4 +1,4 @@
-"""The four-layer network on which the AlexNet paper tries ReLU against tanh, and LRN, on CIFAR-10."""
+"""The four-layer network on which the AlexNet paper tests ReLU against tanh, and LRN, on CIFAR-10."""
 
 from torch import nn
 

@@ -24,7 +24,10 @@ Options = tuple[tuple[str, Any], ...]
 
 
 def parameters_of(name: str, options: Mapping[str, Any], channels: int, classes: int, again: bool = False) -> int:
-    """Weights and biases of ``build_model(name, classes, in_channels=channels, **options)``; ``again``: counted now."""
+    """Weights and biases of ``build_model(name, classes, in_channels=channels, **options)``.
+
+    With ``again`` they are counted anew.
+    """
     if name in OF_THE_COURSE and not again:
         found = _kept()[0].get(_key(name, options, channels, classes))
         if found is not None:

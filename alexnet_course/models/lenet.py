@@ -1,4 +1,4 @@
-"""LeNet-5, for scale: what came fourteen years before AlexNet."""
+"""LeNet-5, published fourteen years before AlexNet, as a measure of scale."""
 
 from torch import nn
 

@@ -31,10 +31,10 @@ def check_logits(model: nn.Module, images: torch.Tensor, num_classes: int, name:
 
 
 def check_weights(model: nn.Module, name: str) -> None:
-    """Raises CourseError unless all that ``model`` keeps are tensors of known shapes: they alone can be saved."""
+    """Raises CourseError unless all that ``model`` stores are tensors of known shapes; only those can be saved."""
     for key, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
-            raise CourseError(f"{name} has in {key} a lazy layer, whose weights have no shape before the first batch; "
+            raise CourseError(f"{name} has a lazy layer in {key}, whose weights have no shape before the first batch; "
                               "give the layer its sizes.")  # fmt: skip
     for key, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor):
@@ -72,7 +72,7 @@ class Network(nn.Module):
         return self.classifier(x)
 
     def measure_input(self) -> None:
-        """Finds out, with integers alone, which images the layers can take. To be called again if layers change."""
+        """Finds out, with integers alone, which images the layers can take. Call it again if layers change."""
         self.in_channels = next(layer for layer in self.modules() if isinstance(layer, nn.Conv2d)).in_channels
         # A larger image never makes a smaller map, so the sides that work lie next to each other.
         side = 1

@@ -111,14 +111,15 @@ def _is_number(value: Any) -> bool:
 
 
 def measured(name: str, measure: Callable[[torch.nn.Module], Measured], **options: Any) -> Measured:
-    """``measure(network)`` for the network ``build_model(name, **options)``: of its shapes, since its values are none
-    (``without_values``)."""
+    """``measure`` applied to ``build_model(name, **options)``, which has shapes but no values (``without_values``)."""
     return without_values(lambda: measure(build_model(name, **options)))
 
 
 def without_values(work: Callable[[], Measured]) -> Measured:
-    """``work()``, with the networks that it builds on PyTorch's device ``meta``, without memory or time, or, if that
-    fails, as usual. The random state does not change."""
+    """Call ``work``; the networks that it builds are on PyTorch's device ``meta``, which costs no memory and no time.
+
+    If that fails, they are built as usual. The random state does not change.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -146,7 +147,7 @@ def register_model(
     N × ``num_classes`` logits out. ``input_size`` (C, H, W) is that of the images that it was made for; ``source``
     and ``note`` are for the list of networks. The network is built and tried once, to count its parameters.
 
-    To register it again, as a cell of a notebook does that is run twice, is fine, and what it builds now counts. It is
+    To register it again, as a notebook cell does that is run twice, is fine: the new builder replaces the old. It is
     recognised by its module and its name, so a lambda is another builder each time. Raises CourseError for a name that
     is taken or not lower-case and hyphenated, and for a network that cannot be built or tried.
 
@@ -212,7 +213,7 @@ def register_model(
 def load_networks(path: str | Path) -> list[str]:
     """Runs the Python file ``path``, which registers networks, and gives their names.
 
-    The file is run as a module; run again, it takes the place of the module that it was before. Raises CourseError
+    The file is run as a module. Running it again replaces the earlier module. Raises CourseError
     where there is no such file, where it stops with an error and where it registers nothing.
     """
     if not os.path.isfile(path):

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """PyTorch's layer; its own function on the CPU, ``response_norm`` elsewhere and in fp16."""
+    """PyTorch's layer; PyTorch's function on the CPU, ``response_norm`` elsewhere and in fp16."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type == "cpu" and input.dtype != torch.float16:
@@ -25,7 +25,7 @@ def response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75,
     of those that raise, and Apple's GPUs have had it only since PyTorch 2.9. Here and in the gradient there are only
     additions, products and powers of single values, in an order that is always the same; none is on that list.
 
-    Squares, sums and powers are at least fp32, because the square of 256 is more than fp16 has; the result has the type
+    Squares, sums and powers are at least fp32, because fp16 overflows at the square of 256; the result has the type
     of ``x``.
     """
     result: Tensor = _ResponseNorm.apply(x, size, alpha / size, beta, k)
@@ -35,7 +35,7 @@ def response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75,
 class _ResponseNorm(torch.autograd.Function):
     """y = x d^-β with d = k + share Σ x², whose gradient is g d^-β - 2 β share x Σ' (g x d^-(β+1)).
 
-    Σ' runs over those channels in whose Σ a channel is. Only x is kept; d is found again in the backward pass.
+    Σ' runs over the channels whose Σ includes this one. Only x is stored; the backward pass recomputes d.
     """
 
     @staticmethod
@@ -62,12 +62,12 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _denominator(wide: Tensor, size: int, share: float, k: float) -> Tensor:
-    """Of an even ``size``, PyTorch puts the odd channel before the one in the middle."""
+    """With an even ``size``, PyTorch takes one channel more before the middle than after it."""
     return _sum_over_channels(wide * wide, before=size // 2, after=(size - 1) // 2).mul_(share).add_(k)
 
 
 def _sum_over_channels(values: Tensor, before: int, after: int) -> Tensor:
-    """At each channel, the sum over itself, so many ``before`` it and so many ``after`` it, of those there are."""
+    """For each channel, the sum over itself, ``before`` channels before it and ``after`` after it, where they exist."""
     total = values.clone()
     for distance in range(1, before + 1):
         total[:, distance:] += values[:, :-distance]

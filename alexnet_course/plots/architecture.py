@@ -16,8 +16,8 @@ from alexnet_course.plots.style import BLUE, GREY, ORANGE, PALETTE, PINK, WIDTH,
 def network_drawing(image: ArrayLike, shapes: Sequence[tuple[int, ...]]) -> Figure:
     """Draw a network as the blocks of numbers that its layers output for an image, from left to right.
 
-    Height and depth of a block are the height and width of the layer's output, its thickness the channels; linear
-    layers are bars as high as they have units, on a scale of their own.
+    Height and depth of a block are the height and width of the layer's output, its thickness the channels; the
+    height of a linear layer's bar is its number of units, on a scale of its own.
 
     Args:
         image: the input, uint8, 3×H×W.
@@ -82,7 +82,7 @@ def connection_diagram(groups: Sequence[int], channels: Sequence[int], names: Se
 
     Args:
         groups: for each step from layer i to layer i + 1, in how many groups its convolution is split (1 or 2).
-        channels: channels of each layer, one more than `groups`; the image draws each half as one box.
+        channels: channels of each layer, one more than `groups`; each half is drawn as one box.
         names: text under each layer, as many as `channels`.
     """
     if not len(channels) == len(names) == len(groups) + 1:

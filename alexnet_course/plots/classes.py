@@ -152,7 +152,7 @@ def reliability_diagram(panels: Mapping[str, Sequence[Bin]]) -> Figure:
 
 
 def scatter_by_class(points: Tensor, labels: Tensor, classes: Sequence[str], names: tuple[str, str]) -> Figure:
-    """Draw N points of the plane (N×2), in the colour of its class, whose name stands in the middle.
+    """Draw N points (N×2) in the colours of their classes, with each class's name at the middle of its points.
 
     Args:
         labels: the N classes, as indices into `classes`.

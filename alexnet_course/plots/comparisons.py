@@ -148,7 +148,7 @@ def diary(steps: Sequence[str], accuracies: Mapping[str, Sequence[Sequence[float
     """
     styles = (("o", GREY), ("s", BLUE), ("D", ORANGE), ("^", GREEN))
     if len(accuracies) > len(styles):
-        raise CourseError(f"diary got {len(accuracies)} sources; give at most {len(styles)}, to be told apart.")
+        raise CourseError(f"diary got {len(accuracies)} sources; give at most {len(styles)}.")
     fig, axes = plt.subplots(figsize=(WIDTH, 0.75 * len(steps) + 1.4))
     for position, ((source, values), (marker, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
         known = [(row + 0.16 * position, *value) for row, value in enumerate(values) if value is not None]
@@ -182,9 +182,7 @@ def accuracy_by_count(counts: Sequence[int], accuracies: Mapping[str, Sequence[S
     """
     styles = (("o-", BLUE), ("s--", ORANGE), ("D-.", GREEN), ("^:", PINK))
     if len(accuracies) > len(styles):
-        raise CourseError(
-            f"accuracy_by_count got {len(accuracies)} ways; give at most {len(styles)}, to be told apart."
-        )
+        raise CourseError(f"accuracy_by_count got {len(accuracies)} ways; give at most {len(styles)}.")
     fig, axes = plt.subplots(figsize=(WIDTH, 3.6))
     for position, ((way, runs), (style, colour)) in enumerate(zip(accuracies.items(), styles, strict=False)):
         percent = [100 * np.asarray(seeds, dtype=float) for seeds in runs]

@@ -17,7 +17,7 @@ def image_row(images: ArrayLike, titles: Sequence[str] = (), columns: int = 5) -
 
     Args:
         images: N×C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
-        titles: one an image, or none.
+        titles: one for each image, or none.
     """
     array = np.asarray(images)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
@@ -100,7 +100,7 @@ def evidence_map(image: ArrayLike, evidence: ArrayLike, titles: tuple[str, str] 
     Args:
         image: C×H×W, C = 1 or 3; bytes, or floats on the 0..1 scale (values outside it are clipped).
         evidence: h×w, not negative, as of `alexnet_course.features.grad_cam`; it is stretched over the image.
-        titles: of the image, and of what is beside it.
+        titles: of the image, and of the map beside it.
     """
     array, heat = np.asarray(image), np.asarray(evidence, dtype=float)
     if array.ndim != 3 or array.shape[0] not in (1, 3) or heat.ndim != 2:

@@ -1,4 +1,4 @@
-"""Recorded runs, and rows of the results table: each budget has its own marker, and no line joins runs of two."""
+"""Recorded runs, and rows of the results table. Each budget has its own marker; no line joins two budgets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

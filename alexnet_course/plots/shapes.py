@@ -39,7 +39,7 @@ def pooling_windows(size: int, settings: Sequence[tuple[int, int]]) -> Figure:
 def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Figure:
     """Draw every position that a kernel can have on a line of `size` pixels, one row for each output.
 
-    Pixels that no position touches (those behind the floor of the output-size formula) are marked. The arguments are
+    Pixels that no position touches (which the floor in the output-size formula drops) are marked. The arguments are
     those of `conv_output_size`, and so is the `CourseError` for a kernel that does not fit.
     """
     count = conv_output_size(size, kernel, stride, padding, dilation)
@@ -77,7 +77,7 @@ def kernel_positions(size: int, kernel: int, stride: int = 1, padding: int = 0, 
 
 
 def spatial_sizes(size: int, layers: Sequence[Layer]) -> list[int]:
-    """The heights that an image of `size` pixels takes on its way through `layers`, without repeats: 227, 55, 27, …"""
+    """The heights of the maps that `layers` make of an image of `size` pixels, without repeats: 227, 55, 27, …"""
     heights = [size, *(layer.output_shape[1] for layer in layers if len(layer.output_shape) == 3)]
     return [height for index, height in enumerate(heights) if index == 0 or height != heights[index - 1]]
 

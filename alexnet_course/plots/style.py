@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY = (
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, GOLD, GREY)
 LIGHT = "#dddddd"  # the ground on which the palette is drawn
 WIDTH = 5.4  # inches: on a phone, at 330 pixels, 11 point type is still 9 pixels high
-MOST = 4  # series in one figure, to be told apart
+MOST = 4  # series in one figure; more cannot be told apart
 # Marker and colour of each series.
 STYLES = (("o", BLUE), ("s", ORANGE), ("D", GREEN), ("^", PINK))
 
@@ -65,4 +65,4 @@ def named(label: str) -> str:
 def at_most_four(function: str, series: Mapping[str, Any]) -> None:
     """Raise `CourseError` in the name of `function` where there are more series than styles."""
     if len(series) > MOST:
-        raise CourseError(f"{function} got {len(series)} labels; give at most {MOST}, to be told apart.")
+        raise CourseError(f"{function} got {len(series)} labels; give at most {MOST}.")

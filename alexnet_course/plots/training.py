@@ -32,7 +32,7 @@ def curves(
     """
     styles = (("-", "o"), ("--", "s"), ("-.", "D"), (":", "^"))
     if len(series) > len(styles):
-        raise CourseError(f"curves got {len(series)} series; give at most {len(styles)}, to be told apart.")
+        raise CourseError(f"curves got {len(series)} series; give at most {len(styles)}.")
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for (label, values), (style, marker) in zip(series.items(), styles, strict=False):
         y = np.asarray(values, dtype=float)
@@ -67,7 +67,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def range_test_curve(points: Sequence[tuple[float, float]], marks: Mapping[str, float] | None = None) -> Figure:
-    """Draw the losses of a learning-rate range test against the rate, each one and their running mean of nine.
+    """Draw the losses of a learning-rate range test against the rate, with their running mean over nine.
 
     Args:
         points: (rate, loss), as `lr_range_test` gives them.
@@ -95,8 +95,8 @@ def layer_maps(panels: Mapping[str, ArrayLike], layers: Sequence[str], label: st
     Args:
         panels: title -> steps × layers, positive; what is 0 or not finite stays white.
         layers: one name a column of the arrays; drawn from bottom to top.
-        label: what the colour says.
-        steps: the first and the last step; 1 to their number where nothing is given.
+        label: what the colour stands for.
+        steps: the first and the last step; by default, they count from 1.
     """
     arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
     for title, array in arrays.items():
@@ -134,12 +134,12 @@ def rate_sweep(losses: Mapping[str, Mapping[float, float]], level: float, level_
     """Draw the loss that each learning rate ends with, one line per network; a cross at the top where it diverged.
 
     Args:
-        losses: network -> learning rate -> loss, nan where the run broke down; at most four.
-        level: the loss of a guess. What ends above 1.15 times that is drawn at the top as well.
+        losses: network -> learning rate -> loss, nan where the run diverged; at most four.
+        level: the loss of a guess. Anything above 1.15 times that is drawn at the top as well.
     """
     styles = (("o-", BLUE), ("s--", ORANGE), ("D-.", GREEN), ("^:", PINK))
     if len(losses) > len(styles):
-        raise CourseError(f"rate_sweep got {len(losses)} networks; give at most {len(styles)}, to be told apart.")
+        raise CourseError(f"rate_sweep got {len(losses)} networks; give at most {len(styles)}.")
     fig, axes = plt.subplots(figsize=(WIDTH, 3.4))
     top = 1.15 * level
     for position, ((network, ends), (style, colour)) in enumerate(zip(losses.items(), styles, strict=False)):

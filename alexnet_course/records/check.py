@@ -32,7 +32,7 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     if known is not None and changed:
         ours, theirs = known.as_dict(), recipe.as_dict()
         what = ", ".join(f"{key} is {theirs[key]!r} and not {ours[key]!r}" for key in changed)
-        raise CourseError(f"{origin} has a recipe of the name {recipe.name!r} and the hash {recipe.fingerprint}, but "
+        raise CourseError(f"{origin} has a recipe named {recipe.name!r} with the hash {recipe.fingerprint}, but "
                           f"the package's of that name has {known.fingerprint}: {what}; make the run again, or give "
                           "your recipe a name of its own.")  # fmt: skip
     if (record.budget, record.seed) != (recipe.budget, recipe.seed):
@@ -46,18 +46,19 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
             parameters = parameters_of(*network, again=True)
         mult_adds_of(*network, recipe.image_size)
     except Exception as error:  # a network's code may raise anything for such options or images
-        raise CourseError(f"{origin} is of a {recipe.model} that cannot be built ({str(error).removesuffix('.')}); "
-                          "restore it, or make the run again.") from None  # fmt: skip
+        raise CourseError(f"{origin} is the record of a {recipe.model} that cannot be "
+                          f"built ({str(error).removesuffix('.')}); restore it, or make the "
+                          "run again.") from None  # fmt: skip
     if record.parameters != parameters:
-        raise CourseError(f"{origin} is of a {recipe.model} with {record.parameters:,} parameters, but its recipe "
-                          f"builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
+        raise CourseError(f"{origin} is the record of a {recipe.model} with {record.parameters:,} parameters, but its "
+                          f"recipe builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
     names = dataset.name.split(AND)
     for key, given in (("fingerprint", names[0]), ("test_fingerprint", names[-1])):
         fingerprint = getattr(dataset, key)
         name = KNOWN_FINGERPRINTS.get(fingerprint, given)
         published = given in KNOWN_FINGERPRINTS.values() and fingerprint not in KNOWN_FINGERPRINTS
         if name != given or published:
-            raise CourseError(f"{origin} is of images that it calls {given!r}, but their {key} "
+            raise CourseError(f"{origin} used images that it calls {given!r}, but their {key} "
                               f"{fingerprint} is not that of {given!r}; restore it, or make the run "
                               "again on the published images.")  # fmt: skip
 

@@ -48,8 +48,8 @@ def load_predictions(path: Path) -> Predictions:
         raise CourseError(f"{path.name} cannot be read as predictions ({error}); restore it, or make the run again "
                           "with python -m benchmarks.campaign.") from None  # fmt: skip
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.unsignedinteger):
-        raise CourseError(f"{path.name} does not hold one unsigned class number an image; restore it, or make the run "
-                          "again with python -m benchmarks.campaign.")  # fmt: skip
+        raise CourseError(f"{path.name} does not hold one unsigned class number for each image; restore it, or make "
+                          "the run again with python -m benchmarks.campaign.")  # fmt: skip
     return found
 
 

@@ -84,10 +84,10 @@ def move(record: dict[str, Any], *keys: Any, by: float) -> None:
     [
         (lambda r: r.pop("budget"), "is not a record of this course: budget is missing"),
         (lambda r: r.update(extra=1), "'extra' is not a key of a record; nearest: "),
-        (rename_the_network, "is of a lenet5 with 81,378 parameters, but its recipe builds one with"),
+        (rename_the_network, "is the record of a lenet5 with 81,378 parameters, but its recipe builds one with"),
         (lambda r: r["recipe"].update(model_options={"width": 2.0}), "has no override 'width'"),
         (lambda r: r.update(parameters=81_379), "with 81,379 parameters, but its recipe builds one with 81,378"),
-        (lambda r: r["recipe"].update(name="alexnet-lrn.modern"), "has a recipe of the name 'alexnet-lrn.modern' and"),
+        (lambda r: r["recipe"].update(name="alexnet-lrn.modern"), "has a recipe named 'alexnet-lrn.modern' with"),
         (lambda r: r["recipe"].update(seed=1), "says budget 'evening' and seed 0, but its recipe 'evening' and 1"),
         (lambda r: r.update(budget="long"), "says budget 'long' and seed 0, but its recipe 'evening' and 0"),
         (lambda r: r["recipe"].update(name="better"), "so it must be called better-evening-seed0.json"),
@@ -197,7 +197,9 @@ def test_the_order_of_the_classes_does_not_matter_to_the_labels(data):
 
 def test_a_record_that_does_not_fit_is_not_loaded(tamper, folder):
     tamper(lambda record: record.update(parameters=1))
-    with pytest.raises(CourseError, match=rf"^{NAME}\.json is of a cnn4 with 1 parameters, but its recipe builds one"):
+    with pytest.raises(
+        CourseError, match=rf"^{NAME}\.json is the record of a cnn4 with 1 parameters, but its recipe builds one"
+    ):
         load_records(folder)
 
 

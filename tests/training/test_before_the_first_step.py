@@ -85,8 +85,8 @@ class WithPair(Plain):
 REGISTERED = {
     Counting: "'own' keeps _extra_state (int) with its weights, which must be tensors; make it a buffer",
     WithTuple: "'own' keeps _extra_state (tuple) with its weights, which must be tensors; make it a buffer",
-    Lazy: "'own' has in out.weight a lazy layer, whose weights have no shape before the first batch; give the layer",
-    LazyNorm: "'own' has in norm.running_mean a lazy layer, whose weights have no shape before the first batch",
+    Lazy: "'own' has a lazy layer in out.weight, whose weights have no shape before the first batch; give the layer",
+    LazyNorm: "'own' has a lazy layer in norm.running_mean, whose weights have no shape before the first batch",
     WithPair: "'own' gives tuple for 2×3×32×32, but must give (2, 10), a logit for each class; fix its last layer.",
 }
 
@@ -131,7 +131,7 @@ BUILT = {
     AnotherEachTime: r"The weights of own could not be saved and loaded again at .*size mismatch for spare.weight",
     Sparse: r"The weights of own could not be saved and loaded again at the end of this run \(.* sparse",
     KeysOfItsOwn: r"The weights of own could not be saved and loaded again .*Missing key.* in state_dict: .out.weight",
-    LazyByOption: r"^own has in out.weight a lazy layer",
+    LazyByOption: r"^own has a lazy layer in out.weight",
 }
 
 
