@@ -117,6 +117,24 @@
     return { input, label: field(text, input) };
   }
 
+  // Its value stands beside it; `put` sets both.
+  function sliderField(text, low, high, step, value, oninput) {
+    const reading = el("span", { class: "inside-reading", "aria-hidden": "true" });
+    const input = el("input", { type: "range", min: String(low), max: String(high), step: String(step), oninput: () => {
+      put(Number(input.value));
+      oninput(Number(input.value));
+    } });
+    function put(given) {
+      input.value = String(given);
+      reading.textContent = input.value;
+    }
+    put(value);
+    const label = field(text, input);
+    label.append(reading);
+    label.classList.add("inside-slider");
+    return { input, put, label };
+  }
+
   function selectField(text, onchange) {
     const select = el("select", { onchange: () => onchange(select.value) });
     return { select, label: field(text, select) };
@@ -358,17 +376,17 @@
       const canvas = canvasOf(256, "The image that the network gets", { tabindex: "0" });
       const status = el("p", { class: "inside-status", role: "status" });
       const mode = selectField("Finger or mouse", () => {});
-      options(mode.select, [["cover", "covers the image"], ["draw", "draws on the image"]], "cover");
+      options(mode.select, [["cover", "covers the image"], ["move", "shifts the image"], ["draw", "draws on the image"]], "cover");
       const ink = selectField("Colour", () => {});
       options(ink.select, PAINT.map((name, at) => [name, ["black", "white", "red", "green", "blue", "yellow", "brown"][at]]), PAINT[0]);
       const set = (key) => (value) => {
         state.change[key] = value;
         return refresh();
       };
-      const right = numberField("Shift right", -16, 16, 0, set("right"));
-      const down = numberField("Shift down", -16, 16, 0, set("down"));
-      const blur = numberField("Blur", 0, 4, 0, set("blur"));
-      const side = numberField("Cover, pixels", 0, 24, 0, (value) => {
+      const right = sliderField("Shift right", -16, 16, 1, 0, set("right"));
+      const down = sliderField("Shift down", -16, 16, 1, 0, set("down"));
+      const blur = sliderField("Blur", 0, 4, 0.5, 0, set("blur"));
+      const side = sliderField("Cover, pixels", 0, 24, 1, 0, (value) => {
         const { left = 12, top = 12 } = state.change.cover ?? {};
         set("cover")(value ? { left, top, side: value } : null);
       });
@@ -391,7 +409,7 @@
 
       function reset() {
         state.change = { right: 0, down: 0, mirrored: false, blur: 0, cover: null };
-        for (const part of [right, down, blur, side]) part.input.value = "0";
+        for (const part of [right, down, blur, side]) part.put(0);
         mirrored.checked = false;
         return refresh();
       }
@@ -417,6 +435,22 @@
         camera.textContent = "From the camera";
       }
 
+      function moveCover(left, top) {
+        const size = state.change.cover?.side ?? OCCLUDER.side;
+        side.put(size);
+        set("cover")({ left: clamp(left, -size, SIDE), top: clamp(top, -size, SIDE), side: size });
+      }
+
+      function moveImage(byColumns, byRows) {
+        for (const [part, key, by] of [[right, "right", byColumns], [down, "down", byRows]]) {
+          part.put(clamp(state.change[key] + by, Number(part.input.min), Number(part.input.max)));
+          state.change[key] = Number(part.input.value);
+        }
+        refresh();
+      }
+
+      let held = null; // the pixel at which a drag has arrived
+
       function point(event) {
         if (event.buttons === 0) return;
         const box = canvas.getBoundingClientRect();
@@ -424,9 +458,11 @@
           .map((share) => clamp(Math.floor(share * SIDE), 0, SIDE - 1));
         event.preventDefault();
         if (mode.select.value === "cover") {
-          const size = state.change.cover?.side ?? OCCLUDER.side;
-          side.input.value = String(size);
-          set("cover")({ left: column - size / 2, top: row - size / 2, side: size });
+          const half = (state.change.cover?.side ?? OCCLUDER.side) / 2;
+          moveCover(Math.round(column - half), Math.round(row - half));
+        } else if (mode.select.value === "move") {
+          if (event.type === "pointermove" && held) moveImage(column - held[0], row - held[1]);
+          held = [column, row];
         } else {
           const rgb = [1, 3, 5].map((at) => parseInt(ink.select.value.slice(at, at + 2), 16) / 255);
           state.source = state.source.slice();
@@ -444,9 +480,9 @@
         const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
         if (!steps) return;
         event.preventDefault();
-        const { left, top, side: size } = state.change.cover ?? { left: 12, top: 12, side: OCCLUDER.side };
-        side.input.value = String(size);
-        set("cover")({ left: clamp(left + steps[0], -size, SIDE), top: clamp(top + steps[1], -size, SIDE), side: size });
+        const { left, top } = state.change.cover ?? { left: 12, top: 12 };
+        if (mode.select.value === "move") moveImage(...steps);
+        else moveCover(left + steps[0], top + steps[1]);
       });
 
       tool.append(

@@ -309,6 +309,27 @@ class TestReader:
             "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), moved]
         )
 
+    def test_the_image_is_shifted_by_dragging_by_arrow_key_and_by_slider(self, inside):
+        inside.get_by_role("button", name="photograph: horse").click()
+        view(inside, "image").get_by_label("Finger or mouse").select_option("move")
+        canvas = view(inside, "image").locator("canvas[tabindex]")
+        box = canvas.bounding_box()
+        pixel = box["width"] / 32
+        inside.mouse.move(box["x"] + 10.5 * pixel, box["y"] + 10.5 * pixel)
+        inside.mouse.down()
+        inside.mouse.move(box["x"] + 13.5 * pixel, box["y"] + 8.5 * pixel)
+        inside.mouse.up()
+        canvas.press("ArrowRight")
+        inside.get_by_label("Shift down").press("ArrowLeft")
+        shifts = [inside.get_by_label(name).input_value() for name in ("Shift right", "Shift down")]
+        assert shifts == ["4", "-3"]
+        horse, mean = load_photos()["horse"], load_pretrained(MINE)[1].dataset.mean
+        moved = (255 * torch.tensor(mean)[:, None, None]).expand(3, 32, 32).clone()
+        moved[:, :29, 4:] = horse[:, 3:, :28]
+        expected = expected_probabilities(moved)
+        best = max(expected, key=expected.__getitem__)
+        says(inside, "image", f"Most probable: {best}, {expected[best]:.1f} %")
+
     def test_a_drawing_is_classified(self, inside):
         inside.get_by_role("button", name="An empty sheet").click()
         white = expected_probabilities(torch.full((3, 32, 32), 255))
