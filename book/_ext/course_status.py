@@ -164,6 +164,19 @@ def read_times(file: Path) -> dict[str, str]:
         }
 
 
+def times(book: Path) -> Table:
+    """The table of the front page: timings.csv, with the time for reading."""
+    file = book / "timings.csv"
+    with file.open(encoding="utf-8", newline="") as lines:
+        (chapter, *places), *timed = csv.reader(lines)
+    rows = []
+    for name, *found in timed:
+        page = name.removeprefix("{doc}`").removesuffix("`")
+        reading = f"{minutes(book, page)} min" if page != name else ""
+        rows.append([name, reading, *found])
+    return [chapter, "Reading", *places], rows
+
+
 def timed_on(book: Path) -> str:
     return read_times(book / "timings.csv").get("measured on", NOT_MEASURED)
 
@@ -239,11 +252,13 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
     reading order, and ``folder`` the folder of the records.
     """
 
+    reading = (
+        f"Reading is computed from the words at {SPEED} a minute, code and "
+        "exercises apart."
+    )
+
     def chapter_part() -> str:
-        where = (
-            f"Reading is computed from the words at {SPEED} a minute, code and "
-            f"exercises apart. The times were measured on {timed_on(book)}."
-        )
+        where = f"{reading} The times were measured on {timed_on(book)}."
         return f"{as_markdown(chapters(book, pages))}\n\n{where}"
 
     def check_part() -> str:
@@ -255,6 +270,7 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
         "versions": lambda: as_markdown(versions()),
         "machine": lambda: as_markdown(machine()),
         "chapters": chapter_part,
+        "times": lambda: f"{as_markdown(times(book))}\n\n{reading}",
         "records": lambda: as_markdown(records(folder)),
         "check": check_part,
     }
