@@ -165,16 +165,22 @@ def read_times(file: Path) -> dict[str, str]:
 
 
 def times(book: Path) -> Table:
-    """The table of the front page: timings.csv, with the time for reading."""
+    """The table of the front page: timings.csv, with the time for reading.
+
+    A column in which nothing is measured yet is left out.
+    """
     file = book / "timings.csv"
     with file.open(encoding="utf-8", newline="") as lines:
-        (chapter, *places), *timed = csv.reader(lines)
-    rows = []
-    for name, *found in timed:
+        chapter, *places = zip(*csv.reader(lines), strict=True)
+    reading = ["Reading"]
+    for name in chapter[1:]:
         page = name.removeprefix("{doc}`").removesuffix("`")
-        reading = f"{minutes(book, page)} min" if page != name else ""
-        rows.append([name, reading, *found])
-    return [chapter, "Reading", *places], rows
+        reading.append(f"{minutes(book, page)} min" if page != name else "")
+    kept = [place for place in places if {*place[1:]} != {NOT_MEASURED}]
+    heads, *rows = (
+        list(row) for row in zip(chapter, reading, *kept, strict=True)
+    )
+    return heads, rows
 
 
 def timed_on(book: Path) -> str:
