@@ -121,6 +121,16 @@ def test_cells_are_counted_by_how_they_are_tested(status, tmp_path):
     assert "| --- | --- | --- | ---: | ---: | ---: |" in text
     assert "measured on A, 2 cores." in text
 
+    text = status.content("times", tmp_path, ["one", "two"], tmp_path)
+    assert "| Chapter | Reading | On your computer |\n" in text  # nothing is measured on Colab
+    assert "| {doc}`one` | 1 min | 3 s |\n" in text
+    assert "| measured on |  | A, 2 cores |\n" in text
+    csv = tmp_path / "timings.csv"
+    csv.write_text(csv.read_text().replace(f"3 s,{NOT_MEASURED}", "3 s,2 s"))
+    text = status.content("times", tmp_path, ["one", "two"], tmp_path)
+    assert "| Chapter | Reading | On your computer | On Colab |\n" in text
+    assert "| {doc}`one` | 1 min | 3 s | 2 s |\n" in text
+
 
 def test_most_cells_of_the_book_are_compared(status):
     """What only has to run cannot be wrong."""
@@ -170,7 +180,8 @@ def test_records_and_predictions_are_copied_into_the_book_and_nothing_else(statu
 
 
 def test_every_part_of_the_page_is_there_and_a_wrong_one_is_refused(status, tmp_path):
-    parts = [line.split()[1] for line in (BOOK / "status.md").read_text().splitlines() if line.startswith("```{course")]
-    assert sorted(parts) == ["chapters", "check", "machine", "records", "versions"]
+    lines = [line for page in ("index.md", "status.md") for line in (BOOK / page).read_text().splitlines()]
+    parts = [line.split()[1] for line in lines if line.startswith("```{course")]
+    assert sorted(parts) == ["chapters", "check", "machine", "records", "times", "versions"]
     with pytest.raises(Exception, match="course-status 'weather' is not one of versions, machine, chapters"):
         status.content("weather", BOOK, [], tmp_path)

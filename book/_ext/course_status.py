@@ -164,6 +164,25 @@ def read_times(file: Path) -> dict[str, str]:
         }
 
 
+def times(book: Path) -> Table:
+    """The table of the front page: timings.csv, with the time for reading.
+
+    A column in which nothing is measured yet is left out.
+    """
+    file = book / "timings.csv"
+    with file.open(encoding="utf-8", newline="") as lines:
+        chapter, *places = zip(*csv.reader(lines), strict=True)
+    reading = ["Reading"]
+    for name in chapter[1:]:
+        page = name.removeprefix("{doc}`").removesuffix("`")
+        reading.append(f"{minutes(book, page)} min" if page != name else "")
+    kept = [place for place in places if {*place[1:]} != {NOT_MEASURED}]
+    heads, *rows = (
+        list(row) for row in zip(chapter, reading, *kept, strict=True)
+    )
+    return heads, rows
+
+
 def timed_on(book: Path) -> str:
     return read_times(book / "timings.csv").get("measured on", NOT_MEASURED)
 
@@ -239,11 +258,13 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
     reading order, and ``folder`` the folder of the records.
     """
 
+    reading = (
+        f"Reading is computed from the words at {SPEED} a minute, code and "
+        "exercises apart."
+    )
+
     def chapter_part() -> str:
-        where = (
-            f"Reading is computed from the words at {SPEED} a minute, code and "
-            f"exercises apart. The times were measured on {timed_on(book)}."
-        )
+        where = f"{reading} The times were measured on {timed_on(book)}."
         return f"{as_markdown(chapters(book, pages))}\n\n{where}"
 
     def check_part() -> str:
@@ -255,6 +276,7 @@ def content(part: str, book: Path, pages: Iterable[str], folder: Path) -> str:
         "versions": lambda: as_markdown(versions()),
         "machine": lambda: as_markdown(machine()),
         "chapters": chapter_part,
+        "times": lambda: f"{as_markdown(times(book))}\n\n{reading}",
         "records": lambda: as_markdown(records(folder)),
         "check": check_part,
     }
