@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_course import Recipe, evaluate, load_dataset, load_pretrained, train
@@ -22,7 +21,13 @@ from alexnet_course.data.augment import Augmentation
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.files import write_text
 from alexnet_course.results.compare import mcnemar
-from alexnet_course.results.mistakes import MISTAKES_FILE, Mistake
+from alexnet_course.results.mistakes import (
+    MISTAKES_FILE,
+    Mistake,
+    divide_alpha,
+    drop_before_norms,
+    relu_on_logits,
+)
 from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.finished import environment
 
@@ -35,7 +40,7 @@ RECIPE = Recipe(
     optimiser="adamw", lr=0.005, weight_decay=0.05, decay="weights", init="he", crop=0, flip=False,
     validation_size=1000, train_size=5000, precision="fp32",
 )  # fmt: skip
-Change = Callable[[nn.Module], None]
+Change = Callable[[nn.Module], object]
 
 
 def in_measuring(test_set: Dataset) -> tuple[float, list[Mistake]]:
@@ -93,23 +98,6 @@ def in_measuring(test_set: Dataset) -> tuple[float, list[Mistake]]:
         rows.append(Mistake("averaging batch accuracies", f"batches of {size}", "measuring",
                             (right,) * len(means), tuple(means)))  # fmt: skip
     return right, rows
-
-
-def relu_on_logits(network: nn.Module) -> None:
-    *_, last = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
-    last.register_forward_hook(lambda layer, inputs, logits: logits.relu())
-
-
-def divide_alpha(network: nn.Module) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.LocalResponseNorm):
-            layer.alpha /= layer.size
-
-
-def drop_before_norms(network: nn.Module) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.register_forward_pre_hook(lambda norm, inputs: F.dropout(inputs[0], 0.2, norm.training))
 
 
 def in_training(train_set: Dataset, test_set: Dataset) -> list[Mistake]:

@@ -30,7 +30,8 @@ QUICK = (
 )
 RUN = {
     "alexnet-course models": "",
-    "alexnet-course export vgg-style-bn.small --format onnx": " --format safetensors",  # which needs no other package
+    # In a format that needs no other package.
+    "alexnet-course export alexnet-cifar-5x5-lrn.small --format onnx": " --format safetensors",
     "alexnet-course summary alexnet-cifar-3x3": "",
     "alexnet-course train alexnet-cifar-3x3 --budget evening": QUICK,
     "alexnet-course train alexnet-cifar-3x3 --data folder:PATH --epochs 5": QUICK,
@@ -43,7 +44,7 @@ ELSEWHERE = {
     "make book": "by .ci/run",
     "alexnet-course train alexnet-owt --data folder:PATH --set start=imagenet --set normalisation=imagenet "
     "--set body_lr=0.1": "test_start.py, with weights that stand for torchvision's",
-    "alexnet-course predict vgg-style-bn.small cat.jpg holiday --explain": "test_cli.py, with images that are there",
+    "alexnet-course predict alexnet-cifar-5x5-lrn.small cat.jpg holiday --explain": "test_cli.py, with other images",
     "source .venv/bin/activate": "test_setup.py makes .venv",
     "python -m benchmarks.campaign --data cifar10=folder:PATH --minutes 30": "test_campaign.py, with small recipes",
     "alexnet-course data folder:PATH": "data/test_folder_kinds.py, with every kind of folder",

@@ -28,13 +28,11 @@ def _on_gpu(environment: Environment) -> bool:
 
 
 HARDWARE = (
+    Hardware("CPU, fp32", (), "on real hardware", lambda it: it.device.endswith(PROCESSOR) and it.precision == "fp32"),
     Hardware(
-        "processor, fp32", (), "on the real thing", lambda it: it.device.endswith(PROCESSOR) and it.precision == "fp32"
-    ),
-    Hardware(
-        "processor, bf16",
+        "CPU, bf16",
         ("kernels.conv2d", "kernels.linear", "kernels.local_response_norm"),
-        "on the real thing",
+        "on real hardware",
         lambda it: it.device.endswith(PROCESSOR) and it.precision == "bf16",
     ),
     Hardware(
@@ -49,17 +47,17 @@ HARDWARE = (
         "on an emulated T4",
         lambda it: _on_gpu(it) and it.precision == "fp16",
     ),
-    Hardware("GPU, a step as one graph", ("step_graph.StepGraph",), "on both emulated cards", lambda it: it.graph),
+    Hardware("GPU, a step as one graph", ("step_graph.StepGraph",), "on both emulated GPUs", lambda it: it.graph),
     Hardware(
         "GPU, half weights",
         ("speedups.HalfWeights",),
-        "on both emulated cards",
+        "on both emulated GPUs",
         lambda it: _on_gpu(it) and it.half_weights,
     ),
     Hardware(
         "GPU, an epoch at once",
         ("batches.BatchLoader",),
-        "on both emulated cards",
+        "on both emulated GPUs",
         lambda it: _on_gpu(it) and it.epoch_at_once,
     ),
     Hardware(
@@ -71,7 +69,7 @@ HARDWARE = (
     Hardware(
         "several GPUs",
         ("parallel.Group",),
-        "with processors in their place",
+        "with CPUs in their place",
         lambda it: _on_gpu(it) and (it.processes or 1) > 1,
     ),
     Hardware(
@@ -88,9 +86,9 @@ def runs_on(hardware: Hardware, records: Sequence[Record]) -> list[Record]:
 
     >>> from alexnet_course import load_records
     >>> from alexnet_course.records.hardware import HARDWARE, runs_on
-    >>> processor = HARDWARE[1]
-    >>> processor.name, len(runs_on(processor, load_records())) > 0
-    ('processor, bf16', True)
+    >>> cpu = HARDWARE[1]
+    >>> cpu.name, len(runs_on(cpu, load_records())) > 0
+    ('CPU, bf16', True)
     """
     return [
         record

@@ -1,4 +1,7 @@
-"""What the chapter's ten mistakes cost on CIFAR-10, as ``benchmarks/mistakes.py`` measured it."""
+"""What the chapter's ten mistakes cost on CIFAR-10, as ``benchmarks/mistakes.py`` measured it.
+
+Also three functions that make a mistake in a network before it is trained, for the chapter and for the benchmark.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from alexnet_course.errors import CourseError
 from alexnet_course.files import read_text
@@ -108,3 +114,35 @@ def load_mistakes(path: str | Path = MISTAKES_FILE) -> MeasuredMistakes:
     except (KeyError, TypeError, ValueError) as error:
         raise CourseError(f"{Path(path).name} is not a file of measured mistakes ({error}); make it with "
                           "python -m benchmarks.mistakes.") from None  # fmt: skip
+
+
+def relu_on_logits(network: nn.Module) -> None:
+    """Apply a ReLU to the outputs of the last linear layer."""
+    *_, last = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
+    last.register_forward_hook(lambda layer, inputs, logits: logits.relu())
+
+
+def divide_alpha(network: nn.Module) -> None:
+    """Divide α by the size of its window once more, in every response normalisation of PyTorch."""
+    for layer in network.modules():
+        if isinstance(layer, nn.LocalResponseNorm):
+            layer.alpha /= layer.size
+
+
+def drop_before_norms(network: nn.Module, p: float = 0.2) -> list[RemovableHandle]:
+    """Apply dropout with probability ``p`` before each batch norm, in training; returns handles that remove it again.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from alexnet_course.results.mistakes import drop_before_norms
+    >>> network = nn.Sequential(nn.BatchNorm2d(1, affine=False, momentum=1.0))
+    >>> handles = drop_before_norms(network, 0.5)
+    >>> _ = network(torch.ones(1, 1, 100, 100))
+    >>> bool(network[0].running_var > 0.9)  # of ones, half of them 0 and half of them 2
+    True
+    """
+    return [
+        layer.register_forward_pre_hook(lambda norm, inputs: F.dropout(inputs[0], p, norm.training))
+        for layer in network.modules()
+        if isinstance(layer, nn.BatchNorm2d)
+    ]

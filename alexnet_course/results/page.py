@@ -25,8 +25,8 @@ CAPTION = (
     "for each seed."
 )
 ABLATION_CAPTION = (
-    "One row for each ablation: a reduced network on a part of the images, with one thing changed. Compare rows of one "
-    "group and equal epochs; recipe names the group and the change."
+    "One row for each ablation: a reduced network on a part of the images, mostly with one setting of its group's base "
+    "changed. Compare rows of one group and equal epochs; recipe names the group and the change."
 )
 
 
