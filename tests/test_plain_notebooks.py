@@ -149,7 +149,7 @@ class TestNotebook:
         cells = read(COLAB, name).cells
         for cell, following in itertools.pairwise(cells):
             if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
-                assert re.match(r"\*\*Fig\. [\d.]+\.\*\* \w", following.source), cell.id
+                assert re.match(r"\*\*Fig\. [\d.]+\.\*\* [`\w]", following.source), cell.id
 
 
 class Shown(HTMLParser):
