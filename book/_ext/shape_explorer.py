@@ -142,6 +142,19 @@ class ShapeExplorer(SphinxDirective):
         ]
 
 
+def only_where_it_is(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    """Load the script, which is large, only on a page with an explorer."""
+    if 'class="shape-explorer"' not in context.get("body", ""):
+        context["script_files"] = [
+            script
+            for script in context.get("script_files", [])
+            if "explorer.js" not in str(getattr(script, "filename", script))
+        ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("shape-explorer", ShapeExplorer)
+    app.connect("html-page-context", only_where_it_is, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -167,6 +167,7 @@ class TestPage:
         assert "bootstrap.js" in names
         assert "fontawesome.js" not in names
         assert ("searchindex.js" in names) == (visit.name == "search.html")
+        assert ("explorer.js" in names) == (visit.name == "02-shapes.html")
 
     def test_sets_its_mathematics(self, visit):
         count = visit.page.locator("article .math").count()
