@@ -377,6 +377,8 @@ class TestReader:
             rows = view(inside, "value").locator("tbody tr").all()
             numbers = [float(row.locator("td").last.inner_text()) for row in rows]
             assert sum(numbers[:-1]) == pytest.approx(numbers[-1], abs=0.001 * len(numbers))
+            grids = view(inside, "value").locator(".inside-sum canvas").all()
+            assert [grid.evaluate(COLOURS) > 5**2 for grid in grids] == [True] * len(grids)  # numbers in the cells
 
     def test_every_layer_can_be_taken_apart(self, inside):
         picker = view(inside, "value").get_by_label("Layer", exact=True)

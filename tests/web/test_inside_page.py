@@ -154,7 +154,7 @@ class TestAnswers:
         coloured = [number for number, share in enumerate(even.tolist()) if share > 0.1]
         assert f"Maps {', '.join(map(str, coloured[:-1]))} and {coloured[-1]}, counted from 0" in WORDS
         assert even.median() < 0.01  # the others' weights cancel
-        assert "kernel 5 has its weights above zero for green, and below zero for red and blue" in WORDS
+        assert "in kernel 5 they add up to more than zero for green, and to less than zero for red and blue" in WORDS
         assert (sums[5] > 0).tolist() == [False, True, False]
 
     def test_zeros_after_relu(self, small, cases):
