@@ -85,7 +85,18 @@ def _adamw(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch
     return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
-OPTIMISERS = {"sgd": OptimiserSpec(_sgd), "adam": OptimiserSpec(_adam), "adamw": OptimiserSpec(_adamw)}
+def _muon(groups: list[dict[str, Any]], recipe: Settings, fused: bool) -> torch.optim.Optimizer:
+    from alexnet_course.muon import MuonWithAdamW
+
+    return MuonWithAdamW(groups, recipe.lr, recipe.weight_decay, recipe.momentum)
+
+
+OPTIMISERS = {
+    "sgd": OptimiserSpec(_sgd),
+    "adam": OptimiserSpec(_adam),
+    "adamw": OptimiserSpec(_adamw),
+    "muon": OptimiserSpec(_muon, can_be_fused=False),
+}
 
 
 def make_optimiser(

@@ -36,7 +36,11 @@ NORMALISATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+# mixup: a weighted mean of two images (Zhang et al. 2018). cutmix: a rectangle of the other one (Yun et al. 2019).
+MIXES = ("none", "mixup", "cutmix")
+
 STARTS = ("new", "imagenet")
+GROWING = 0.75  # of a run's epochs, in which first_size grows to the full size
 IMAGENET_MODEL = "alexnet-owt"  # has the layers and names of torchvision's AlexNet
 
 # Upper bounds of values. A larger value is a typing error, not an experiment.
@@ -111,7 +115,7 @@ class Recipe(Checked):
     max_drops: Annotated[int, Field(ge=0, le=100)] = 0
     restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
     stop_after: Epochs = 0  # end the run after this many epochs without a better validation accuracy; 0: never
-    momentum: BelowOne = 0.9  # sgd only
+    momentum: BelowOne = 0.9  # sgd and muon only
     weight_decay: Share = 5e-4
     # What weight_decay applies to: all, or weights, that is neither biases nor batch norm.
     decay: Annotated[str, one_of(("all", "weights"))] = "all"
@@ -123,7 +127,15 @@ class Recipe(Checked):
     # resizing them; the paper's section 4.1 crops 224 pixels of 256.
     random_crop: bool = False
     flip: bool = True
+    # Mirror an image in every other epoch, half of the images in the odd ones, instead of drawing anew in each epoch.
+    alternate_flip: bool = False
     cutout: Annotated[int, Field(ge=0, le=224)] = 0  # side of the blanked square in pixels
+    # Combine each image with another one of its batch, and their labels: MIXES. The training accuracy then counts hits
+    # of the label with the larger share.
+    mix: Annotated[str, one_of(MIXES)] = "none"
+    # Side in pixels of the training images in the first epoch; it grows to the full one in three quarters of the run.
+    # 0: the full size throughout.
+    first_size: Annotated[int, Field(ge=0, le=1024)] = 0
     colour_pca: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation of the colour shift; the paper's is 0.1
     # Computed from the training images, or one of NORMALISATIONS.
     normalisation: Annotated[str, one_of(("dataset", *NORMALISATIONS))] = "dataset"
@@ -163,6 +175,15 @@ class Recipe(Checked):
         if self.autoaugment_policy != "cifar10" and not self.autoaugment:
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
+        if self.alternate_flip and not self.flip:
+            raise CourseError("alternate_flip = True has no effect with flip = False; set flip = true or leave "
+                              "alternate_flip out.")  # fmt: skip
+        if self.first_size and not self.first_size < self.image_size:
+            raise CourseError(f"first_size = {self.first_size} is not smaller than the {self.image_size} pixels to "
+                              "which the images grow; give fewer, or leave first_size out.")  # fmt: skip
+        if self.first_size and self.random_crop:
+            raise CourseError(f"first_size = {self.first_size} cannot be combined with random_crop, which does not "
+                              "resize images; leave one of the two out.")  # fmt: skip
         if self.start == "imagenet" and self.model != IMAGENET_MODEL:
             raise CourseError(f"start = 'imagenet' has weights only for {IMAGENET_MODEL}, and model is "
                               f"{self.model!r}; set model = {IMAGENET_MODEL!r} or leave start out.")  # fmt: skip
@@ -194,6 +215,7 @@ class Recipe(Checked):
         return Augmentation(
             crop=self.crop,
             flip=self.flip,
+            alternate=self.alternate_flip,
             cutout=self.cutout,
             colour_pca=self.colour_pca,
             autoaugment=self.autoaugment_policy if self.autoaugment else "",
@@ -204,6 +226,19 @@ class Recipe(Checked):
     def image_size(self) -> int:
         """Side in pixels of the images that the network sees."""
         return self.input_size or MODELS[self.model].input_size[1]
+
+    def training_size(self, epoch: int) -> int:
+        """Side in pixels of the training images in ``epoch``, from 1.
+
+        >>> from alexnet_course import Recipe
+        >>> recipe = Recipe(model="cnn4", input_size=32, first_size=24, epochs=8)
+        >>> [recipe.training_size(epoch) for epoch in range(1, 9)]
+        [24, 25, 27, 28, 29, 31, 32, 32]
+        """
+        if not self.first_size:
+            return self.image_size
+        share = min(1.0, (epoch - 1) / (GROWING * self.epochs))
+        return self.first_size + round(share * (self.image_size - self.first_size))
 
     def images(self, split: str, spec: str | None = None) -> Dataset:
         """A split of the recipe's data set, or of ``spec``, in the recipe's size (``load_dataset``)."""

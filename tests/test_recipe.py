@@ -123,6 +123,10 @@ def test_toml(tmp_path):
         ({"start": "image-net"}, "start = 'image-net' is not a choice; nearest: imagenet"),
         ({"body_lr": 0.1}, "body_lr = 0.1 has no effect with start = 'new', where all weights are new; set start ="),
         ({"body_lr": 2.0}, "body_lr = 2.0 is out of range; it must be at least 0 and at most 1"),
+        ({"mix": "mix-up"}, "mix = 'mix-up' is not a choice; nearest: mixup"),
+        ({"alternate_flip": True, "flip": False}, "alternate_flip = True has no effect with flip = False; set flip"),
+        ({"first_size": 32}, "first_size = 32 is not smaller than the 32 pixels to which the images grow; give fewer"),
+        ({"first_size": 24, "random_crop": True}, "first_size = 24 cannot be combined with random_crop, which does"),
         ({"resize": "squash"}, "resize = 'squash' is not a choice; nearest: "),
         (
             {"load_size": 31},

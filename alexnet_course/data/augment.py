@@ -26,14 +26,16 @@ class Augmentation:
     """How training images are changed. The default changes nothing.
 
     ``crop``: pixels of zero padding on each side before a crop back to size; ``cut``: side in pixels of a square that
-    is cropped from the padded image instead, 0: none; ``flip``: mirror left to right with probability 1/2; ``cutout``:
-    side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the paper's colour shift (section
-    4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``: further entries
-    of ``AUGMENTATIONS`` by name, each with its strength.
+    is cropped from the padded image instead, 0: none; ``flip``: mirror left to right with probability 1/2;
+    ``alternate``: mirror each image in every other epoch instead, which the batch loader does (Jordan 2024);
+    ``cutout``: side in pixels of a square that is blanked; ``colour_pca``: standard deviation of the paper's colour
+    shift (section 4.1, where it is 0.1); ``autoaugment``: the policy, ``"cifar10"`` or ``"imagenet"``; ``others``:
+    further entries of ``AUGMENTATIONS`` by name, each with its strength.
     """
 
     crop: int = 0
     flip: bool = False
+    alternate: bool = False
     cutout: int = 0
     colour_pca: float = 0.0
     autoaugment: str = ""
@@ -246,9 +248,10 @@ def _autoaugment_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Ch
 
 
 def _crop_and_flip_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
-    if not (wanted.crop or wanted.flip or wanted.cut):
+    flip = wanted.flip and not wanted.alternate
+    if not (wanted.crop or flip or wanted.cut):
         return None
-    return lambda batch, generator, seed: crop_and_flip(batch, wanted.crop, wanted.flip, generator, wanted.cut)
+    return lambda batch, generator, seed: crop_and_flip(batch, wanted.crop, flip, generator, wanted.cut)
 
 
 def _colour_pca_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change | None:
@@ -264,6 +267,21 @@ def _cutout_of(wanted: Augmentation, images: Tensor, indices: Tensor) -> Change 
     if not wanted.cutout:
         return None
     return lambda batch, generator, seed: cutout(batch, wanted.cutout, generator)
+
+
+def mixed(images: Tensor, labels: Tensor, kind: str, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images combined with others of their batch, and the shares of the classes as labels (N×``classes``, float32).
+
+    ``images`` are N×C×H×W, normalised, ``labels`` N; ``kind`` is ``"mixup"`` or ``"cutmix"``, with its paper's uniform
+    distribution of shares, drawn once a batch, from ``seed``. Sources: Zhang et al. 2018; Yun et al. 2019.
+    """
+    from torchvision.transforms import v2  # here, because importing torchvision takes a second
+
+    change = {"mixup": v2.MixUp, "cutmix": v2.CutMix}[kind](alpha=1.0, num_classes=classes)
+    with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
+        torch.random.default_generator.manual_seed(seed)
+        result: tuple[Tensor, Tensor] = change(images, labels)
+    return result
 
 
 # In the order in which they are made, stage by stage.

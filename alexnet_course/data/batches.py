@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet_course.data.augment import Augmentation, Changes
+from alexnet_course.data.augment import Augmentation, Changes, mixed
 from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.streaming import Ahead
 from alexnet_course.errors import CourseError
@@ -37,6 +37,9 @@ class BatchLoader:
     With ``at_once`` the batches of a whole epoch, or as many as fit into ``AT_ONCE`` bytes, are prepared together and
     kept in that format. That saves a GPU most of its kernel launches.
 
+    With ``mix`` (``"mixup"``, ``"cutmix"``) the images of a batch are combined, and the labels are the shares of the
+    classes (N×classes). ``size`` may change between epochs.
+
     ``state`` is the position inside an epoch. After ``resume``, a loader with the same images and settings continues
     from there with the next batch.
     """
@@ -56,6 +59,7 @@ class BatchLoader:
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
         at_once: torch.dtype | None = None,
+        mix: str = "none",
     ) -> None:
         dataset = dataset.to(device)
         self.images, self.labels = dataset.images, dataset.labels
@@ -75,6 +79,11 @@ class BatchLoader:
         self.cut = size if cut and size is not None and min(self.images.shape[2:]) >= size else 0
         changes = Augmentation() if augmentation is None else replace(augmentation, cut=self.cut)
         self.changes = Changes(changes, self.images, self.indices)
+        self._mirrored: Tensor | None = None  # alternate: whether each image is mirrored in the odd epochs
+        if changes.flip and changes.alternate:
+            self._mirrored = torch.rand(len(dataset), device=self.indices.device, generator=generator) < 0.5
+        self._epoch = 0
+        self.mix, self.classes = mix, len(dataset.classes)
         self.at_once = at_once
         self._made: tuple[int, Tensor] | None = None  # at_once: number of the first batch, and the images
         self._before: Tensor | None = None  # the generator's state before it drew for these
@@ -98,10 +107,11 @@ class BatchLoader:
         self._made = None
         if not self._resumed:
             self._order, self._step = self.indices, 0
+            self._epoch += 1
             if self.training:
                 shuffled = torch.randperm(len(self.indices), device=self.indices.device, generator=self.generator)
                 self._order = self.indices[shuffled]
-            if self.changes.seeded:
+            if self.changes.seeded or self.mix != "none":
                 drawn = torch.randint(2**62, (len(self),), device=self.indices.device, generator=self.generator)
                 self._seeds = drawn.tolist()
         self._resumed = False
@@ -112,16 +122,22 @@ class BatchLoader:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch number ``step`` (from 0) of the current epoch. Augmented batches get new random numbers, unless
         they were prepared ``at_once`` and are still there."""
-        labels = self.labels[self._chosen(self._order, step)]
+        images, labels = self._images(step), self.labels[self._chosen(self._order, step)]
+        if self.mix == "none":
+            return images, labels
+        return mixed(images, labels, self.mix, self.classes, self._seeds[step])
+
+    def _images(self, step: int) -> Tensor:
+        """The images of batch number ``step``."""
         if self.at_once is None:
-            return self._prepared(step), labels
+            return self._prepared(step)
         first = step // self._together * self._together
         if self._made is None or self._made[0] != first:
             self._made = None  # frees the memory for the next ones
             self._before = self._random()
             self._made = first, self._prepared(first, self._together).to(self.at_once)
         start = (step - first) * self.batch_size
-        return self._made[1][start : start + self.batch_size], labels
+        return self._made[1][start : start + self.batch_size]
 
     @property
     def _together(self) -> int:
@@ -134,7 +150,11 @@ class BatchLoader:
     def _prepared(self, first: int, count: int = 1) -> Tensor:
         """The images of ``count`` batches from number ``first`` on, or fewer at the end of the epoch."""
         count = min(count, len(self) - first)
-        return self.prepare(self._pixels(first, count), self._seeds[first] if self._seeds else None)
+        pixels = self._pixels(first, count)
+        if self._mirrored is not None:
+            mirrored = self._mirrored[self._chosen(self._order, first, count)] ^ (self._epoch % 2 == 0)
+            pixels = torch.where(mirrored.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
+        return self.prepare(pixels, self._seeds[first] if self._seeds else None)
 
     def _chosen(self, order: Tensor, first: int, count: int = 1) -> Tensor:
         return order[first * self.batch_size : (first + count) * self.batch_size]
@@ -156,12 +176,18 @@ class BatchLoader:
         random = self._random()
         if self._made is not None and self._step % self._together and self._step < len(self):
             random = self._before  # the next batches will be prepared again and must be the same
-        return {"order": self._order.cpu(), "step": self._step, "random": random, "seeds": self._seeds}
+        return {
+            "order": self._order.cpu(),
+            "step": self._step,
+            "random": random,
+            "seeds": self._seeds,
+            "epoch": self._epoch,
+        }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Make the next epoch the rest of the one in which ``state`` was taken."""
         self._order, self._step = state["order"].to(self.indices.device), state["step"]
-        self._seeds = state.get("seeds", [])
+        self._seeds, self._epoch = state.get("seeds", []), state.get("epoch", 0)
         if self.generator is not None:
             set_or_seed(self.generator, state["random"])
         self._resumed = self._step > 0

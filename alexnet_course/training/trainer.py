@@ -117,7 +117,11 @@ class Trainer:
             raise CourseError(f"A batch of {self.train_loader.batch_size} has no part for each of {group.size} "
                               "processes; give a larger batch_size, or start fewer.")  # fmt: skip
         # What the network cannot take is refused before the first epoch.
-        check_logits(self.model, self.val_loader.prepare(self.val_loader.images[:1]), self.outputs, recipe.model)
+        first = self.val_loader.prepare(self.val_loader.images[:1])
+        check_logits(self.model, first, self.outputs, recipe.model)
+        if recipe.first_size:
+            smaller = F.interpolate(first, size=(recipe.first_size, recipe.first_size))
+            check_logits(self.model, smaller, self.outputs, recipe.model)
 
         if not group.is_main:
             self.surroundings.seed(recipe.seed + 1_000_003 * group.rank)  # so that dropout differs between parts
@@ -193,6 +197,7 @@ class Trainer:
             augmentation=self.recipe.augmentation,
             generator=torch.Generator(self.device).manual_seed(self.recipe.seed),
             at_once=self._at_once,
+            mix=self.recipe.mix,
             **self._constants,
         )
         self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
@@ -246,6 +251,7 @@ class Trainer:
             raise CourseError("All weights of the network are frozen, so none can be trained; thaw a part, for "
                               "example its classifier.")  # fmt: skip
         self.group.copy_from_main(list(self.model.state_dict().values()))  # a user may have changed them
+        self.train_loader.size = self.recipe.training_size(self.epoch)
         self.model.train()
         self.stopwatch.start()
 
@@ -297,7 +303,8 @@ class Trainer:
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self._correct += (logits.detach().argmax(1) == labels).sum()
+        most = labels.argmax(1) if labels.dim() == 2 else labels  # of mixed labels, the one with the largest share
+        self._correct += (logits.detach().argmax(1) == most).sum()
         return loss.detach()
 
     def _average(self, loss: Tensor, share: float) -> None:

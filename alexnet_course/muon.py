@@ -1,0 +1,75 @@
+"""Muon for convolutions and small matrices, beside AdamW for all other weights, as one optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet_course.errors import CourseError
+
+# Linear layers whose shorter side is in this range are Muon's. A classifier's last layer has fewer outputs, and AdamW
+# suits it better. A layer of 9216×4096 would cost Muon more time than the rest of the step.
+SHORTER_SIDES = range(128, 513)
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Train convolutions, as matrices of outputs × the rest, and small linear layers with Muon, the others with AdamW.
+
+    ``groups`` are parameter groups as in ``torch.optim``. Muon's updates are scaled to the size of AdamW's, so that
+    both share learning rate and weight decay; ``momentum`` is Muon's. Raises ``CourseError`` if PyTorch is older than
+    2.9, which has no Muon. Source: Jordan et al. 2024; the scaling is that of Liu et al. 2025.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, weight_decay: float, momentum: float) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise CourseError(f"optimiser = 'muon' needs PyTorch 2.9 or newer, and this is {torch.__version__}; use "
+                              "adamw, or install a newer PyTorch.")  # fmt: skip
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        # Copies, because PyTorch's Muon only takes weights that are matrices.
+        self._matrices = {w: w.detach().flatten(1).clone() for group in self.param_groups for w in group["params"]
+                          if is_for_muon(w)}  # fmt: skip
+        theirs = [[w for w in group["params"] if w not in self._matrices] for group in self.param_groups]
+        ours = [[self._matrices[w] for w in group["params"] if w in self._matrices] for group in self.param_groups]
+        # Their learning rates and weight decay are set at every step.
+        self._muon = torch.optim.Muon(
+            [{"params": weights} for weights in ours], momentum=momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        self._adamw = torch.optim.AdamW([{"params": weights} for weights in theirs], fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise TypeError("muon takes no closure; call backward first.")
+        for part in (self._muon, self._adamw):
+            for group, its in zip(self.param_groups, part.param_groups, strict=True):
+                its["lr"], its["weight_decay"] = group["lr"], group["weight_decay"]
+        for weight, matrix in self._matrices.items():
+            matrix.copy_(weight.flatten(1))
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        self._muon.step()
+        self._adamw.step()
+        for weight, matrix in self._matrices.items():
+            weight.copy_(matrix.view_as(weight))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state = dict(state_dict)
+        self._muon.load_state_dict(state.pop("muon"))
+        self._adamw.load_state_dict(state.pop("adamw"))
+        super().load_state_dict(state)
+
+
+def is_for_muon(weight: Tensor) -> bool:
+    """Whether Muon trains this weight.
+
+    >>> import torch
+    >>> from alexnet_course.muon import is_for_muon
+    >>> [is_for_muon(torch.zeros(shape)) for shape in ((96, 3, 5, 5), (512, 512), (4096, 9216), (10, 512), (96,))]
+    [True, True, False, False, False]
+    """
+    return weight.dim() == 4 or (weight.dim() == 2 and min(weight.shape) in SHORTER_SIDES)
