@@ -37,7 +37,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._muon = torch.optim.Muon(
             [{"params": weights} for weights in ours], momentum=momentum, adjust_lr_fn="match_rms_adamw"
         )
-        self._adamw = torch.optim.AdamW([{"params": weights} for weights in theirs], fused=True)
+        fused = all(weight.device.type in ("cuda", "cpu") for weights in theirs for weight in weights)
+        self._adamw = torch.optim.AdamW([{"params": weights} for weights in theirs], fused=fused)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

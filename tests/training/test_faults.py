@@ -109,7 +109,7 @@ def test_the_sentence_names_epoch_step_rate_and_what_to_do(data, tmp_path):
     assert next(run, None) is None  # over
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_gradient_that_overflows_is_caught_at_its_step_and_moves_nothing(few, optimiser, precision):
     run = train(small(optimiser=optimiser, precision=precision, batch_size=2, validation_size=4), **few)
@@ -282,7 +282,7 @@ def test_in_fp16_a_step_whose_gradients_overflow_is_skipped_and_training_goes_on
     assert all(bool(weight.isfinite().all()) for weight in weights[-1])
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
 def test_in_fp16_a_first_step_that_is_skipped_leaves_nothing_behind(few, optimiser, monkeypatch):
     """PyTorch's fused SGD makes the memory of its momentum in the first step, and does not fill it if that is skipped.
 

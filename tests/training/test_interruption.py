@@ -217,7 +217,7 @@ def test_a_second_ctrl_c_does_not_wait(tiny, tmp_path, monkeypatch, ctrl_c, duri
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "one-cycle"])
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
 def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, optimiser, schedule):
     changes = {"step": {"lr_steps": [1, 2]}, "plateau": {"patience": 0}}.get(schedule, {})
     plan = recipe(optimiser=optimiser, schedule=schedule, **changes, **EVERYTHING)

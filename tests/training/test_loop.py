@@ -250,7 +250,7 @@ def test_fp16_takes_the_same_step_as_fp32_within_its_rounding(few):
     assert moved > 2e-3
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
 def test_every_optimiser_trains(data, optimiser):
     run = fit(small(optimiser=optimiser, lr=0.05 if optimiser == "sgd" else 2e-3, epochs=4), progress=False, **data)
     assert run.record.test_accuracy > 0.9
@@ -413,7 +413,7 @@ def mixed() -> torch.nn.Sequential:
     return network
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
 @pytest.mark.parametrize(("decay", "shrink"), [("weights", ["0.weight", "3.weight"]), ("all", None)])
 def test_decay_pulls_what_it_names(optimiser, decay, shrink):
     network = mixed()
