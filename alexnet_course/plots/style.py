@@ -20,16 +20,16 @@ MOST = 4  # series in one figure; more cannot be told apart
 STYLES = (("o", BLUE), ("s", ORANGE), ("D", GREEN), ("^", PINK))
 
 
-def use_style() -> None:
+def use_style(dpi: int = 150) -> None:
     """Set the look that all figures of the course share; called once at the top of a chapter.
 
     The palette is safe for the colour-blind, the ground white, so that figures stay readable in the book's dark mode,
-    and the type large enough for a phone.
+    and the type large enough for a phone. With a smaller ``dpi``, a chapter of many figures stays a small file.
     """
     plt.rcParams.update(
         {
             "figure.figsize": (6.0, 3.6),
-            "figure.dpi": 150,
+            "figure.dpi": dpi,
             "figure.facecolor": "white",
             "figure.constrained_layout.use": True,
             "axes.facecolor": "white",
