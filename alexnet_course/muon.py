@@ -21,7 +21,14 @@ class MuonWithAdamW(torch.optim.Optimizer):
     ``groups`` are parameter groups as in ``torch.optim``. Muon's updates are scaled to the size of AdamW's, so that
     both share learning rate and weight decay; ``momentum`` is Muon's. Raises ``CourseError`` if PyTorch is older than
     2.9, which has no Muon. Source: Jordan et al. 2024; the scaling is that of Liu et al. 2025.
+
+    Like PyTorch's fused optimisers it divides the gradients by ``grad_scale``, and leaves everything as it is if
+    ``found_inf`` is 1, without synchronising with the CPU; ``torch.amp.GradScaler`` sets both.
     """
+
+    _step_supports_amp_scaling = True  # the scaler asks for this name
+    grad_scale: Tensor | None  # set and deleted by the scaler
+    found_inf: Tensor | None
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, weight_decay: float, momentum: float) -> None:
         if not hasattr(torch.optim, "Muon"):
@@ -37,6 +44,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._muon = torch.optim.Muon(
             [{"params": weights} for weights in ours], momentum=momentum, adjust_lr_fn="match_rms_adamw"
         )
+        for matrix in self._matrices.values():  # now, so that a first step that is skipped leaves zeros
+            self._muon.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
         fused = all(weight.device.type in ("cuda", "cpu") for weights in theirs for weight in weights)
         self._adamw = torch.optim.AdamW([{"params": weights} for weights in theirs], fused=fused)
 
@@ -44,16 +53,29 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         if closure is not None:
             raise TypeError("muon takes no closure; call backward first.")
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        skip: Tensor | None = getattr(self, "found_inf", None)
         for part in (self._muon, self._adamw):
             for group, its in zip(self.param_groups, part.param_groups, strict=True):
                 its["lr"], its["weight_decay"] = group["lr"], group["weight_decay"]
         for weight, matrix in self._matrices.items():
             matrix.copy_(weight.flatten(1))
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+            if matrix.grad is not None and scale is not None:
+                matrix.grad = matrix.grad / scale
+        before = [buffer.clone() for buffer in self._momentum] if skip is not None else []
         self._muon.step()
+        self._adamw.grad_scale, self._adamw.found_inf = scale, skip  # type: ignore[attr-defined]
         self._adamw.step()
         for weight, matrix in self._matrices.items():
-            weight.copy_(matrix.view_as(weight))
+            new = matrix.view_as(weight)
+            weight.copy_(new if skip is None else torch.where(skip > 0, weight, new))
+        for buffer, old in zip(self._momentum, before, strict=False):
+            buffer.copy_(buffer if skip is None else torch.where(skip > 0, old, buffer))
+
+    @property
+    def _momentum(self) -> list[Tensor]:
+        return [state["momentum_buffer"] for state in self._muon.state.values()]
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}

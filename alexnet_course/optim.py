@@ -53,10 +53,12 @@ class OptimiserSpec:
 
     A ``fused`` optimiser updates all weights in one kernel, which skips the update if ``optimiser.found_inf`` is 1
     without synchronising with the CPU. For an optimiser that cannot be fused, the trainer checks before each step.
+    ``can_be_recorded``: as a part of a CUDA graph.
     """
 
     make: Callable[[list[dict[str, Any]], Settings, bool], torch.optim.Optimizer]
     can_be_fused: bool = True
+    can_be_recorded: bool = True
 
     def heeds_found_inf(self, device: torch.device) -> bool:
         return self.can_be_fused and device.type in ("cuda", "cpu")
@@ -95,7 +97,7 @@ OPTIMISERS = {
     "sgd": OptimiserSpec(_sgd),
     "adam": OptimiserSpec(_adam),
     "adamw": OptimiserSpec(_adamw),
-    "muon": OptimiserSpec(_muon, can_be_fused=False),
+    "muon": OptimiserSpec(_muon, can_be_recorded=False),
 }
 
 

@@ -280,7 +280,7 @@ def mixed(images: Tensor, labels: Tensor, kind: str, classes: int, seed: int) ->
     change = {"mixup": v2.MixUp, "cutmix": v2.CutMix}[kind](alpha=1.0, num_classes=classes)
     with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
         torch.random.default_generator.manual_seed(seed)
-        result: tuple[Tensor, Tensor] = change(images, labels)
+        result: tuple[Tensor, Tensor] = change(images, torch.eye(classes, device=labels.device)[labels])
     return result
 
 

@@ -182,9 +182,10 @@ class Trainer:
             raise CourseError(f"graph = True is for CUDA GPUs, and this run is on {self.device}; leave it out.")
         if self.group.size > 1:
             raise CourseError(f"graph = True is for one process, and {self.group.size} train together; leave it out.")
-        if not OPTIMISERS[self.recipe.optimiser].heeds_found_inf(self.device):
-            raise CourseError("graph = True needs an optimiser that can be fused, which "
-                              f"{self.recipe.optimiser!r} cannot; leave it out, or use adamw.")  # fmt: skip
+        spec = OPTIMISERS[self.recipe.optimiser]
+        if not (spec.can_be_recorded and spec.heeds_found_inf(self.device)):
+            raise CourseError(f"graph = True needs an optimiser that can be recorded, which {self.recipe.optimiser!r} "
+                              "cannot; leave it out, or use adamw.")  # fmt: skip
         return StepGraph(self._make_step, self.model, self.optimiser)
 
     def _make_loaders(self, fitting: Tensor, validation: Tensor) -> None:

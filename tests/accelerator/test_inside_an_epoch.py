@@ -13,6 +13,7 @@ from emulation import Transfer, transfers
 
 from alexnet_course.data import Dataset
 from alexnet_course.models import MODELS
+from alexnet_course.optim import OPTIMISERS
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.training import Hook, Trainer, train
@@ -83,6 +84,10 @@ def images() -> dict[str, Dataset]:
         {"input_size": 26},
         {"label_smoothing": 0.1},
         {"autoaugment": True},
+        {"flip": True, "alternate_flip": True},
+        {"mix": "mixup"},
+        {"mix": "cutmix"},
+        {"input_size": 32, "first_size": 26},
         {"autoaugment": True, "autoaugment_policy": "imagenet"},
     ],
     ids=str,
@@ -93,7 +98,7 @@ def test_no_augmentation_makes_the_host_wait(change, images, h100):
 
 
 @pytest.mark.parametrize("card", ["t4", "h100"])
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_no_optimiser_does_in_either_format(optimiser, card, images, request):
     request.getfixturevalue(card)
     assert waits(Recipe(model="cnn4", optimiser=optimiser, lr=1e-4), **images) == []

@@ -162,7 +162,7 @@ def copy_folder(source, target) -> None:
             (target / path.name).write_bytes(path.read_bytes())
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "muon"])
 def test_a_step_that_overflows_fp16_is_skipped(optimiser, images, t4):
     """The weights stay, the scale is halved, and the step after it counts."""
     run = train(RECIPE.replace(optimiser=optimiser, lr=1e-4), **images)

@@ -71,7 +71,7 @@ def test_every_kind_of_layer_is_in_it(model, card, images):
 
 
 @pytest.mark.parametrize("card", [T4, H100], ids=["T4", "H100"])
-@pytest.mark.parametrize("optimiser", [name for name, spec in OPTIMISERS.items() if spec.can_be_fused])
+@pytest.mark.parametrize("optimiser", [name for name, spec in OPTIMISERS.items() if spec.can_be_recorded])
 def test_every_optimiser_is_in_it(optimiser, card, images):
     with emulated(card):
         assert same(*both_ways(RECIPE.replace(optimiser=optimiser, decay="weights", weight_decay=0.5), images))
@@ -250,5 +250,5 @@ def test_where_there_can_be_none_it_is_said(images, h100, monkeypatch):
         return torch.optim.NAdam(groups, recipe.lr)
 
     monkeypatch.setitem(OPTIMISERS, "nadam", OptimiserSpec(nadam, can_be_fused=False))
-    with pytest.raises(CourseError, match=r"an optimiser that can be fused, which 'nadam' cannot"):
+    with pytest.raises(CourseError, match=r"an optimiser that can be recorded, which 'nadam' cannot"):
         train(RECIPE.replace(optimiser="nadam"), graph=True, **images)
