@@ -81,11 +81,16 @@ def _by_name(budget: str) -> dict[str, Recipe]:
 
 
 def ablations() -> list[Recipe]:
-    """The recipes of ``ablations.toml``, ``ablation.GROUP.VARIANT``: for each group its base, then its variants."""
+    """The recipes of ``ablations.toml``, ``ablation.GROUP.VARIANT``: for each group its base, then its variants.
+
+    A group whose base is the name of another group has that one's base, and no recipe of this name.
+    """
     recipes = []
-    for group, table in tomllib.loads(ABLATIONS.read_text(encoding="utf-8")).items():
-        base = table["base"]
-        for variant, changes in {"base": {}, **table["variants"]}.items():
+    tables = tomllib.loads(ABLATIONS.read_text(encoding="utf-8"))
+    for group, table in tables.items():
+        own = not isinstance(table["base"], str)
+        base = table["base"] if own else tables[table["base"]]["base"]
+        for variant, changes in {**({"base": {}} if own else {}), **table["variants"]}.items():
             values = merged(base, changes)
             recipes.append(Recipe.from_dict({**values, "name": f"ablation.{group}.{variant}", "budget": "ablation"}))
     return recipes
