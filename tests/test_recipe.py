@@ -282,8 +282,10 @@ def test_the_package_s_recipes_are_valid_and_say_what_they_are(name, budget):
 def test_an_evening_is_the_same_number_of_epochs_for_every_network(name):
     long, evening = (load_recipe(name, budget) for budget in ("long", "evening"))
     assert evening.epochs == (20 if evening.model in LARGE else 30) < long.epochs
-    same = ["model", "dataset", "optimiser", "schedule", "init", "validation_size", "train_size"]
-    for key in same + ["model_options"] * (name != BEST):
+    same = ["model", "dataset", "schedule", "init", "validation_size", "train_size"]
+    # Muon has been measured in an evening; the long recipe changes with its first run.
+    same += ["optimiser"] * (name != "alexnet-cifar-3x3.modern") + ["model_options"] * (name != BEST)
+    for key in same:
         assert getattr(evening, key) == getattr(long, key)
 
 

@@ -11,7 +11,8 @@ RECORD = load_records(pattern="alexnet-cifar-3x3.modern-*")[0]
 
 
 def made_on(**environment: object) -> list[str]:
-    record = RECORD.model_copy(update={"environment": RECORD.environment.model_copy(update=environment)})
+    now = RECORD.environment.model_copy(update=environment)
+    record = RECORD.model_copy(update={"environment": now, "earlier_environments": None})
     return [hardware.name for hardware in HARDWARE if runs_on(hardware, [record])]
 
 
