@@ -63,15 +63,16 @@ class MuonWithAdamW(torch.optim.Optimizer):
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
             if matrix.grad is not None and scale is not None:
                 matrix.grad = matrix.grad / scale
-        before = [buffer.clone() for buffer in self._momentum] if skip is not None else []
+        before = [buffer.clone() for buffer in self._momentum]
         self._muon.step()
         self._adamw.grad_scale, self._adamw.found_inf = scale, skip  # type: ignore[attr-defined]
         self._adamw.step()
         for weight, matrix in self._matrices.items():
             new = matrix.view_as(weight)
             weight.copy_(new if skip is None else torch.where(skip > 0, weight, new))
-        for buffer, old in zip(self._momentum, before, strict=False):
-            buffer.copy_(buffer if skip is None else torch.where(skip > 0, old, buffer))
+        if skip is not None:
+            for buffer, old in zip(self._momentum, before, strict=True):
+                buffer.copy_(torch.where(skip > 0, old, buffer))
 
     @property
     def _momentum(self) -> list[Tensor]:

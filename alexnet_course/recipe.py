@@ -40,7 +40,7 @@ NORMALISATIONS = {
 MIXES = ("none", "mixup", "cutmix")
 
 STARTS = ("new", "imagenet")
-GROWING = 0.75  # of a run's epochs, in which first_size grows to the full size
+GROWING = 0.75  # share of a run's epochs over which the training images grow
 IMAGENET_MODEL = "alexnet-owt"  # has the layers and names of torchvision's AlexNet
 
 # Upper bounds of values. A larger value is a typing error, not an experiment.

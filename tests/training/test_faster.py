@@ -1,7 +1,6 @@
 """What makes an epoch worth more: Muon, growing images, alternating flips, mixed images."""
 
 import warnings
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,10 +61,10 @@ def test_muon_is_pytorchs_for_the_matrices_and_adamw_for_the_rest():
         torch.optim.AdamW([last.weight], 0.01, weight_decay=0.1),
         torch.optim.AdamW([first.bias, hidden.bias, last.bias], 0.01, weight_decay=0.0),
     ]
-    calls = SimpleNamespace(zero_grad=lambda: [each.zero_grad() for each in his])
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     for _ in range(3):
-        calls.zero_grad()
+        for each in his:
+            each.zero_grad()
         forward(images).square().mean().backward()
         for each in his:
             each.step()
@@ -147,7 +146,7 @@ def test_the_images_of_training_grow_and_those_of_validation_do_not(data):
 
 
 def test_a_network_that_cannot_take_the_first_size_is_named(data):
-    with pytest.raises(CourseError, match=r"cannot take .*3×24×24|3×24×24.*cannot|24"):
+    with pytest.raises(CourseError, match=r"vgg-style cannot take an image of 24×24"):
         train(small(model="vgg-style", first_size=24), **data)
 
 
