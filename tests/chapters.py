@@ -55,7 +55,8 @@ def failure(
         resources={"metadata": {"path": str(BOOK)}},
         extra_arguments=["--log-level=ERROR"],
     )
-    with client.setup_kernel(env={**tiny_environment(start, scratch), **more}):
+    # nbclient leaves a kernel alive that somebody else's manager started, with the gigabytes that the chapter holds.
+    with client.setup_kernel(cleanup_kc=True, env={**tiny_environment(start, scratch), **more}):
         for cell in [new_code_cell(at_work), *cells]:
             try:
                 _run(client, cell)
