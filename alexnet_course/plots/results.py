@@ -99,6 +99,7 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
     recipes = [point for point in on_front if not point.row.recipe.startswith(ABLATION)]
     names = {(p.cost, p.accuracy): p.row.recipe for p in recipes}
     low, high = axes.get_xlim()
+    axes.set_xlim(low, high * (high / low) ** 0.25)  # room for names on the right, where the large networks are
     if high < 100 * low:  # powers of ten alone would be too few numbers, and all that lie between them too many
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -159,7 +160,7 @@ def _name_points(figure: Figure, axes: Axes, names: Mapping[tuple[float, float],
                     box = Bbox.from_bounds(left + start, bottom + up - height / 2, width, height)
                     covered = sum(_overlap(box, other) for other in taken)
                     covered += 10 * (width * height - _overlap(box, ground))
-                    positions.append((covered + 0.2 * distance, start, up, box))
+                    positions.append((covered + distance, start, up, box))
         _, start, up, box = min(positions, key=lambda position: position[0])
         note.set_position((start, up))
         taken.append(box)
