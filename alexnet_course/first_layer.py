@@ -1,7 +1,7 @@
 """Kernels of the first layer, what training made of them, and how colourful they are.
 
-Some networks of the course have too many weights to come with the package. Of these it has the first layer alone, in
-fp16, in ``weights/RUN.conv1.npy``; RUN names the run's record. The files were made of the folders of finished runs with
+Most trained networks of the course do not come with the package. Of some it has the first layer alone, in fp16, in
+``weights/RUN.conv1.npy``; RUN names the run's record. The files were made of the folders of finished runs with
 ``python -m benchmarks.weights --first-layer FOLDER``, which you can do with a run of your own.
 """
 
@@ -42,8 +42,8 @@ def load_first_layer(run: str, folder: str | Path = FOLDER) -> Tensor:
     ``run`` is the name of a record. Works offline. Raises ``CourseError`` for a run whose kernels are not there.
 
     >>> from alexnet_course.first_layer import load_first_layer
-    >>> load_first_layer("alexnet-cifar-5x5.modern-evening-seed0").shape
-    torch.Size([64, 3, 5, 5])
+    >>> load_first_layer("ablation.cnn4.two-towers-seed0").shape
+    torch.Size([32, 3, 5, 5])
     """
     known = sorted(path.name.removesuffix(ENDING) for path in Path(folder).glob(f"*{ENDING}"))
     if run not in known:

@@ -3,9 +3,9 @@
 python -m benchmarks.campaign --only 'vgg-style-bn.small*' --keep-weights --data cifar10=folder:data/cifar10
 python -m benchmarks.weights runs/campaign/vgg-style-bn.small-evening-seed0
 
-Of a network that is too large, ``--first-layer`` keeps the kernels of the first layer instead:
+Of a network that shall not come with the package, ``--first-layer`` keeps the kernels of the first layer alone:
 
-python -m benchmarks.weights --first-layer runs/campaign/alexnet-cifar-5x5.modern-evening-seed0
+python -m benchmarks.weights --first-layer runs/campaign/ablation.cnn4.two-towers-seed0
 """
 
 import argparse
