@@ -3,7 +3,7 @@
 python -m benchmarks.campaign --only 'vgg-style-bn.small*' --keep-weights --data cifar10=folder:data/cifar10
 python -m benchmarks.weights runs/campaign/vgg-style-bn.small-evening-seed0
 
-Of a network that shall not come with the package, ``--first-layer`` keeps the kernels of the first layer alone:
+Of a network that does not come with the package, ``--first-layer`` keeps the kernels of the first layer alone:
 
 python -m benchmarks.weights --first-layer runs/campaign/ablation.cnn4.two-towers-seed0
 """

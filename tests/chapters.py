@@ -55,7 +55,7 @@ def failure(
         resources={"metadata": {"path": str(BOOK)}},
         extra_arguments=["--log-level=ERROR"],
     )
-    # nbclient leaves a kernel alive that somebody else's manager started, with the gigabytes that the chapter holds.
+    # By default nbclient does not end a kernel whose manager it was given, and a chapter can hold gigabytes.
     with client.setup_kernel(cleanup_kc=True, env={**tiny_environment(start, scratch), **more}):
         for cell in [new_code_cell(at_work), *cells]:
             try:
