@@ -29,7 +29,7 @@ SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weight gradien
 TINY_MAP = 16  # pixels (4×4), up to which the convolution and its input gradient are, too
 PATCHES_OF = 64  # images at a time, so that their patches fit in the cache
 LARGE_PAGES = 4 * 2**30  # bytes; a step on a batch of 1,024 has about one gigabyte
-ROWS = 1024  # pixels at a time in response normalisation, for the same reason
+VALUES = 2**18  # at a time in response normalisation, for the same reason
 
 
 class FasterFunctions(TorchFunctionMode):
@@ -177,8 +177,8 @@ class _ResponseNorm(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.constants = _band(x, size), alpha / size, beta, k
         result = torch.empty_like(x, memory_format=torch.channels_last)
-        for some, target in zip(_rows(x).split(ROWS), _rows(result).split(ROWS), strict=True):
-            torch.mul(some, _power(_denominator(some, *ctx.constants), beta), out=target)
+        for some, target in zip(_pieces(x), _pieces(result), strict=True):
+            target.copy_(some.float().mul_(_power(_denominator(some, *ctx.constants), beta)))
         return result
 
     @staticmethod
@@ -187,13 +187,18 @@ class _ResponseNorm(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         band, share, beta, _ = ctx.constants
         result = torch.empty_like(x, memory_format=torch.channels_last)
-        parts = zip(_rows(x).split(ROWS), _rows(gradient).split(ROWS), _rows(result).split(ROWS), strict=True)
-        for some, their_gradient, target in parts:
-            denominator = _denominator(some, *ctx.constants)
-            direct = _power(denominator, beta).mul_(their_gradient)
-            shared = (some * direct).div_(denominator).to(some.dtype) @ band.t()
-            target.copy_(direct.addcmul_(some, shared, value=-2 * share * beta))
+        for some, their_gradient, target in zip(_pieces(x), _pieces(gradient), _pieces(result), strict=True):
+            # Types are cast in steps of their own: an operation on mixed types takes several times as long.
+            wide, denominator = some.float(), _denominator(some, *ctx.constants)
+            direct = _power(denominator, beta).mul_(their_gradient.float())
+            shared = (wide * direct).div_(denominator).to(some.dtype) @ band.t()
+            target.copy_(direct.addcmul_(wide, shared.float(), value=-2 * share * beta))
         return result, None, None, None, None
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """The rows of N×C×H×W images, ``VALUES`` values at a time."""
+    return _rows(x).split(max(1, VALUES // x.shape[1]))
 
 
 def _rows(x: Tensor) -> Tensor:
