@@ -1,6 +1,7 @@
 """What makes a step faster must not change what it computes: each function against PyTorch's own."""
 
 import copy
+import math
 import platform
 import resource
 import subprocess
@@ -429,8 +430,8 @@ NORMS = {  # shape and options; the images are 100 times noise, so that the sum 
     "beta 0.5": ((2, 8, 4, 4), {**PAPER, "beta": 0.5}),
     "beta 1": ((2, 8, 4, 4), {**PAPER, "beta": 1.0}),
     "other alpha and k": ((2, 8, 4, 4), {"size": 3, "alpha": 0.01, "beta": 0.75, "k": 1.0}),
-    "more pixels than are done at a time": ((1, 6, 67, 67), PAPER),
-    "a whole number of times as many": ((2, 6, 64, 64), PAPER),
+    "more than are done at a time": ((1, 6, 211, 211), PAPER),
+    "twice as many as at a time": ((2, 8, kernels.VALUES // 8 // 256, 256), PAPER),
 }
 
 
@@ -444,6 +445,7 @@ def by_band(monkeypatch: pytest.MonkeyPatch) -> Calls:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_response_norm_and_its_gradient_are_pytorchs_in_float64_within_the_rounding_of_bf16(name, layout, by_band):
     shape, options = NORMS[name]
+    assert ("at a time" in name) == (math.prod(shape) > kernels.VALUES)
     x = (100 * noise(*shape, dtype=torch.float64)).to(BF16)  # so that both begin with the same numbers
     above = noise(*shape, seed=1).to(BF16)
     leaf, exact_leaf = (value.to(memory_format=layout).requires_grad_() for value in (x, x.double()))
