@@ -29,7 +29,7 @@ SMALL_MAP = 64  # pixels of a feature map (8×8), up to which the weight gradien
 TINY_MAP = 16  # pixels (4×4), up to which the convolution and its input gradient are, too
 PATCHES_OF = 64  # images at a time, so that their patches fit in the cache
 LARGE_PAGES = 4 * 2**30  # bytes; a step on a batch of 1,024 has about one gigabyte
-VALUES = 2**18  # at a time in response normalisation, for the same reason
+VALUES = 2**18  # at a time in response normalisation, so that they fit in the cache
 
 
 class FasterFunctions(TorchFunctionMode):
