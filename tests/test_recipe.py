@@ -250,7 +250,8 @@ DATA = ("", "-cifar100")
 FIRST, SECOND = "alexnet-cifar-5x5-v1", ("alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn")  # S3's versions
 UNKNOWN = ("alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn")  # S1 and S2 do not say how they trained
 LARGE = ("alexnet-d2l", "alexnet-lrn")  # on 224 pixels or so
-MUON = [f"{name}.modern" for name in ("alexnet-cifar-3x3", SECOND[0], FIRST, "vgg-style-bn")]  # in an evening
+# In an evening.
+MUON = [f"{name}.modern" for name in ("alexnet-cifar-3x3", "alexnet-d2l", SECOND[0], FIRST, "vgg-style-bn")]
 MODERN = ["alexnet-cifar-3x3", *UNKNOWN, FIRST, *SECOND]
 BOTH = [(name, budget) for budget in ("long", "evening") for name in list_recipes(budget)]
 
