@@ -75,7 +75,7 @@ def test_rates_of_another_recipe_are_found(write, change):
 
 def cifar(change: Change, tmp_path: Path) -> list[str]:
     """What is found in a committed record, after a change."""
-    name = "alexnet-d2l.modern-cpu-seed0"
+    name = "alexnet-d2l.modern-evening-seed0"
     for suffix in (".json", ".npy"):
         shutil.copy(FOLDER / f"{name}{suffix}", tmp_path)
     edit(tmp_path / f"{name}.json", change)
