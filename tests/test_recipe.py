@@ -250,7 +250,7 @@ DATA = ("", "-cifar100")
 FIRST, SECOND = "alexnet-cifar-5x5-v1", ("alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn")  # S3's versions
 UNKNOWN = ("alexnet-d2l", "alexnet-lrn", "vgg-style", "vgg-style-bn")  # S1 and S2 do not say how they trained
 LARGE = ("alexnet-d2l", "alexnet-lrn")  # on 224 pixels or so
-NO_MUON = {"vgg-style.modern", f"{SECOND[1]}.modern", BEST, *SMALL}  # in an evening
+NO_MUON = {"vgg-style.modern", BEST, *SMALL}  # in an evening
 MODERN = ["alexnet-cifar-3x3", *UNKNOWN, FIRST, *SECOND]
 BOTH = [(name, budget) for budget in ("long", "evening") for name in list_recipes(budget)]
 
