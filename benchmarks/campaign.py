@@ -93,13 +93,22 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
     return same and path.with_suffix(".npy").exists()
 
 
-def work(recipe: Recipe) -> float:
-    """Multiply-adds of the forward passes over the training images, to which the time of a run is proportional.
+def expected_epochs(recipe: Recipe) -> tuple[int, bool]:
+    """The epochs of a run, and whether it may stop at any of them.
 
-    For a recipe that may stop early, the epochs of the published run are counted, if they are known.
+    The published run of a recipe that stops early says how many it takes, be it on the other data set.
     """
-    curve = published_curve(recipe.name)
-    epochs = len(curve.epochs) if curve is not None else recipe.epochs
+    here = recipe.name.removesuffix("-cifar100")
+    for name in (recipe.name, here, f"{here}-cifar100") if recipe.stop_after else ():
+        curve = published_curve(name)
+        if curve is not None:
+            return len(curve.epochs), False
+    return recipe.epochs, recipe.stop_after > 0
+
+
+def work(recipe: Recipe) -> float:
+    """Multiply-adds of the forward passes over the training images, to which the time of a run is proportional."""
+    epochs, _ = expected_epochs(recipe)
     images = IMAGES - image_count("validation_size", recipe.validation_size, IMAGES)
     if recipe.train_size != 1:
         images = image_count("train_size", recipe.train_size, images)
@@ -113,7 +122,7 @@ def rates(records: Path, device: str) -> dict[str, float]:
         record = read_record(path)
         recipe = record.recipe
         if record.environment.device == device and recipe.dataset in ("cifar10", "cifar100"):
-            done = work(recipe) * len(record.history) / recipe.epochs  # fewer if it stopped early
+            done = work(recipe) * len(record.history) / expected_epochs(recipe)[0]
             found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}
 
@@ -288,15 +297,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
     """List the recorded and the missing runs, and the time these need if runs on this machine are recorded."""
-    known, left = rates(records, device), 0.0
+    known, left = rates(records, device), {True: 0.0, False: 0.0}
     for recipe in recipes:
         done = is_recorded(recipe, records)
         hours = None if done else estimate(recipe, known)
-        left += hours or 0
-        about = "" if hours is None else f"  {hours:.1f} h"
+        _, open_end = expected_epochs(recipe)
+        left[open_end] += hours or 0
+        about = "" if hours is None else f"  {'at most ' * open_end}{hours:.1f} h"
         print(f"{'recorded' if done else 'to do':8}  {recipe.run_name}{about}")
-    if left:
-        print(f"about {left:.1f} hours are left on {device}; runs that stop early take less")
+    parts = [f"about {left[False]:.1f} hours"] if left[False] else []
+    parts += [f"at most {left[True]:.1f} hours for runs that may stop early"] if left[True] else []
+    if parts:
+        print(f"left on {device}: {', and '.join(parts)}")
     sys.stdout.flush()
 
 

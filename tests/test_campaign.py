@@ -27,7 +27,7 @@ from alexnet_course.records import load_records
 from alexnet_course.records.record import Record, dump_record, read_record
 from alexnet_course.training import Trainer, TrainingStopped, hooks
 from benchmarks import campaign as module
-from benchmarks.campaign import Images, Outcome, campaign, estimate, is_recorded, main, plan, work
+from benchmarks.campaign import Images, Outcome, campaign, estimate, expected_epochs, is_recorded, main, plan, work
 
 FOREVER = float("inf")
 
@@ -490,7 +490,7 @@ def test_the_list_makes_nothing(command, tmp_path):
     assert len(command("--list", "--seeds", "2")[1].splitlines()) == 4
 
 
-def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_recorded(command, tmp_path):
+def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_recorded(command, tmp_path, monkeypatch):
     command()
     path = tmp_path / "records" / "a-evening-seed0.json"
     record = json.loads(path.read_text())
@@ -504,8 +504,23 @@ def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_re
         "to do     b-evening-seed0  1.0 h",  # the last layer, for 100 classes, is little
         "to do     a-evening-seed1  1.0 h",
         "to do     b-evening-seed1  1.0 h",
-        f"about 3.0 hours are left on {device}; runs that stop early take less",
+        f"left on {device}: about 3.0 hours",
     ]
+    early = [tiny("b", stop_after=1), tiny("c", stop_after=1, epochs=4)]
+    monkeypatch.setattr(module, "plan", lambda *_: early)
+    assert command("--list")[1].splitlines() == [
+        "to do     b-evening-seed0  at most 1.0 h",
+        "to do     c-evening-seed0  at most 2.0 h",
+        f"left on {device}: at most 3.0 hours for runs that may stop early",
+    ]
+    early.append(tiny("d"))
+    both = f"left on {device}: about 1.0 hours, and at most 3.0 hours for runs that may stop early"
+    assert command("--list")[1].splitlines()[-1] == both
+    # A run of S3's that ended after the two epochs took an hour, so the 95 of the published one take 95 half hours.
+    record["recipe"].update(name="alexnet-cifar-5x5-v1.published", stop_after=41, epochs=3000)
+    path.write_text(json.dumps(record))
+    early[:] = [Recipe.from_dict(record["recipe"]).replace(seed=1)]
+    assert command("--list")[1].splitlines()[-1] == f"left on {device}: about 47.5 hours"
     record["environment"]["device"] = "another"
     path.write_text(json.dumps(record))
     assert " h" not in command("--list", "--seeds", "2")[1]
@@ -523,6 +538,10 @@ def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
     assert work(whole.replace(validation_size=0.1)) == pytest.approx(work(whole))
     early = load_recipe("alexnet-cifar-5x5-v1.published-cifar100")  # 3,000 epochs at most; the published run had 95
     assert work(early) == pytest.approx(work(early.replace(name="of-ours", epochs=95)))
+    assert expected_epochs(early) == (95, False)
+    assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published")) == (95, False)  # known of CIFAR-100 alone
+    assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published-1e-4-cifar100")) == (3000, True)
+    assert expected_epochs(run.replace(epochs=7)) == (7, False)
     assert estimate(run, {"lenet5": 3e9, "vgg-style": 1e9}) == pytest.approx(hours / 2)  # the rate in the middle
     assert estimate(run, {}) is None
 
