@@ -94,9 +94,10 @@ def is_recorded(recipe: Recipe, records: Path) -> bool:
 
 
 def expected_epochs(recipe: Recipe) -> tuple[int, bool]:
-    """The epochs of a run, and whether it may stop at any of them.
+    """The number of epochs of a run, and whether that is only a maximum.
 
-    The published run of a recipe that stops early says how many it takes, be it on the other data set.
+    For a recipe that stops early it is the number of the published run, on the other data set if there is none on its
+    own. Where no such run is known, it is the recipe's maximum.
     """
     here = recipe.name.removesuffix("-cifar100")
     for name in (recipe.name, here, f"{here}-cifar100") if recipe.stop_after else ():
@@ -122,7 +123,7 @@ def rates(records: Path, device: str) -> dict[str, float]:
         record = read_record(path)
         recipe = record.recipe
         if record.environment.device == device and recipe.dataset in ("cifar10", "cifar100"):
-            done = work(recipe) * len(record.history) / expected_epochs(recipe)[0]
+            done = work(recipe) * len(record.history) / expected_epochs(recipe)[0]  # it may have stopped early
             found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}
 
@@ -301,9 +302,9 @@ def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
     for recipe in recipes:
         done = is_recorded(recipe, records)
         hours = None if done else estimate(recipe, known)
-        _, open_end = expected_epochs(recipe)
-        left[open_end] += hours or 0
-        about = "" if hours is None else f"  {'at most ' * open_end}{hours:.1f} h"
+        _, is_maximum = expected_epochs(recipe)
+        left[is_maximum] += hours or 0
+        about = "" if hours is None else f"  {'at most ' * is_maximum}{hours:.1f} h"
         print(f"{'recorded' if done else 'to do':8}  {recipe.run_name}{about}")
     parts = [f"about {left[False]:.1f} hours"] if left[False] else []
     parts += [f"at most {left[True]:.1f} hours for runs that may stop early"] if left[True] else []

@@ -516,7 +516,7 @@ def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_re
     early.append(tiny("d"))
     both = f"left on {device}: about 1.0 hours, and at most 3.0 hours for runs that may stop early"
     assert command("--list")[1].splitlines()[-1] == both
-    # A run of S3's that ended after the two epochs took an hour, so the 95 of the published one take 95 half hours.
+    # If two epochs of S3's recipe took an hour, the 95 of the published run take 47.5 hours.
     record["recipe"].update(name="alexnet-cifar-5x5-v1.published", stop_after=41, epochs=3000)
     path.write_text(json.dumps(record))
     early[:] = [Recipe.from_dict(record["recipe"]).replace(seed=1)]
@@ -539,7 +539,7 @@ def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
     early = load_recipe("alexnet-cifar-5x5-v1.published-cifar100")  # 3,000 epochs at most; the published run had 95
     assert work(early) == pytest.approx(work(early.replace(name="of-ours", epochs=95)))
     assert expected_epochs(early) == (95, False)
-    assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published")) == (95, False)  # known of CIFAR-100 alone
+    assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published")) == (95, False)  # known only for CIFAR-100
     assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published-1e-4-cifar100")) == (3000, True)
     assert expected_epochs(run.replace(epochs=7)) == (7, False)
     assert estimate(run, {"lenet5": 3e9, "vgg-style": 1e9}) == pytest.approx(hours / 2)  # the rate in the middle
