@@ -40,11 +40,12 @@ EXPECTED = ("long", "evening")  # budgets that a figure names where nothing of t
 def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -> Figure:
     """Draw test accuracy against a cost on a logarithmic scale, with Pareto fronts of runs of comparable length.
 
-    A front is drawn for runs of one budget with equally many epochs and training images, if there are at least two. The
-    scale of accuracies is logarithmic in the error, so halving the error is the same distance everywhere. The axis is
-    cut, and its label says so. Each network is named at its best recipe, and so is every recipe on a front; ablations
-    are grey, and named if their network has nothing else. The published figure of a network is drawn at the cost of our
-    best run, and joined to it; there is none against seconds, because no write-up gives its time.
+    A front is drawn for runs of one budget with equally many epochs and training images, if there are at least two;
+    against seconds, also of one device, with equally many threads. The scale of accuracies is logarithmic in the error,
+    so halving the error is the same distance everywhere. The axis is cut, and its label says so. Each network is named
+    at its best recipe, and so is every recipe on a front; ablations are grey, and named if their network has nothing
+    else. The published figure of a network is drawn at the cost of our best run, and joined to it; there is none
+    against seconds, because no write-up gives its time.
 
     Args:
         rows: of `results_table`. Those that are not measured, or on other images than `dataset`, are left out.
@@ -69,10 +70,11 @@ def accuracy_against(rows: Sequence[Row], what: str, dataset: str = "cifar10") -
         for cost, accuracy, row in points:
             ablation = row.recipe.startswith(ABLATION)
             axes.plot(cost, accuracy, marker, color=GREY if ablation else BLUE, markersize=5 if ablation else 7)
-        by_length: dict[tuple[float | None, int | None], list[_Point]] = {}
+        comparable: dict[tuple[float | None, int | None, str | None], list[_Point]] = {}
         for point in points:
-            by_length.setdefault((point.row.epochs, point.row.training_images), []).append(point)
-        for alike in (found for found in by_length.values() if len(found) > 1):
+            device = point.row.device if what == "train_seconds" else None
+            comparable.setdefault((point.row.epochs, point.row.training_images, device), []).append(point)
+        for alike in (found for found in comparable.values() if len(found) > 1):
             front = [alike[position] for position in pareto_front([(point.cost, point.accuracy) for point in alike])]
             axes.plot([p.cost for p in front], [p.accuracy for p in front], line, color=GREY, linewidth=1.2, zorder=1)
             on_front += front

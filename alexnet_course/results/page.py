@@ -21,8 +21,8 @@ CAPTION = (
     "deviation where there are several. The interval is Wilson's; it covers other test images, not another training. "
     "Budget: long is what the recipe asks for; evening is the same number of epochs for all networks with images of "
     "one size; cpu marks older runs, each shortened in its own way. Compare rows of one budget and equal epochs, and "
-    "times only if they were measured on one device, which the record names. The last column links to the records, one "
-    "for each seed."
+    "times only if they were measured on one device with equally many threads, which the record names. The time is the "
+    "median over the seeds. The last column links to the records, one for each seed."
 )
 ABLATION_CAPTION = (
     "One row for each ablation: a reduced network on a part of the images, mostly with one setting of its group's base "

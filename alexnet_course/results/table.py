@@ -156,8 +156,8 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of one run."""
-        return self._mean(lambda record: record.wall_seconds)
+        """Wall time of one run: the median over the seeds, so that one run that was held up does not count."""
+        return statistics.median(record.wall_seconds for record in self.records) if self.records else None
 
     @property
     def images_per_second(self) -> float | None:
@@ -165,8 +165,11 @@ class Row:
 
     @property
     def device(self) -> str | None:
-        """The devices of the runs, and their versions of PyTorch."""
-        machines = {f"{r.environment.device}, torch {r.environment.torch}" for r in self.records}
+        """The devices of the runs, with the number of threads on a CPU, and their versions of PyTorch."""
+        machines = set()
+        for environment in (record.environment for record in self.records):
+            threads = f", threads: {environment.threads}" if "(cpu)" in environment.device else ""
+            machines.add(f"{environment.device}{threads}, torch {environment.torch}")
         return " and ".join(sorted(machines)) or None
 
     @property

@@ -16,7 +16,9 @@ from alexnet_course.records.new_images import OnNewImages
 from alexnet_course.results.table import Published, Row
 
 
-def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10", epochs=30):
+def make_row(
+    recipe, *accuracies, parameters=1000, budget="long", published=None, dataset="cifar10", epochs=30, threads=2
+):
     """A row of runs with these accuracies in per cent."""
     records = tuple(
         SimpleNamespace(
@@ -25,6 +27,7 @@ def make_row(recipe, *accuracies, parameters=1000, budget="long", published=None
             wall_seconds=parameters / 10,
             dataset=SimpleNamespace(test_images=10000, training_images=45_000),
             history=[None] * epochs,
+            environment=SimpleNamespace(device="Xeon (cpu)", threads=threads, torch="2.11"),
         )
         for seed, accuracy in enumerate(accuracies)
     )
@@ -76,6 +79,20 @@ class TestAccuracyAgainst:
         alone = plots.accuracy_against(rows[:2], "parameters")
         assert "Pareto front" not in legend(alone)
         assert sorted(written(alone.axes[0])) == ["a", "b"]
+
+    def test_a_front_of_times_joins_only_runs_with_equally_many_threads(self):
+        rows = [
+            make_row("a.modern", 80, parameters=1000),
+            make_row("b.modern", 90, parameters=2000, threads=1),
+            make_row("c.modern", 85, parameters=1500),
+        ]
+        for what, wanted in (
+            ("train_seconds", [[100, 80], [150, 85]]),
+            ("parameters", [[1000, 80], [1500, 85], [2000, 90]]),
+        ):
+            (axes,) = plots.accuracy_against(rows, what).axes
+            fronts = [line for line in axes.lines if line.get_linewidth() == 1.2 and line.get_xydata().size]
+            assert [line.get_xydata().tolist() for line in fronts] == [wanted]
 
     def test_says_that_its_axis_is_cut(self):
         (axes,) = plots.accuracy_against(self.ROWS, "parameters").axes

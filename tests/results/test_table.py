@@ -145,6 +145,30 @@ def test_a_long_run_s_time_is_in_hours(write):
         assert cell(make_row(record.recipe, [record.replace(wall_seconds=seconds)]), "time") == said
 
 
+def test_a_run_that_was_held_up_does_not_count_in_the_time(write):
+    [record] = load_records(write("mine", 40))
+    runs = [record.replace(wall_seconds=seconds) for seconds in (60, 80, 9000)]
+    assert make_row(record.recipe, runs).seconds == 80
+    assert make_row(record.recipe, []).seconds is None
+
+
+def test_the_device_of_a_row_names_the_threads_of_its_cpu(write):
+    [record] = load_records(write("mine", 40))
+
+    def device(*machines):
+        runs = [
+            record.replace(environment=record.environment.model_copy(update=each | {"torch": "2.11"}))
+            for each in machines
+        ]
+        return make_row(record.recipe, runs).device
+
+    xeon, gpu = {"device": "Xeon (cpu)"}, {"device": "H100", "threads": 16}
+    assert device(xeon | {"threads": 2}, xeon | {"threads": 2}) == "Xeon (cpu), threads: 2, torch 2.11"
+    both = "Xeon (cpu), threads: 1, torch 2.11 and Xeon (cpu), threads: 2, torch 2.11"
+    assert device(xeon | {"threads": 2}, xeon | {"threads": 1}) == both
+    assert device(gpu) == "H100, torch 2.11"
+
+
 def test_one_s_own_runs_stand_among_the_others(write, finished):
     folder = write("mine", 40)
     record = read_record(finished / "record.json")
