@@ -43,6 +43,8 @@ def curves(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
+    if not any(len(np.asarray(values)) for values in series.values()):
+        axes.set(xticks=[], yticks=[])  # numbers on the axes would mean nothing
     axes.legend()
     return fig
 
