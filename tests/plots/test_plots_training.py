@@ -28,6 +28,10 @@ class TestCurves:
 def test_curves_name_a_series_that_is_not_measured():
     (axes,) = plots.curves({"ReLU": [3.0, 2.0], "tanh": []}, "epoch", "error").axes
     assert inner_legend(axes) == ["ReLU", "tanh: not measured"]
+    assert axes.get_yticks().size
+    (empty,) = plots.curves({"ReLU": [], "tanh": []}, "epoch", "error").axes
+    assert inner_legend(empty) == ["ReLU: not measured", "tanh: not measured"]
+    assert not empty.get_yticks().size
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 0]
 
 
