@@ -138,7 +138,7 @@ def colour_pca(
 ) -> Tensor:
     """Add to every image one colour, drawn along the principal colours of the data set (paper section 4.1).
 
-    ``images`` is float N×3×H×W on the 0..1 scale. For each image three numbers are drawn from N(0, ``strength``);
+    ``images`` is float N×3×H×W on the 0..1 scale. For each image three numbers are drawn from N(0, ``strength``²);
     the colour added to all its pixels is their sum over eigenvector × number × eigenvalue, as the paper writes it.
     """
     draws = torch.randn(images.shape[0], 3, device=images.device, generator=generator) * strength
