@@ -200,10 +200,10 @@ class Recipe(Checked):
         if self.train_size > 1 and self.train_size != int(self.train_size):
             raise CourseError(f"train_size = {self.train_size} is neither a fraction up to 1 nor an integer number of "
                               f"images; nearest: {round(self.train_size)}.")  # fmt: skip
-        for key in ("init", "in_channels"):
+        for key in ("init", "in_channels", "num_classes"):
             if key in self.model_options:
-                raise CourseError(f"model_options must not set {key!r}, which is determined by the recipe's init or "
-                                  "the data set; leave it out.")  # fmt: skip
+                raise CourseError(f"model_options must not set {key!r}, which is determined by the recipe's init, its "
+                                  "outputs or the data set; leave it out.")  # fmt: skip
         if not self.name:
             object.__setattr__(self, "name", self.model)
         return self

@@ -185,7 +185,12 @@ def campaign(
     """
     for recipe in recipes:
         name = recipe.run_name
-        if is_recorded(recipe, records):
+        try:
+            recorded = is_recorded(recipe, records)
+        except CourseError as error:
+            yield Outcome(name, f"left: {error}")
+            continue
+        if recorded:
             yield Outcome(name, "recorded before", recorded=True)
             continue
         if time.monotonic() >= deadline:
@@ -194,6 +199,9 @@ def campaign(
         try:
             record = make(recipe, images, runs / name, device, deadline, progress)
             predictions = load_predictions(runs / name / PREDICTIONS)
+            records.mkdir(parents=True, exist_ok=True)
+            save_predictions(records / f"{name}.npy", predictions)
+            write_record(records / f"{name}.json", record)
         except TrainingStopped as error:
             yield Outcome(name, f"stopped: {error}")
             if error.signal is not None:  # by somebody, not by the deadline
@@ -202,13 +210,15 @@ def campaign(
         except CourseError as error:  # no images, or another process has it, or the folder is incomplete
             yield Outcome(name, f"left: {error}")
             continue
+        except BrokenPipeError:  # of standard error
+            raise
+        except OSError as error:  # such as a full disk; the run stays in its folder
+            yield Outcome(name, f"left: {error}")
+            continue
         except RuntimeError as error:  # a bug; it must not cost the other runs
             traceback.print_exc()
             yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
             continue
-        records.mkdir(parents=True, exist_ok=True)
-        save_predictions(records / f"{name}.npy", predictions)
-        write_record(records / f"{name}.json", record)
         if not keep_weights:
             (runs / name / WEIGHTS).unlink(missing_ok=True)
         yield Outcome(name, f"test {record.test_accuracy:.2%}, validation {record.val_accuracy:.2%}", True)

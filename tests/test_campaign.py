@@ -1,6 +1,8 @@
 """The campaign on made-up images: what it makes, in which order, what it leaves alone, and how it stops."""
 
+import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -371,6 +373,32 @@ def test_a_run_that_cannot_go_on_is_named_and_the_others_are_made(go, tmp_path):
     assert re.match(r"stopped: The .* in epoch \d+ at step \d+ of 4", broken.result)
     assert fine.recorded
     assert names(tmp_path / "records") == ["b-evening-seed0.json", "b-evening-seed0.npy"]
+
+
+def test_a_damaged_record_is_named_and_the_other_runs_are_made(go, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a-evening-seed0.json").write_text("{")
+    damaged, fine = go(tiny("a"), tiny("b"))
+    assert damaged.result.startswith("left: a-evening-seed0.json is not readable as JSON")
+    assert fine.recorded
+
+
+def test_a_record_that_cannot_be_written_is_named_and_its_run_stays(go, tmp_path, monkeypatch, steps):
+    save = module.save_predictions
+
+    def full(path: Path, predictions: Any) -> None:
+        if path.name.startswith("a-"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        save(path, predictions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_predictions", full)
+        lost, fine = go(tiny("a"), tiny("b"))
+    assert (lost.recorded, fine.recorded) == (False, True)
+    assert "No space left on device" in lost.result
+    steps.clear()
+    assert go(tiny("a"))[0].recorded
+    assert steps == []
 
 
 # --- Images --------------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def test_toml(tmp_path):
         ({"model": 3}, "model = 3 has the wrong type; give a string in quotes."),
         ({"epochs": 10**100}, f"epochs = 1{'0' * 79}… is out of range; it must be at least 1 and at most 10000"),
         ({"model_options": {"init": "paper"}}, "model_options must not set 'init'"),
+        ({"model_options": {"num_classes": 3}}, "model_options must not set 'num_classes'"),
         ({"validation_size": 10.5}, "validation_size = 10.5 is neither a fraction below 1 nor an integer number"),
         (
             {"train_size": 10.5},

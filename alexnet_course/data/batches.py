@@ -38,7 +38,7 @@ class BatchLoader:
     kept in that format. That saves a GPU most of its kernel launches.
 
     With ``mix`` (``"mixup"``, ``"cutmix"``) the images of a batch are combined, and the labels are the shares of the
-    classes (N×classes). ``size`` may change between epochs.
+    classes: N×classes, or N×``outputs`` for a network with more outputs. ``size`` may change between epochs.
 
     ``state`` is the position inside an epoch. After ``resume``, a loader with the same images and settings continues
     from there with the next batch.
@@ -60,6 +60,7 @@ class BatchLoader:
         generator: torch.Generator | None = None,
         at_once: torch.dtype | None = None,
         mix: str = "none",
+        outputs: int = 0,
     ) -> None:
         dataset = dataset.to(device)
         self.images, self.labels = dataset.images, dataset.labels
@@ -67,6 +68,8 @@ class BatchLoader:
         away = dataset.streamed or (on_gpu and self.images.device.type == "cpu")
         self._ahead = Ahead(self.images, pinned=on_gpu) if away else None
         self.indices = (torch.arange(len(dataset)) if indices is None else indices).to(device)
+        if not len(self.indices):
+            raise CourseError(f"{dataset.name!r} has no images to make batches of; give some.")
         self.batch_size = min(batch_size, len(self.indices))
         self.size = size
         self.training = training
@@ -83,7 +86,7 @@ class BatchLoader:
         if changes.flip and changes.alternate:
             self._mirrored = torch.rand(len(dataset), device=self.indices.device, generator=generator) < 0.5
         self._epoch = 0
-        self.mix, self.classes = mix, len(dataset.classes)
+        self.mix, self.classes = mix, outputs or len(dataset.classes)
         self.at_once = at_once
         self._made: tuple[int, Tensor] | None = None  # at_once: number of the first batch, and the images
         self._before: Tensor | None = None  # the generator's state before it drew for these

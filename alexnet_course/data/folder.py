@@ -19,7 +19,6 @@ from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.data.memory import is_large
 from alexnet_course.data.tree import Listing, list_tree, say_once
 from alexnet_course.errors import CourseError
-from alexnet_course.files import discard
 
 
 def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str = "crop") -> Dataset:
@@ -30,7 +29,7 @@ def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str
     ``test`` it is the test set. If ``path`` has the class folders themselves, a fifth of each class becomes the test
     set. A warning reports such a decision once, and ``division`` records it.
 
-    Images of one size stay as they are. If the sizes differ, all become squares of side ``size``; ``read_image``
+    Square images of one size stay as they are. Otherwise all become squares of side ``size``; ``read_image``
     describes ``resize``, and the treatment of grey, transparent and rotated images. The decoded images are cached under
     ``root`` and read from there as long as no file changes; those that would take more than half of the free memory
     stay there and are read while they are used (``streamed``).
@@ -72,17 +71,21 @@ class _Folder:
         resized = self.root / f"{self.stem}-{size}-{resize}.safetensors", f"{self.state} {size} {resize}"
         for kept in (as_they_are, resized):
             dataset = cache.read(*kept)
-            if dataset is not None and dataset.labels.tolist() == self.listing.labels:
+            square = dataset is not None and dataset.images.shape[2] == dataset.images.shape[3]
+            if dataset is not None and square and dataset.labels.tolist() == self.listing.labels:
                 return dataset, None
         for file in self.root.glob(f"{self.stem}*"):
             if not (cache.key_of(file) or self.state).startswith(self.state):  # of earlier versions of the files
-                with suppress(OSError):
-                    discard(file)
+                with suppress(OSError):  # and not `discard`: truncated, it would kill a run that has it mapped
+                    file.unlink(missing_ok=True)
         try:
-            return self._decode(as_they_are, read_image(self.listing.files[0]).shape, None, resize)
+            shape = read_image(self.listing.files[0]).shape
+            if shape[1] != shape[2]:  # a square network would squash them, and predict crops
+                raise OtherSize
+            return self._decode(as_they_are, shape, None, resize)
         except OtherSize:
-            say_once(f"the images in {self.what!r} have different sizes, so all are resized to {size}×{size} "
-                     f"(resize = {resize!r})")  # fmt: skip
+            say_once(f"the images in {self.what!r} have different sizes or are not square, so all are resized to "
+                     f"{size}×{size} (resize = {resize!r})")  # fmt: skip
             return self._decode(resized, (3, size, size), size, resize)
 
     def _decode(

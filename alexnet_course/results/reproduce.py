@@ -17,6 +17,15 @@ from alexnet_course.records.record import Record
 from alexnet_course.training.device import choose_device
 from alexnet_course.training.run import Run, train
 
+OPTIONS = (
+    "deterministic",
+    "compile",
+    "graph",
+    "half_weights",
+    "epoch_at_once",
+    "compiled_pools",
+)  # which may change the bits
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -40,7 +49,7 @@ class Reproduction:
     def differences(self) -> list[str]:
         """The differences of the environments, which may explain different bits."""
         before, now = dict(self.recorded.environment), dict(self.repeated.environment)
-        keys = ("device", "precision", "threads", "torch", "python", "system")
+        keys = ("device", "precision", "threads", "torch", "python", "system", *OPTIONS, "processes")
         return [f"{key} {now[key]}, recorded with {before[key]}" for key in keys if before[key] != now[key]]
 
     def __str__(self) -> str:
@@ -97,6 +106,7 @@ def repetition(
                               "with --data.")  # fmt: skip
         images[split] = found
     recipe = record.recipe
+    options = {"epoch_at_once": environment.epoch_at_once, **options}  # it draws other random numbers
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:
         torch.set_num_threads(environment.threads)  # another number of threads would change the order of sums

@@ -211,7 +211,7 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
         images = record.dataset
         # Not the recipe's own word for the data set: the same images may come from a folder or from an archive.
         alike = record.recipe.replace(dataset=images.name).fingerprint
-        groups.setdefault((alike, images.fingerprint), {}).setdefault(record.seed, record)
+        groups.setdefault((alike, images.fingerprint, images.test_fingerprint), {}).setdefault(record.seed, record)
     rows = [make_row(runs[min(runs)].recipe, list(runs.values())) for runs in groups.values()]
     experiments = ablations()
     order = {recipe.name: position for position, recipe in enumerate(experiments)}
@@ -226,7 +226,8 @@ def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
     """The row of ``records``: runs of ``recipe`` that differ only in their seeds; there may be none."""
     runs = tuple(sorted(records, key=lambda record: record.seed))
     dataset = runs[0].dataset.name if runs else recipe.dataset
-    parameters, mult_adds = costs(recipe, len(runs[0].dataset.classes) if runs else CLASSES.get(dataset, 10))
+    classes = len(runs[0].dataset.classes) if runs else CLASSES.get(dataset, 10)
+    parameters, mult_adds = costs(recipe, classes, len(runs[0].dataset.mean) if runs else 0)
     return Row(
         recipe=recipe.name,
         model=recipe.model,
@@ -240,9 +241,10 @@ def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
     )
 
 
-def costs(recipe: Recipe, classes: int = 10) -> tuple[int, int]:
+def costs(recipe: Recipe, classes: int = 10, channels: int = 0) -> tuple[int, int]:
     """Parameters of the recipe's network, and its multiply-adds for one image of the recipe's size."""
-    network = (recipe.model, recipe.model_options, MODELS[recipe.model].input_size[0], recipe.outputs or classes)
+    channels = channels or MODELS[recipe.model].input_size[0]
+    network = (recipe.model, recipe.model_options, channels, recipe.outputs or classes)
     return parameters_of(*network), mult_adds_of(*network, recipe.image_size)
 
 

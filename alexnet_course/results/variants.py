@@ -114,6 +114,7 @@ def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLD
     for label, recipe in variants.items():
         runs = records_of(recipe, folder)
         accuracy = accuracy_of(recipe, folder)
-        tested = compare(references, runs, folder) if references and runs and recipe != base else None
+        fair = references and runs and recipe != base and references[0].budget == runs[0].budget
+        tested = compare(references, runs, folder) if fair else None
         differences.append(Difference(label, accuracy[0] if accuracy else None, tested, len(runs)))
     return Comparison(circumstances(base, folder), differences)

@@ -229,7 +229,7 @@ def _other_split(record: Record, images: Dataset | None) -> Iterator[str]:
         else:
             held_out = image_count("validation_size", recipe.validation_size, available)
         used = available - held_out
-        if recipe.train_size != 1:
+        if recipe.train_size not in (1, used):
             used = image_count("train_size", recipe.train_size, used)
     except CourseError as error:
         yield str(error)

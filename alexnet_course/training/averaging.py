@@ -35,9 +35,10 @@ class WeightAverage(Hook):
     @torch.no_grad()
     def on_step(self, trainer: Trainer) -> None:
         steps = trainer.steps_done
-        if steps % EVERY:
+        every = min(EVERY, len(trainer.train_loader))  # or a run of fewer steps would keep its initial weights
+        if steps % every:
             return
-        decay = min(self.decay, (1 + steps) / (10 + steps)) ** EVERY
+        decay = min(self.decay, (1 + steps) / (10 + steps)) ** every
         averages, weights = _tensors(self.model), _tensors(trainer.model)
         for average, weight in zip(averages, weights, strict=True):
             if not weight.is_floating_point():  # batch norm's count of batches

@@ -20,7 +20,7 @@ def divide(recipe: Recipe, train_set: Dataset) -> tuple[Tensor, Tensor]:
     else:
         size = image_count("validation_size", recipe.validation_size, len(train_set))
         fitting, validation = train_set.split_indices(size, recipe.seed)
-    if recipe.train_size != 1:
+    if recipe.train_size not in (1, len(fitting)):
         wanted = image_count("train_size", recipe.train_size, len(fitting))
         _, fitting = train_set.split_indices(wanted, recipe.seed, among=fitting)
     return fitting, validation

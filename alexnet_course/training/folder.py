@@ -225,6 +225,8 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / PLAN
     try:
         plan: dict[str, Any] = json.loads(read_text(path))
+        if not isinstance(plan, dict) or not {"recipe", "data", "options", "device", "precision"} <= plan.keys():
+            raise ValueError("keys are missing")
     except FileNotFoundError:
         if not Path(folder).exists():
             raise CourseError(f"There is no folder {str(folder)!r}, so there is nothing to resume; give the folder of "

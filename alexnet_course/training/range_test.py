@@ -45,6 +45,7 @@ def lr_range_test(
     on = choose_device(device)
     trainer = Trainer(recipe, train_set, on, resolve_precision(recipe.precision, on))
     trainer.model.train()
+    trainer.train_loader.size = recipe.training_size(1)
     groups = trainer.optimiser.param_groups
     shares = [group["lr"] / groups[0]["lr"] for group in groups]  # less than 1 for the groups with body_lr
     points: list[tuple[float, float]] = []

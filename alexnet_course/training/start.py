@@ -74,7 +74,7 @@ def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
         found = checksum(file, "sha256")
         if not found.startswith(digits):
             raise NotPublished(f"its SHA-256 begins with {found[: len(digits)]}, not with {digits}")
-        return file.replace(path)
+        return file.replace(path) if file != path else path  # which may be in a read-only folder
 
     places = (expanded(torch.hub.get_dir()) / "checkpoints" / name, own)
     path = next((place for place in places if place.is_file()), None)

@@ -199,6 +199,7 @@ class Trainer:
             generator=torch.Generator(self.device).manual_seed(self.recipe.seed),
             at_once=self._at_once,
             mix=self.recipe.mix,
+            outputs=self.outputs,
             **self._constants,
         )
         self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)

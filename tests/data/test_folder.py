@@ -115,6 +115,18 @@ def test_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(tree, "test")
 
 
+def test_an_older_version_stays_whole_for_a_run_that_reads_it(tree: Path, kept: Path) -> None:
+    """It is mapped into memory: if its file were cut to nothing, the run would die of SIGBUS."""
+    load(tree)
+    [path] = kept.rglob("*.safetensors")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        Image.new("RGB", (32, 32)).save(tree / "train/cat/new.png")
+        load(tree)
+        assert os.fstat(file.fileno()).st_size == size
+        assert os.fstat(file.fileno()).st_nlink == 0  # and it is gone from the folder
+
+
 @pytest.mark.parametrize("change", ["edited", "added", "removed", "renamed", "swapped"])
 def test_changed_tree_is_decoded_again(tree: Path, kept: Path, change: str) -> None:
     if change == "swapped":

@@ -225,11 +225,20 @@ def test_images_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
     assert load(path).images.shape[1:] == (3, 8, 8)
 
 
+def test_images_of_one_size_that_are_not_square_are_resized_as_those_to_predict_are(tmp_path: Path) -> None:
+    """A network would squash them in training, and see a centre cropped from them afterwards."""
+    wide = Image.fromarray(np.arange(20 * 40 * 3).astype(np.uint8).reshape(20, 40, 3))
+    path = write(tmp_path / "wide", {f"train/{kind}/0.png": wide for kind in ("cat", "dog")} | classes_of(1, "test/"))
+    with pytest.warns(UserWarning, match=r"have different sizes or are not square, so all are resized to 16×16"):
+        dataset = load_dataset(f"folder:{path}", "train", size=16)
+    np.testing.assert_array_equal(dataset.images[0], read_image(str(path / "train/cat/0.png"), 16, "crop"))
+
+
 def test_images_of_different_sizes_get_the_size_that_is_asked_for(tmp_path: Path, kept: Path) -> None:
     sizes = {"train/cat/0.png": (40, 20), "train/cat/1.png": (20, 40), "train/dog/0.png": (30, 30)}
     tests = {"test/cat/0.png": (40, 20), "test/dog/0.png": (9, 31)}
     path = write(tmp_path / "pets", {name: plain(7, size) for name, size in {**sizes, **tests}.items()})
-    with pytest.warns(UserWarning, match=r"train' have different sizes, so all are resized to 224×224") as said:
+    with pytest.warns(UserWarning, match=r"train' have different sizes or .* all are resized to 224×224") as said:
         assert load_dataset(f"folder:{path}").images.shape == (3, 3, 224, 224)
     assert len(said) == 1
     with warnings.catch_warnings():

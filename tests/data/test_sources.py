@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 from collections.abc import Callable, Iterator
@@ -159,6 +161,19 @@ def test_cifar10_1(server: Server, images: Images, tmp_path: Path, monkeypatch: 
     for file in server[0].iterdir():
         file.unlink()
     assert load_dataset("cifar10.1", "test", root=tmp_path / "kept").fingerprint == dataset.fingerprint
+
+
+def test_cifar10_1_in_a_folder_that_cannot_be_written_to(
+    server: Server, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_cifar10_1(server, images, monkeypatch)
+    before = load_dataset("cifar10.1", root=tmp_path / "kept").fingerprint
+    monkeypatch.setattr(Path, "replace", read_only)
+    assert load_dataset("cifar10.1", root=tmp_path / "kept").fingerprint == before
+
+
+def read_only(path: Path, *_: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
 
 @pytest.mark.parametrize("harm", [truncated, altered])

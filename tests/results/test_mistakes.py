@@ -52,12 +52,13 @@ def test_the_table_has_a_line_for_each_row_the_largest_first():
     assert lines[0].startswith(f"{largest.name}, {largest.how}")
 
 
-def test_a_file_of_something_else_is_refused(tmp_path):
+def test_a_file_of_something_else_or_none_is_refused(tmp_path):
     content = json.loads(MISTAKES_FILE.read_text(encoding="utf-8"))
     content["rows"][0]["wrong"] = []
     path = tmp_path / "wrong.json"
-    for text in ("{}", "[1", json.dumps(content)):
-        path.write_text(text, encoding="utf-8")
+    for text in (None, "{}", "[1", json.dumps(content)):
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
         with pytest.raises(CourseError, match=r"make it with python -m benchmarks\.mistakes"):
             load_mistakes(path)
 

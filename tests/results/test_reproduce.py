@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from alexnet_course.errors import CourseError
+from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import Record
 from alexnet_course.results.reproduce import Reproduction, find_record, repetition
+from alexnet_course.watching import fit
+
+RECIPE = Recipe(name="base", model="cnn4", epochs=2, batch_size=10, validation_size=10)
 
 
 @pytest.fixture
@@ -22,6 +26,19 @@ def test_on_the_cpu_a_run_is_repeated_to_the_bit(record, data):
     assert result.exact
     assert str(result).splitlines()[-1] == "bit-identical: every loss, accuracy and prediction"
     assert result.differences == []
+
+
+def test_so_is_one_that_changed_the_images_of_an_epoch_at_once(data):
+    """Which draws other random numbers."""
+    record = fit(RECIPE, progress=False, epoch_at_once=True, **data).record
+    run = repetition(record, **data)
+    list(run)
+    assert Reproduction(record, run.record).exact
+    run = repetition(record, epoch_at_once=False, **data)
+    list(run)
+    result = Reproduction(record, run.record)
+    assert not result.exact
+    assert result.differences == ["epoch_at_once False, recorded with True"]
 
 
 def test_the_recorded_number_of_threads_and_precision_are_used(record, data):

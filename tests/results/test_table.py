@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_course.cli import main
-from alexnet_course.models import MODELS
+from alexnet_course.models import MODELS, build_model
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
@@ -28,6 +28,7 @@ from alexnet_course.results.table import (
     published,
     results_table,
 )
+from alexnet_course.shapes import layer_table
 from alexnet_course.training import wilson_interval
 
 
@@ -227,6 +228,22 @@ def test_more_outputs_than_classes_are_counted():
     recipe = load_recipe("alexnet-cifar-5x5-v1.published-cifar100")
     assert recipe.outputs == 256
     assert costs(recipe, 100) == costs(recipe.replace(outputs=0), 256)
+
+
+def test_costs_are_those_of_as_many_channels_as_the_images_have(write):
+    [record] = load_records(write("mine", 40))
+    grey = record.dataset.model_copy(update={"mean": (0.5,), "std": (0.2,)})
+    row = make_row(record.recipe, [record.replace(dataset=grey)])
+    layers = layer_table(build_model(record.recipe.model, num_classes=2, in_channels=1), (1, 32, 32))
+    assert row.parameters == sum(layer.parameters for layer in layers)
+    assert row.mult_adds == sum(layer.mult_adds for layer in layers)
+
+
+def test_other_test_images_have_a_row_of_their_own(write):
+    [first] = load_records(write("mine", 40))
+    more = first.dataset.model_copy(update={"test_fingerprint": "0" * 32})
+    second = first.replace(seed=1, recipe=first.recipe.replace(seed=1), dataset=more)
+    assert [row.seeds for row in results_table(FOLDER.parent, [first, second]) if row.records] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar-3x3", "alexnet-d2l", "alexnet-lrn", "cnn4"])

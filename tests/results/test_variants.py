@@ -85,3 +85,17 @@ def test_with_several_seeds_in_common_the_interval_is_over_seeds(write):
     assert (more.over, more.runs) == ("seeds", 3)
     assert more.points == pytest.approx(4)
     assert " seeds" in str(compare_to("base", {"more": "more"}, folder)).splitlines()[-1]
+
+
+def test_runs_of_two_budgets_are_not_compared(write):
+    """As soon as one of the two has a long run, the other is not measured against it."""
+    for seed, right in enumerate((30, 31, 29)):
+        write("base", right, seed=seed)
+        folder = write("more", right + 3, seed=seed)
+    write("base", 40, budget="long")
+    [more] = compare_to("base", {"more": "more"}, folder).differences
+    assert (more.points, more.seen) == (None, False)
+    assert more.accuracy == pytest.approx(66)
+    write("more", 41, budget="long")
+    [more] = compare_to("base", {"more": "more"}, folder).differences
+    assert (more.points, more.over) == (pytest.approx(2), "images")

@@ -57,6 +57,18 @@ def test_it_is_the_average_by_its_definition(data):
         torch.testing.assert_close(average.double(), expected.double(), rtol=1e-5, atol=1e-7)
 
 
+def test_a_run_of_fewer_steps_is_averaged_as_well(data):
+    """Else it would be evaluated with its initial weights."""
+    weights = Weights()
+    list(train(small(epochs=1, batch_size=50), hooks=[weights], **data))
+    assert sorted(weights.after_step) == [0, 1, 2]
+    decay = (1 + 2) / (10 + 2)
+    for name, average in weights.average.items():
+        if average.is_floating_point():
+            begun, ended = (weights.after_step[step][name] for step in (0, 2))
+            torch.testing.assert_close(average, decay**2 * begun + (1 - decay**2) * ended, rtol=1e-5, atol=1e-7)
+
+
 def test_it_is_what_is_evaluated_and_what_the_run_ends_with(data):
     weights = Weights()
     run = fit(small(), progress=False, hooks=[weights], **data)

@@ -1,5 +1,6 @@
 """What makes an epoch worth more: Muon, growing images, alternating flips, mixed images."""
 
+import math
 import warnings
 from typing import Any
 
@@ -120,6 +121,14 @@ def test_a_resumed_run_has_the_same_weights_to_the_bit(data, tmp_path, no_commit
     other = resumed.model.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in alone.model.state_dict().items())
     assert alone.record.test_loss == resumed.record.test_loss
+
+
+def test_mixed_labels_have_as_many_columns_as_there_are_outputs(data):
+    run = fit(small(epochs=1, mix="mixup", outputs=5), progress=False, **data)
+    assert math.isfinite(run.record.history[0].train_loss)
+    images, labels = next(iter(run.trainer.train_loader))
+    assert labels.shape == (len(images), 5)
+    assert not labels[:, 2:].any()
 
 
 def test_an_older_pytorch_has_no_muon(data, monkeypatch):

@@ -392,8 +392,13 @@ def test_which_part_it_is_depends_on_the_seed(data):
     assert not torch.equal(parts[0], parts[2])
 
 
-@pytest.mark.parametrize("size", [100, 1e-6])
-def test_a_part_that_is_all_or_nothing_is_refused(data, size):
+def test_a_part_of_as_many_images_as_there_are_is_all_of_them(data):
+    whole, part = (train(small(validation_size=20, train_size=size), **data) for size in (1, 100))
+    assert torch.equal(part.trainer.train_loader.indices, whole.trainer.train_loader.indices)
+
+
+@pytest.mark.parametrize("size", [101, 1e-6])
+def test_a_part_that_is_too_large_or_nothing_is_refused(data, size):
     with pytest.raises(CourseError) as caught:
         train(small(train_size=size), **data)
     assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training images; [^.]*0\.1\.",

@@ -18,6 +18,21 @@ def test_the_rate_rises_by_the_same_factor_from_end_to_end(few):
     assert rates == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2])
 
 
+def test_its_images_have_the_size_of_a_run_s_first_epoch(few, monkeypatch):
+    sizes = []
+    build = trainer.build_model
+
+    def noting(*names, **options):
+        network = build(*names, **options)
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+        return network
+
+    monkeypatch.setattr(trainer, "build_model", noting)
+    recipe = SMALL.replace(first_size=28, epochs=8)
+    lr_range_test(recipe, train_set=few["train_set"], device="cpu", lowest=1e-4, highest=1e-2, steps=3)
+    assert sizes[-3:] == [recipe.training_size(1)] * 3 == [28] * 3
+
+
 @pytest.mark.slow
 def test_at_one_rate_it_is_a_run_of_the_trainer(data):
     """Same first weights, same batches, same loss: with hardly any rise, the same numbers."""

@@ -112,6 +112,15 @@ def test_nor_is_anything_else_that_decides_how_the_run_goes_on(tiny, tmp_path, m
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("plan", ["{}", "[]", "7"])
+def test_a_plan_without_its_keys_is_refused(tiny, tmp_path, plan):
+    out = begun(tmp_path / "run", **tiny)
+    (out / "run.json").write_text(plan)
+    for again in (lambda: resume(out, **tiny), lambda: train(recipe(), out=out, **tiny)):
+        with pytest.raises(CourseError, match=r"run\.json' is not readable as JSON \(keys are missing\); train again"):
+            again()
+
+
 def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(tiny, tmp_path, monkeypatch):
     out = begun(tmp_path / "run", **tiny)
     before = contents(out)

@@ -1,5 +1,6 @@
 """A run that begins with torchvision's weights: where they come from, what they are worth, and what moves how fast."""
 
+import errno
 import hashlib
 import os
 import pickle
@@ -112,6 +113,17 @@ class TestTheFile:
         (places[place] / name).write_bytes(content)
         assert imagenet_weights()["a"].tolist() == [0, 1, 2]
         assert (places[place] / name).read_bytes() == content
+
+    def test_may_be_in_a_folder_that_cannot_be_written_to(self, places, publish, content, monkeypatch):
+        name = publish(content)
+        places[0].mkdir(parents=True)
+        (places[0] / name).write_bytes(content)
+
+        def read_only(*_: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(Path, "replace", read_only)
+        assert imagenet_weights()["a"].tolist() == [0, 1, 2]
 
     def test_is_downloaded_once(self, places, publish, content, server):
         folder, address = server
