@@ -207,12 +207,10 @@ def campaign(
             if error.signal is not None:  # by somebody, not by the deadline
                 raise
             continue
-        except CourseError as error:  # no images, or another process has it, or the folder is incomplete
-            yield Outcome(name, f"left: {error}")
-            continue
         except BrokenPipeError:  # of standard error
             raise
-        except OSError as error:  # such as a full disk; the run stays in its folder
+        # No images, another process has it, its folder is incomplete, or the disk is full; the run stays in its folder.
+        except (CourseError, OSError) as error:
             yield Outcome(name, f"left: {error}")
             continue
         except RuntimeError as error:  # a bug; it must not cost the other runs

@@ -17,15 +17,6 @@ from alexnet_course.records.record import Record
 from alexnet_course.training.device import choose_device
 from alexnet_course.training.run import Run, train
 
-OPTIONS = (
-    "deterministic",
-    "compile",
-    "graph",
-    "half_weights",
-    "epoch_at_once",
-    "compiled_pools",
-)  # which may change the bits
-
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -49,7 +40,7 @@ class Reproduction:
     def differences(self) -> list[str]:
         """The differences of the environments, which may explain different bits."""
         before, now = dict(self.recorded.environment), dict(self.repeated.environment)
-        keys = ("device", "precision", "threads", "torch", "python", "system", *OPTIONS, "processes")
+        keys = [key for key in before if key not in ("package", "git_commit")]
         return [f"{key} {now[key]}, recorded with {before[key]}" for key in keys if before[key] != now[key]]
 
     def __str__(self) -> str:

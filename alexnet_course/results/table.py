@@ -242,7 +242,10 @@ def make_row(recipe: Recipe, records: Sequence[Record] = ()) -> Row:
 
 
 def costs(recipe: Recipe, classes: int = 10, channels: int = 0) -> tuple[int, int]:
-    """Parameters of the recipe's network, and its multiply-adds for one image of the recipe's size."""
+    """Parameters of the recipe's network, and its multiply-adds for one image of the recipe's size.
+
+    ``channels`` 0 stands for those of the images that the network was made for.
+    """
     channels = channels or MODELS[recipe.model].input_size[0]
     network = (recipe.model, recipe.model_options, channels, recipe.outputs or classes)
     return parameters_of(*network), mult_adds_of(*network, recipe.image_size)

@@ -7,6 +7,7 @@ import torch
 from alexnet_course.data import Dataset, batches
 from alexnet_course.data.augment import Augmentation
 from alexnet_course.data.batches import BatchLoader
+from alexnet_course.errors import CourseError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -55,6 +56,11 @@ def test_training_shuffles_anew_each_epoch_keeps_labels_and_drops_the_short_batc
 def test_a_batch_larger_than_the_data_set_is_the_whole_data_set():
     loader = BatchLoader(numbered(6), 128, mean=MEAN, std=STD, training=True)
     assert [len(labels) for _, labels in loader] == [6]
+
+
+def test_a_data_set_without_images_is_refused():
+    with pytest.raises(CourseError, match=r"^'numbered' has no images to make batches of; give some\.$"):
+        BatchLoader(numbered(25).subset([]), 10, mean=MEAN, std=STD)
 
 
 EVERYTHING = Augmentation(crop=2, flip=True, cutout=3, colour_pca=0.1, autoaugment="cifar10")

@@ -106,6 +106,8 @@ def test_of_published_images_and_of_those_at_hand_all_are_counted(write, data, t
     assert verify(folder) == []  # there may be twice as many
     problems = verify(folder, training_images=data["train_set"])
     assert any("training_images is 110, but the recipe makes that 55 of 120" in problem for problem in problems)
+    edit(folder / f"{NAME}.json", lambda r: r["recipe"].update(train_size=110))  # as many as there are
+    assert verify(folder, training_images=data["train_set"]) == []
 
 
 def brighter(record: dict[str, Any]) -> None:
