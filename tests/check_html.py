@@ -2,7 +2,8 @@
 
 Jupyter Book can exit 0 with pages missing, so the HTML that came out is what is looked at: every page of
 ``book/_toc.yml`` is there and has text, every local link leads somewhere, no page shows an error of Sphinx, and nothing
-(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline. The
+(script, style, font, image, frame) is loaded from another machine, so that the book reads the same offline. Every
+formula is stored, typeset, so that no page loads MathJax, which is heavier than all the rest of a page. The
 notebooks of ``colab/`` are made of this book, its rockets open them, and their links into the book lead somewhere. What
 the published site needs is there, too: the address in every page and in ``sitemap.xml``, an image of each page for
 other sites to show, and a button for mistakes that opens the form with the page filled in.
@@ -28,6 +29,7 @@ LOADING_TAGS = {"audio", "embed", "iframe", "img", "input", "object", "script", 
 REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 REMOTE_IN_STYLE = re.compile(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//[^)'\"\s]+", re.IGNORECASE)
 REMOTE_IN_SCRIPT = re.compile(r"https?://[^\s'\"]+\.(?:m?js|css|woff2?)\b", re.IGNORECASE)
+MATHJAX = "mathjax/startup.js"  # a page loads it where a formula is not stored (book/_ext/course_light.py)
 
 
 def toc_pages(toc: Path = TOC) -> list[str]:
@@ -114,6 +116,8 @@ def check(html: Path, pages: list[str]) -> list[str]:
         where = path.relative_to(html)
         problems += [f"{where}: {problem}" for problem in page.problems]
         problems += [f"{where}: loads {url} from another machine" for url in page.loads if REMOTE.match(url)]
+        if any(MATHJAX in url for url in page.loads):
+            problems.append(f"{where}: has a formula that is not stored; run `make formulas`")
         for url in page.links + page.loads:
             parts = urlsplit(url)
             if parts.scheme or parts.netloc or not (parts.path or parts.fragment):

@@ -400,6 +400,14 @@ class TestCheckHtml:
         (problem,) = self.problems(tmp_path, index=page, other="<p id='there'>")
         assert problem.startswith(f"index.html: {link} leads ")
 
+    def test_finds_a_formula_that_is_not_stored(self, tmp_path):
+        """Such a page loads MathJax, and passes the limit of a page's size."""
+        (tmp_path / "_static" / "mathjax").mkdir(parents=True)
+        (tmp_path / "_static" / "mathjax" / "startup.js").touch()
+        page = f'<script src="_static/mathjax/startup.js?v=1"></script><article>{self.WORDS}</article>'
+        (problem,) = self.problems(tmp_path, index=page)
+        assert problem == "index.html: has a formula that is not stored; run `make formulas`"
+
     def test_finds_an_error_of_sphinx(self, tmp_path):
         page = f'<article><span class="problematic">{{ref}}`x`</span>{self.WORDS}</article>'
         (problem,) = self.problems(tmp_path, index=page)
