@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Settings(Protocol):
     def patience(self) -> int: ...
     @property
     def max_drops(self) -> int: ...
+    @property
+    def equal_is_better(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,12 @@ def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch
 
     share = recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     lowest = [group["lr"] * share for group in optimiser.param_groups]
-    return None, lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
+    # The margin by which an accuracy has to be better; with a negative one, an equal accuracy is better.
+    margin = {"threshold": -1e-9, "threshold_mode": "abs"} if recipe.equal_is_better else {}
+    plateau = lr_scheduler.ReduceLROnPlateau(
+        optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest, **margin
+    )
+    return None, plateau
 
 
 def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
@@ -171,11 +179,23 @@ def one_cycle(step: int, total: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1))) / 2
 
 
-def epochs_without_progress(accuracies: Sequence[float]) -> int:
+def epochs_without_progress(
+    accuracies: Sequence[float], rates: Sequence[float] = (), *, equal_is_better: bool = False
+) -> int:
     """The number of epochs since the best validation accuracy, counted from the first of equal ones.
+
+    With ``equal_is_better``, from the last of them. With ``rates``, the learning rates of these epochs and of the next
+    one, the count begins anew whenever the rate falls, as in S3's second version.
 
     >>> from alexnet_course.optim import epochs_without_progress
     >>> epochs_without_progress([0.5, 0.7, 0.6, 0.7])
     2
+    >>> epochs_without_progress([0.5, 0.7, 0.6, 0.6, 0.6], [0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+    2
     """
-    return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+    if not accuracies:
+        return 0
+    best = [epoch for epoch, accuracy in enumerate(accuracies) if accuracy == max(accuracies)]
+    begins = [best[-1] if equal_is_better else best[0]]
+    begins += [epoch for epoch, (rate, following) in enumerate(pairwise(rates)) if following < rate]
+    return len(accuracies) - 1 - max(begins)

@@ -115,6 +115,9 @@ class Recipe(Checked):
     max_drops: Annotated[int, Field(ge=0, le=100)] = 0
     restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
     stop_after: Epochs = 0  # end the run after this many epochs without a better validation accuracy; 0: never
+    drop_restarts: bool = False  # plateau: the epochs of stop_after are counted anew when the rate falls
+    # patience, restore_best and stop_after: whether an accuracy that equals the best one counts as a better one.
+    equal_is_better: bool = False
     momentum: BelowOne = 0.9  # sgd and muon only
     weight_decay: Share = 5e-4
     # What weight_decay applies to: all, or weights, that is neither biases nor batch norm.
@@ -168,10 +171,16 @@ class Recipe(Checked):
             raise CourseError(f"lr_steps = {list(self.lr_steps)} has no effect with schedule = {self.schedule!r}; "
                               "set schedule = 'step' or leave lr_steps out.")  # fmt: skip
         if self.schedule != "plateau":
-            for key, value in (("max_drops", self.max_drops), ("restore_best", self.restore_best)):
-                if value:
+            for key in ("max_drops", "restore_best", "drop_restarts"):
+                if value := getattr(self, key):
                     raise CourseError(f"{key} = {value!r} has no effect with schedule = {self.schedule!r}; set "
                                       f"schedule = 'plateau' or leave {key} out.")  # fmt: skip
+        if self.drop_restarts and not self.stop_after:
+            raise CourseError("drop_restarts = True has no effect without stop_after; set stop_after or leave "
+                              "drop_restarts out.")  # fmt: skip
+        if self.equal_is_better and self.schedule != "plateau" and not self.stop_after:
+            raise CourseError("equal_is_better = True has no effect without schedule = 'plateau' or stop_after; set "
+                              "one of them or leave equal_is_better out.")  # fmt: skip
         if self.autoaugment_policy != "cifar10" and not self.autoaugment:
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip

@@ -148,7 +148,9 @@ def _disagreements(record: Record) -> Iterator[str]:
         for name, share in shares.items():
             yield from _differ(f"per_class_accuracy of {name}", record.per_class_accuracy[name], share)
     accuracies = [entry.val_accuracy for entry in history]
-    stopped = 0 < recipe.stop_after <= epochs_without_progress(accuracies)
+    rates = [entry.lr for entry in history] if recipe.drop_restarts else ()
+    without = epochs_without_progress(accuracies, rates, equal_is_better=recipe.equal_is_better)
+    stopped = 0 < recipe.stop_after <= without
     if [entry.epoch for entry in history] != list(range(1, len(history) + 1)):
         yield "history does not count its epochs from 1."
     if len(history) > recipe.epochs or (len(history) < recipe.epochs and not stopped):

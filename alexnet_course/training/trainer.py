@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -233,7 +234,11 @@ class Trainer:
     @property
     def over(self) -> bool:
         """Whether all epochs are done, or ``stop_after`` has ended the run."""
-        without = epochs_without_progress([entry["val_accuracy"] for entry in self.history])
+        accuracies = [entry["val_accuracy"] for entry in self.history]
+        rates = [entry["lr"] for entry in self.history] + [self.optimiser.param_groups[0]["lr"]]
+        without = epochs_without_progress(
+            accuracies, rates if self.recipe.drop_restarts else (), equal_is_better=self.recipe.equal_is_better
+        )
         return self.epoch > self.recipe.epochs or 0 < self.recipe.stop_after <= without
 
     # --- An epoch, in the order of its parts -------------------------------------------------------------------------
@@ -372,7 +377,8 @@ class Trainer:
 
     def _step_plateau(self, schedule: torch.optim.lr_scheduler.ReduceLROnPlateau, accuracy: float) -> None:
         """Lower the learning rate when it is due and, with ``restore_best``, restore the best weights as it falls."""
-        if self.recipe.restore_best and all(accuracy > entry["val_accuracy"] for entry in self.history):
+        better = operator.ge if self.recipe.equal_is_better else operator.gt
+        if self.recipe.restore_best and all(better(accuracy, entry["val_accuracy"]) for entry in self.history):
             self._best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         before = self.optimiser.param_groups[0]["lr"]
         schedule.step(accuracy)

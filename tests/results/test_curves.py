@@ -4,9 +4,11 @@ import tomllib
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from alexnet_course.errors import CourseError
-from alexnet_course.recipes import list_recipes
+from alexnet_course.optim import epochs_without_progress, make_schedule
+from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records.curves import CURVES, TOLERANCE, Curve, difference, drops, list_curves, published_curve
 from alexnet_course.results.table import PUBLISHED_FILE
 
@@ -48,6 +50,30 @@ def test_the_figures_are_whole(name):
 def test_the_best_is_what_the_table_of_published_results_says(name):
     figures = tomllib.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))["recipes"]
     assert 100 * published_curve(name).best[1] == pytest.approx(figures[name]["accuracy"])
+
+
+@pytest.mark.parametrize("name", list_curves())
+def test_the_recipe_divides_the_rate_and_stops_when_the_published_run_did(name):
+    """The rules of our recipe, applied to the accuracies that S3 measured."""
+    curve, recipe = published_curve(name), load_recipe(name)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.lr)
+    _, schedule = make_schedule(optimiser, recipe, 1)
+    rates = [recipe.lr]
+    for epoch, accuracy in enumerate(curve.val_accuracy, start=1):
+        if schedule:
+            optimiser.step()
+            schedule.step(accuracy)
+        rates.append(optimiser.param_groups[0]["lr"])
+        without = epochs_without_progress(
+            curve.val_accuracy[:epoch],
+            rates if recipe.drop_restarts else (),
+            equal_is_better=recipe.equal_is_better,
+        )
+        if epoch == recipe.epochs or without >= recipe.stop_after:
+            break
+    assert epoch == len(curve.epochs)
+    if curve.lr:
+        assert rates[:-1] == pytest.approx(curve.lr)
 
 
 def test_of_two_runs_the_first_is_the_one_that_the_write_up_quotes():

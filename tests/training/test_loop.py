@@ -165,6 +165,36 @@ def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({}, 3),  # the rate falls after the third epoch
+        ({"drop_restarts": True}, 5),
+        ({"equal_is_better": True}, 5),  # counted from the third epoch, and the rate falls after the fifth
+        ({"equal_is_better": True, "drop_restarts": True}, 7),
+    ],
+)
+def test_what_counts_as_progress_and_from_where(data, monkeypatch, tmp_path, changes, epochs):
+    plan = small(epochs=9, schedule="plateau", patience=1, max_drops=1, stop_after=2, **changes)
+    accuracies(monkeypatch, 0.6, 0.5, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+    run = fit(plan, progress=False, out=tmp_path / "run", **data)
+    assert len(run.history) == epochs
+    assert [problem for problem in verify(tmp_path / "run") if "history" in problem or " lr " in problem] == []
+
+
+@pytest.mark.slow
+def test_a_plateau_goes_back_to_the_last_of_equal_weights(data, monkeypatch):
+    plan = small(epochs=4, schedule="plateau", patience=0, restore_best=True, equal_is_better=True)
+    accuracies(monkeypatch, 0.6, 0.6, 0.5, 0.5)
+    run = train(plan, **data)
+    weights = []
+    for _ in run:
+        weights.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
+    same = [all(torch.equal(weights[1][name], later[name]) for name in later) for later in weights]
+    assert same == [False, True, True, True]
+
+
+@pytest.mark.slow
 def test_a_plateau_goes_back_to_the_best_weights(data, monkeypatch):
     plan = small(epochs=5, schedule="plateau", patience=0, max_drops=1, restore_best=True)
     accuracies(monkeypatch, 0.5, 0.6, 0.4, 0.3, 0.2)
