@@ -144,11 +144,9 @@ def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch
 
     share = recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     lowest = [group["lr"] * share for group in optimiser.param_groups]
-    # The margin by which an accuracy has to be better; with a negative one, an equal accuracy is better.
-    margin = {"threshold": -1e-9, "threshold_mode": "abs"} if recipe.equal_is_better else {}
-    plateau = lr_scheduler.ReduceLROnPlateau(
-        optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest, **margin
-    )
+    plateau = lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
+    if recipe.equal_is_better:  # the margin by which an accuracy has to be better
+        plateau.threshold, plateau.threshold_mode = -1e-9, "abs"
     return None, plateau
 
 

@@ -122,7 +122,8 @@ def rates(records: Path, device: str) -> dict[str, float]:
     for path in records.glob("*-seed*.json"):
         record = read_record(path)
         recipe = record.recipe
-        if record.environment.device == device and recipe.dataset in ("cifar10", "cifar100"):
+        alone = all(environment.device == device for environment in record.environments)
+        if alone and recipe.dataset in ("cifar10", "cifar100"):
             done = work(recipe) * len(record.history) / expected_epochs(recipe)[0]  # it may have stopped early
             found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}

@@ -64,6 +64,9 @@ def free_folder(folder: Path, option: str = "--out") -> Path:
             candidate.mkdir(parents=True)
             return candidate
         except FileExistsError:
+            if not os.path.lexists(candidate):  # a folder above it is a link that leads nowhere
+                raise CourseError(f"{str(candidate)!r} cannot be created, because a folder above it is a broken link; "
+                                  f"give a writable folder with {option}.") from None  # fmt: skip
             number += 1
             candidate = folder.with_name(f"{folder.name}-{number}")
         except OSError as error:

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         "--add", action="append", default=[], metavar="DIR", help="your own runs: folders that train --out wrote"
     )
     sub.add_argument("--all", action="store_true", help="also show the ablations, and recipes without a record")
-    sub.add_argument("--format", choices=["text", "markdown", "csv"], default="text", help="csv has every figure")
+    sub.add_argument("--format", choices=["text", "markdown", "csv"], help="default: text; csv has every figure")
     sub.add_argument(
         "--write", type=Path, metavar="FILE", help="write the table between the markers of a Markdown file"
     )
@@ -43,7 +43,13 @@ def add(commands: Commands) -> None:
 
 def results_command(options: argparse.Namespace) -> None:
     if options.action == "verify":
+        of_the_table = {"--all": options.all, "--format": options.format, "--write": options.write is not None}
+        for option, given in of_the_table.items():
+            if given:
+                raise CourseError(f"{option} is for the table and has no effect with verify; leave one of the two out.")
         verify_records(options)
+    elif options.data is not None:
+        raise CourseError("--data has an effect with verify only; write results verify, or leave --data out.")
     else:
         print_table(options)
 
@@ -52,18 +58,23 @@ def verify_records(options: argparse.Namespace) -> None:
     from alexnet_course.pretrained import verify_pretrained
     from alexnet_course.results.verify import record_paths, verify
 
-    paths = record_paths(options.records)
-    count = len(paths)
-    if not count:
-        raise CourseError(f"{str(options.records)!r} holds no record; give a folder of records, or of your runs.")
-    given = images_of(options.data, paths) if options.data else {}
-    problems = verify(options.records, given.get("test"), given.get("train"))
+    folders = [options.records, *map(Path, options.add)]
+    paths = {folder: record_paths(folder) for folder in folders}
+    count = sum(map(len, paths.values()))
+    for folder, found in paths.items():
+        if not found:
+            raise CourseError(f"{str(folder)!r} holds no record; give a folder of records, or of your runs.")
+    given = images_of(options.data, [path for found in paths.values() for path in found]) if options.data else {}
+    problems = []
+    for folder in folders:
+        begins = "" if folder == options.records else f"{folder}/"
+        problems += [f"{begins}{problem}" for problem in verify(folder, given.get("test"), given.get("train"))]
     if options.records == RECORDS:
         problems += verify_pretrained(given.get("test"))
     for problem in problems:
         print(problem)
     if problems:
-        raise CourseError(f"{options.records} has {len(problems)} problems; see above.")
+        raise CourseError(f"{' and '.join(map(str, folders))}: {len(problems)} problems; see above.")
     print(f"{count} records fit: their test accuracies follow from the predictions, and the rest agrees")
     print("not recomputed: losses, training and validation accuracies, environment, weights; and only `alexnet-course "
           "reproduce` detects forged predictions")  # fmt: skip
@@ -103,14 +114,19 @@ def print_table(options: argparse.Namespace) -> None:
     if problems and options.write is not None:
         raise CourseError(f"{len(problems)} of the records cannot be used, see above, so {options.write} was not "
                           "changed; restore or delete them first.")  # fmt: skip
-    rows = table.rows_of([*records, *own])
-    if not options.all:
-        rows = [row for row in rows if row.records and not row.recipe.startswith(table.ABLATION)]
+    rows = table.rows_of(records, own, options.networks)
+    counted = {id(record) for row in rows for record in row.records}
+    for path, record in own:
+        if id(record) not in counted:
+            say(f"{path.parent} is not in the table: another run of {record.recipe.name!r} has the same recipe, images "
+                f"and seed {record.seed}; give one of them another seed, or its recipe a name of its own")  # fmt: skip
+    if not options.all:  # your own runs are shown in any case
+        rows = [row for row in rows if row.records and (any(row.paths) or not row.recipe.startswith(table.ABLATION))]
     if options.write is not None:
         changed = table.write_between_markers(options.write, table.as_markdown(rows))
         print(f"{options.write} {'has the new table' if changed else 'had this table already'}")
         return
-    write = {"text": table.as_text, "markdown": table.as_markdown, "csv": table.as_csv}[options.format]
+    write = {"text": table.as_text, "markdown": table.as_markdown, "csv": table.as_csv}[options.format or "text"]
     print(write(rows).rstrip("\n"))
     if problems:
         raise CourseError(f"{len(problems)} of the records cannot be used and are not in the table; see above.")
@@ -124,14 +140,14 @@ def run_folders(folder: Path) -> list[Path]:
     return found
 
 
-def sift_runs(paths: list[Path]) -> tuple[list[Record], list[str]]:
-    """The usable records of these runs, and a sentence on each unusable one, after its path."""
+def sift_runs(paths: list[Path]) -> tuple[list[tuple[Path, Record]], list[str]]:
+    """The usable records of these runs, each after its path, and a sentence on each unusable one."""
     from alexnet_course.records.check import read_fitting
 
     records, problems = [], []
     for path in paths:
         try:
-            records.append(read_fitting(path))
+            records.append((path, read_fitting(path)))
         except CourseError as error:
             problems.append(f"{path.parent}: {error}")
     return records, problems

@@ -63,8 +63,8 @@ def record_files(folder: str | Path, pattern: str = "*") -> list[Path]:
 def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:
     """The recorded runs of the recipe named ``recipe``, by seed: those of the longest budget that has any.
 
-    Runs of two budgets are never mixed. The list is empty if nothing is recorded. Raises ``CourseError`` if there is no
-    such folder.
+    Runs of two budgets are never mixed, and of two records with one seed, such as a copy, the first counts. The list is
+    empty if nothing is recorded. Raises ``CourseError`` if there is no such folder.
 
     >>> from alexnet_course.records import records_of
     >>> {record.budget for record in records_of("ablation.vgg.base")}
@@ -75,5 +75,8 @@ def records_of(recipe: str, folder: str | Path = FOLDER) -> list[Record]:
     begins = glob.escape(recipe)  # the file names of its records begin with it, and perhaps those of other recipes
     found = [record for record in load_records(folder, f"{begins}-*seed*") if record.recipe.name == recipe]
     longest = min((BUDGETS.index(record.budget) for record in found), default=0)
-    runs = [record for record in found if record.budget == BUDGETS[longest]]
-    return sorted(runs, key=lambda record: record.seed)
+    runs: dict[int, Record] = {}
+    for record in found:
+        if record.budget == BUDGETS[longest]:
+            runs.setdefault(record.seed, record)
+    return [runs[seed] for seed in sorted(runs)]

@@ -52,15 +52,25 @@ def check_fit(record: Record, origin: str = "the record", build: bool = False) -
     if record.parameters != parameters:
         raise CourseError(f"{origin} is the record of a {recipe.model} with {record.parameters:,} parameters, but its "
                           f"recipe builds one with {parameters:,}; restore it, or make the run again.")  # fmt: skip
-    names = dataset.name.split(AND)
-    for key, given in (("fingerprint", names[0]), ("test_fingerprint", names[-1])):
-        fingerprint = getattr(dataset, key)
-        name = KNOWN_FINGERPRINTS.get(fingerprint, given)
-        published = given in KNOWN_FINGERPRINTS.values() and fingerprint not in KNOWN_FINGERPRINTS
-        if name != given or published:
-            raise CourseError(f"{origin} used images that it calls {given!r}, but their {key} "
-                              f"{fingerprint} is not that of {given!r}; restore it, or make the run "
-                              "again on the published images.")  # fmt: skip
+    for key, name in misnamed(dataset.name, dataset.fingerprint, dataset.test_fingerprint).items():
+        raise CourseError(f"{origin} used images that it calls {name!r}, but their {key} "
+                          f"{getattr(dataset, key)} is not that of {name!r}; restore it, or make the run "
+                          "again on the published images.")  # fmt: skip
+
+
+def misnamed(images: str, fingerprint: str, test_fingerprint: str) -> dict[str, str]:
+    """The fingerprints, by their key in a record, that do not fit the name of the images, with this name.
+
+    Images with the name of a published data set must have its fingerprints, and images with its fingerprints its name.
+    """
+    names = images.split(AND)
+    given = {"fingerprint": (names[0], fingerprint), "test_fingerprint": (names[-1], test_fingerprint)}
+    published = set(KNOWN_FINGERPRINTS.values())
+    return {
+        key: name
+        for key, (name, found) in given.items()
+        if KNOWN_FINGERPRINTS.get(found, None if name in published else name) != name
+    }
 
 
 def changes(recipe: Recipe, images: str, precision: str = "") -> list[str]:

@@ -90,8 +90,4 @@ def runs_on(hardware: Hardware, records: Sequence[Record]) -> list[Record]:
     >>> cpu.name, len(runs_on(cpu, load_records())) > 0
     ('CPU, bf16', True)
     """
-    return [
-        record
-        for record in records
-        if any(map(hardware.has, (record.environment, *(record.earlier_environments or ()))))
-    ]
+    return [record for record in records if any(map(hardware.has, record.environments))]

@@ -164,6 +164,11 @@ class Record(Checked):
     """Hash of the evaluated weights (``weights_digest``), which are beside the record of a run of your own."""
     new_images: NewImages | None = None
 
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        """All of them, in order; more than one if the run was resumed elsewhere."""
+        return (*(self.earlier_environments or ()), self.environment)
+
     @classmethod
     def from_dict(cls, values: Any, origin: str = "the record") -> Record:
         """The record with these values. Raises ``CourseError``, which names ``origin``, if they are not valid."""

@@ -13,7 +13,7 @@ from scipy import stats
 
 from alexnet_course.errors import CourseError
 from alexnet_course.records import FOLDER
-from alexnet_course.records.predictions import Predictions, load_predictions, stored_labels
+from alexnet_course.records.predictions import Predictions, digest, load_predictions, stored_labels
 from alexnet_course.records.record import Record
 
 LEVEL = 0.05  # chance alone passes this level in one of twenty comparisons
@@ -128,5 +128,10 @@ def correct(record: Record, folder: str | Path = FOLDER) -> npt.NDArray[np.bool_
 
 
 def predictions_of(record: Record, folder: str | Path = FOLDER) -> Predictions:
-    """The predictions beside a record of ``folder``."""
-    return load_predictions(Path(folder) / f"{record.recipe.run_name}.npy")
+    """The predictions beside a record of ``folder``; ``CourseError`` if they are not those that the record names."""
+    path = Path(folder) / f"{record.recipe.run_name}.npy"
+    found = load_predictions(path)
+    if digest(found) != record.predictions:
+        raise CourseError(f"{path.name} holds other predictions than those of {path.stem}.json; restore both files of "
+                          "this run.")  # fmt: skip
+    return found

@@ -39,9 +39,14 @@ class Reproduction:
     @property
     def differences(self) -> list[str]:
         """The differences of the environments, which may explain different bits."""
-        before, now = dict(self.recorded.environment), dict(self.repeated.environment)
-        keys = [key for key in before if key not in ("package", "git_commit")]
-        return [f"{key} {now[key]}, recorded with {before[key]}" for key in keys if before[key] != now[key]]
+        before = [dict(environment) for environment in self.recorded.environments]
+        now = dict(self.repeated.environment)
+        lines = []
+        for key in now:
+            values = list(dict.fromkeys(environment[key] for environment in before))  # one, unless it was resumed
+            if key not in ("package", "git_commit") and values != [now[key]]:
+                lines.append(f"{key} {now[key]}, recorded with {' and '.join(map(str, values))}")
+        return lines
 
     def __str__(self) -> str:
         lines = []
@@ -96,16 +101,16 @@ def repetition(
                               f"record was made on {recorded} ({dataset.name}); give those "
                               "with --data.")  # fmt: skip
         images[split] = found
-    recipe = record.recipe
     options = {"epoch_at_once": environment.epoch_at_once, **options}  # it draws other random numbers
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:
         torch.set_num_threads(environment.threads)  # another number of threads would change the order of sums
-        recipe = recipe.replace(precision=environment.precision)
-    return train(recipe, train_set=images["train"], test_set=images["test"], **options)
+        options = {"precision": environment.precision, **options}
+    return train(record.recipe, train_set=images["train"], test_set=images["test"], **options)
 
 
 def _figures(record: Record) -> tuple[Any, ...]:
     """The numbers that a repetition must reproduce: all but the times, which always differ."""
     history = [replace(entry, seconds=0.0, images_per_second=1.0) for entry in record.history]
-    return history, record.test_accuracy, record.test_loss, record.confusion_matrix, record.predictions
+    after = record.test_accuracy, record.test_loss, record.augmented_test_accuracy
+    return history, *after, record.confusion_matrix, record.predictions

@@ -8,14 +8,15 @@ import re
 import statistics
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, zip_longest
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from alexnet_course.errors import CourseError
-from alexnet_course.files import write_text
+from alexnet_course.files import refuse_what_is_no_file, whole_file
 from alexnet_course.models import MODELS
 from alexnet_course.models.costs import mult_adds_of, parameters_of
 from alexnet_course.recipe import Recipe
@@ -71,7 +72,7 @@ def of_a_write_up(row: Row) -> bool:
 
 def _is_theirs(recipe: Recipe) -> bool:
     """Whether the recipe has a write-up's own settings, known or filled in."""
-    return recipe.name.endswith(PLAIN) or PUBLISHED in recipe.name
+    return PLAIN in recipe.name or PUBLISHED in recipe.name
 
 
 def _as_published(recipe: Recipe) -> bool:
@@ -91,7 +92,9 @@ def _read_published() -> dict[str, Any]:
 class Row:
     """The runs of one recipe with one budget on one data set. Accuracies are in per cent, None where not measured.
 
-    ``records`` are its runs, one a seed, in the order of the seeds; empty where there is none.
+    ``records`` are its runs, one a seed, in the order of the seeds; empty where there is none. ``paths`` are the files
+    of those records that are not the package's, None for the others, and ``networks`` the Python files that register
+    the networks of these runs.
     """
 
     recipe: str
@@ -105,6 +108,8 @@ class Row:
     published: Published | None
     peer: Published | None
     records: tuple[Record, ...] = ()
+    paths: tuple[Path | None, ...] = ()
+    networks: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> int:
@@ -167,22 +172,29 @@ class Row:
     def device(self) -> str | None:
         """The devices of the runs, with the number of threads on a CPU, and their versions of PyTorch."""
         machines = set()
-        for environment in (record.environment for record in self.records):
+        for environment in (environment for record in self.records for environment in record.environments):
             threads = f", threads: {environment.threads}" if "(cpu)" in environment.device else ""
             machines.add(f"{environment.device}{threads}, torch {environment.torch}")
         return " and ".join(sorted(machines)) or None
 
     @property
     def files(self) -> list[str]:
-        """The names of the records."""
-        return [f"{record.recipe.run_name}.json" for record in self.records]
+        """The names of the package's records, and the paths of the others."""
+        return [
+            f"{record.recipe.run_name}.json" if path is None else path.as_posix()
+            for record, path in zip_longest(self.records, self.paths)
+        ]
 
     @property
     def command(self) -> str:
         """The command that repeats the first run or, where there is none, makes it."""
         if not self.records:
             return f"alexnet-course train {quote(self.recipe)}"
-        return f"alexnet-course reproduce {quote(self.records[0].recipe.run_name)}"
+        path = self.paths[0] if self.paths else None
+        if path is None:
+            return f"alexnet-course reproduce {quote(self.records[0].recipe.run_name)}"
+        networks = "".join(f" --networks {quote(file)}" for file in self.networks)
+        return f"alexnet-course reproduce {quote(path.parent.as_posix())}{networks}"
 
     def _mean(self, figure: Callable[[Record], float]) -> float | None:
         return statistics.fmean(map(figure, self.records)) if self.records else None
@@ -204,15 +216,27 @@ def results_table(folder: str | Path = FOLDER, more: Iterable[Record] = ()) -> l
     return rows_of([*load_records(folder), *more])
 
 
-def rows_of(records: Iterable[Record]) -> list[Row]:
-    """The rows of ``results_table`` for these records."""
-    groups: dict[tuple[str, ...], dict[int, Record]] = {}
-    for record in records:
+def rows_of(
+    records: Iterable[Record], own: Iterable[tuple[Path, Record]] = (), networks: Sequence[str] = ()
+) -> list[Row]:
+    """The rows of ``results_table`` for these records.
+
+    ``own`` are records that are not the package's, each after its file, and ``networks`` the Python files that register
+    their networks.
+    """
+    groups: dict[tuple[str, ...], dict[int, tuple[Record, Path | None]]] = {}
+    everything = [(record, None) for record in records], [(record, path) for path, record in own]
+    for record, path in chain(*everything):
         images = record.dataset
         # Not the recipe's own word for the data set: the same images may come from a folder or from an archive.
         alike = record.recipe.replace(dataset=images.name).fingerprint
-        groups.setdefault((alike, images.fingerprint, images.test_fingerprint), {}).setdefault(record.seed, record)
-    rows = [make_row(runs[min(runs)].recipe, list(runs.values())) for runs in groups.values()]
+        runs = groups.setdefault((alike, images.fingerprint, images.test_fingerprint), {})
+        runs.setdefault(record.seed, (record, path))
+    rows = []
+    for runs in groups.values():
+        made, paths = zip(*(runs[seed] for seed in sorted(runs)), strict=True)
+        row = make_row(made[0].recipe, made)
+        rows.append(replace(row, paths=paths, networks=tuple(networks)) if any(paths) else row)
     experiments = ablations()
     order = {recipe.name: position for position, recipe in enumerate(experiments)}
     rows.sort(key=lambda row: (order.get(row.recipe, -1), row.dataset != "cifar10", row.dataset,
@@ -340,15 +364,24 @@ def as_markdown(rows: Iterable[Row], names: Sequence[str] = MAIN_COLUMNS) -> str
 
 def write_between_markers(path: Path, table: str) -> bool:
     """Put ``table`` between the two lines ``MARKERS`` of a Markdown file; return whether the file changed."""
-    before = path.read_text(encoding="utf-8")
+    path = path.resolve()  # a link stays one
+    refuse_what_is_no_file(path)
+    try:
+        content = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CourseError(f"{str(path)!r} is not a text file in UTF-8 ({error}); save it as one.") from None
+    before = content.replace("\r\n", "\n")
     begin, end = MARKERS
     head, found, rest = before.partition(f"{begin}\n")
     _, also_found, tail = rest.partition(end)
     if not found or not also_found:
         raise CourseError(f"{path} has no lines {begin!r} and {end!r}; add them where the table is to be.")
     after = f"{head}{begin}\n{table}{end}{tail}"
-    write_text(path, after)
-    return after != before
+    if before != content:  # the file's own ends of lines
+        after = after.replace("\n", "\r\n")
+    with whole_file(path) as part:
+        part.write_bytes(after.encode("utf-8"))
+    return after != content
 
 
 def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_course.records import FOLDER, NOT_MEASURED, records_of
 from alexnet_course.records.interval import wilson_interval
+from alexnet_course.records.record import Record
 from alexnet_course.results.compare import Test, compare
 
 
@@ -51,6 +52,8 @@ class Difference:
     test: Test | None
     runs: int = 0
     """Number of the variant's runs, one for each seed; ``points`` compares the seeds that both have."""
+    why: str = ""
+    """Why both are measured and not compared."""
 
     @property
     def points(self) -> float | None:
@@ -95,7 +98,8 @@ class Comparison:
             if difference.accuracy is None:
                 lines.append(f"{difference.label:{width}} {NOT_MEASURED}")
             elif difference.points is None:
-                lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4}")
+                line = f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4}  {difference.why}"
+                lines.append(line.rstrip())
             else:
                 verdict = "" if difference.seen else ", within"
                 lines.append(f"{difference.label:{width}} {difference.accuracy:6.2f} {difference.runs:4} "
@@ -107,14 +111,28 @@ class Comparison:
 def compare_to(base: str, variants: Mapping[str, str], folder: str | Path = FOLDER) -> Comparison:
     """The recipes ``variants`` (label → recipe) against the recipe ``base``, which may be among them.
 
-    Each is tested against the base with ``compare``. Of twenty variants that change nothing, one passes by luck.
+    Each is tested against the base with ``compare``. Of twenty variants that change nothing, one passes by luck. A
+    variant with another budget, other test images or other seeds than the base is not compared.
     """
     references = records_of(base, folder)
     differences = []
     for label, recipe in variants.items():
         runs = records_of(recipe, folder)
         accuracy = accuracy_of(recipe, folder)
-        fair = references and runs and recipe != base and references[0].budget == runs[0].budget
-        tested = compare(references, runs, folder) if fair else None
-        differences.append(Difference(label, accuracy[0] if accuracy else None, tested, len(runs)))
+        both = references and runs and recipe != base
+        why = _not_compared(references, runs) if both else ""
+        tested = compare(references, runs, folder) if both and not why else None
+        differences.append(Difference(label, accuracy[0] if accuracy else None, tested, len(runs), why))
     return Comparison(circumstances(base, folder), differences)
+
+
+def _not_compared(references: Sequence[Record], runs: Sequence[Record]) -> str:
+    """Why these runs are not compared with those of the base; empty if they are."""
+    base, variant = references[0], runs[0]
+    if base.budget != variant.budget:
+        return f"budget {variant.budget}, not {base.budget}"
+    if base.dataset.test_fingerprint != variant.dataset.test_fingerprint:
+        return "other test images"
+    if not {run.seed for run in references} & {run.seed for run in runs}:
+        return "no seed in common"
+    return ""

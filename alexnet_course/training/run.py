@@ -18,7 +18,7 @@ from alexnet_course.errors import CourseError, nearest
 from alexnet_course.files import shown
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import PREDICTIONS, RECORD
-from alexnet_course.records.check import changes
+from alexnet_course.records.check import changes, misnamed
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import Record, write_record
 from alexnet_course.training.averaging import WeightAverage
@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     train_set: Dataset | None
     test_set: Dataset | None
     device: str
+    precision: str | None
     out: str | Path | None
     checkpoint_steps: int
     checkpoint_seconds: float | None
@@ -77,6 +78,7 @@ class Run(Iterator[EpochResult]):
         train_set: Dataset | None = None,
         test_set: Dataset | None = None,
         device: str = "auto",
+        precision: str | None = None,
         out: str | Path | None = None,
         checkpoint_steps: int = 0,
         checkpoint_seconds: float | None = None,
@@ -129,7 +131,7 @@ class Run(Iterator[EpochResult]):
                 "epoch_at_once": epoch_at_once,
                 "compiled_pools": compiled_pools,
             }
-            self.precision = self.group.on_main(self._choose_precision)
+            self.precision = self.group.on_main(lambda: self._choose_precision(precision))
             resumes = self.group.on_main(self._has_saved)
             self.trainer = self.group.together(
                 lambda: Trainer(
@@ -172,12 +174,13 @@ class Run(Iterator[EpochResult]):
     def _environment(self) -> dict[str, Any]:
         return environment(self.device, self.precision, self.options, self.group.size)
 
-    def _choose_precision(self) -> str:
+    def _choose_precision(self, asked: str | None) -> str:
         """The precision of the start if the run is resumed on the same device; a new measurement might differ."""
         plan = self.folder.plan() if self.folder is not None else None
         if plan is not None and plan["device"] == device_name(self.device):
             return str(plan["precision"])
-        return resolve_precision(self.recipe.precision, self.device)
+        chosen = self.recipe.precision
+        return resolve_precision(asked if asked is not None and chosen == "auto" else chosen, self.device)
 
     @property
     def model(self) -> nn.Module:
@@ -329,8 +332,13 @@ class Run(Iterator[EpochResult]):
         return None, {}, folder.load(plan)
 
     def _say_if_changed(self) -> None:
-        """Warn if a recipe of the package was changed without a new name: its record cannot be used in the table."""
-        changed = changes(self.recipe, name_of_both(self.train_set.name, self.test_set.name), self.precision)
+        """Warn if the results table would refuse the record: if the recipe or the images have another one's name."""
+        images = name_of_both(self.train_set.name, self.test_set.name)
+        for name in dict.fromkeys(misnamed(images, **self._fingerprints).values()):
+            warnings.warn(f"These images are called {name!r} and are not the published ones, or not all of them, so "
+                          "the results table will not take the run's record; give them a name of their own: "
+                          "dataset.renamed(...).", stacklevel=7)  # fmt: skip
+        changed = changes(self.recipe, images, self.precision)
         if changed:
             warnings.warn(f"This recipe has the name of the package's {self.recipe.name}, from which it differs in "
                           f"{', '.join(changed)}, so the results table will not take its record; give it a name of its "
@@ -393,6 +401,7 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
 
     - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
     - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
+    - ``precision``: that of a recipe whose own is ``auto``; a run that is repeated needs the one it had.
     - ``out``: the folder of the run. The run is saved there after epochs and after every ``checkpoint_steps`` steps,
       and resumed from there if the folder is given again.
     - ``checkpoint_seconds``: skip the save after an epoch if the last save is more recent than this; 0: save after

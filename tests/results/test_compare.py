@@ -7,6 +7,7 @@ import pytest
 
 from alexnet_course.errors import CourseError
 from alexnet_course.records import records_of
+from alexnet_course.records.predictions import save_predictions
 from alexnet_course.results.compare import compare, correct, mcnemar, paired_over_seeds
 
 
@@ -88,3 +89,12 @@ def test_runs_that_cannot_be_compared_are_refused(write, known_labels):
         compare(base, base, folder)
     with pytest.raises(CourseError, match=r"^There are 2 and 3 images"):
         mcnemar(np.ones(2, bool), np.ones(3, bool))
+
+
+@pytest.mark.parametrize("count", [50, 49])
+def test_predictions_of_another_run_are_not_compared(write, count):
+    write("base", 40)
+    folder = write("more", 43)
+    save_predictions(folder / "more-evening-seed0.npy", np.zeros(count, dtype=np.uint8))
+    with pytest.raises(CourseError, match=r"^more-evening-seed0\.npy holds other predictions than those"):
+        compare(records_of("base", folder), records_of("more", folder), folder)

@@ -9,6 +9,8 @@ from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import Record
 from alexnet_course.results.reproduce import Reproduction, find_record, repetition
+from alexnet_course.results.table import make_row
+from alexnet_course.results.verify import verify
 from alexnet_course.watching import fit
 
 RECIPE = Recipe(name="base", model="cnn4", epochs=2, batch_size=10, validation_size=10)
@@ -49,6 +51,27 @@ def test_the_recorded_number_of_threads_and_precision_are_used(record, data):
         assert (torch.get_num_threads(), run.precision) == (before + 1, "bf16")
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_repetition_can_be_kept_beside_its_run(record, data, finished, tmp_path, write):
+    """It has the recipe of the recorded run, ``auto`` included."""
+    folder = tmp_path / "runs"
+    shutil.copytree(finished, folder / "plain")
+    list(repetition(record, out=folder / "again", **data))
+    assert find_record(str(folder / "again")).recipe == record.recipe
+    assert verify(folder) == []
+
+
+def test_augmented_test_images_count_and_so_does_every_earlier_machine(record):
+    one, other = (record.replace(augmented_test_accuracy=accuracy) for accuracy in (0.5, 0.99))
+    assert not Reproduction(one, other).exact
+    before = record.environment.model_copy(update={"device": "H200"})
+    moved = record.replace(earlier_environments=(before,))
+    device = record.environment.device
+    assert Reproduction(moved, record).differences == [f"device {device}, recorded with H200 and {device}"]
+    row = make_row(record.recipe, [moved])
+    assert "H200" in row.device
+    assert device in row.device
 
 
 def test_a_repetition_that_comes_out_otherwise_says_so(record):

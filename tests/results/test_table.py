@@ -2,7 +2,9 @@
 
 import csv
 import io
+import json
 import re
+import shlex
 import shutil
 import statistics
 from pathlib import Path
@@ -16,6 +18,7 @@ from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records import FOLDER, NOT_MEASURED, load_records
 from alexnet_course.records.record import read_record
 from alexnet_course.results import table
+from alexnet_course.results.reproduce import find_record
 from alexnet_course.results.table import (
     COLUMNS,
     as_csv,
@@ -205,6 +208,7 @@ def test_published_figures_are_those_of_the_recipe_or_of_its_network():
 def test_a_plain_recipe_stands_beside_no_published_figure(network, write):
     """S1 and S2 say nothing of their training, so a plain filling-in is not theirs."""
     assert published(load_recipe(f"{network}.plain")) is None
+    assert published(load_recipe(f"{network}.plain").replace(name=f"{network}.plain-changed", epochs=5)) is None
     row = row_of(write("mine", 40), f"{network}.plain")
     assert cell(row, "published %") == table.NOT_GIVEN
     assert flat(row)["published"] is None
@@ -283,6 +287,71 @@ def test_the_command_prints_the_table(write, finished, capsys, form):
     assert "alexnet-lrn" not in out
     assert main([*arguments, "--all"]) == 0
     assert "alexnet-lrn.modern" in capsys.readouterr().out
+
+
+def test_an_own_run_is_shown_or_the_reason_is_said(write, finished, tmp_path, capsys):
+    folder, runs = write("mine", 41), tmp_path / "runs"
+    for name in ("base-seed0", "base-seed0-2"):  # as after a change of the network's code
+        shutil.copytree(finished, runs / name)
+    ablation = json.loads((finished / "record.json").read_text())
+    ablation["recipe"]["name"] = "ablation.cnn4.base-changed"
+    shutil.copytree(finished, runs / "ablation")
+    (runs / "ablation" / "record.json").write_text(json.dumps(ablation))
+    assert main(["results", "--records", str(folder), "--add", str(runs)]) == 0
+    printed = capsys.readouterr()
+    assert "ablation.cnn4.base-changed" in printed.out
+    assert printed.err.count("is not in the table") == 1
+    assert f"{runs / 'base-seed0-2'} is not in the table: another run of 'base' has the same recipe" in printed.err
+
+
+def test_the_command_of_an_own_run_repeats_it(write, finished, capsys):
+    folder = write("mine", 41)
+    assert main(["results", "--records", str(folder), "--add", str(finished), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    own, packaged = (next(row for row in rows if row["recipe"] == name) for name in ("base", "mine"))
+    command = shlex.split(own["command"])
+    assert command == ["alexnet-course", "reproduce", finished.as_posix()]
+    path = Path(own["records"])
+    row, *_ = table.rows_of([], [(path, read_record(path))], ["my nets.py"])
+    assert shlex.split(row.command) == [*command, "--networks", "my nets.py"]
+    assert find_record(command[2]) == read_record(Path(own["records"]))
+    assert (packaged["command"], packaged["records"]) == (
+        "alexnet-course reproduce mine-evening-seed0",
+        "mine-evening-seed0.json",
+    )
+
+
+def test_verify_looks_at_one_s_own_runs_too_and_refuses_the_table_s_options(write, finished, tmp_path, capsys):
+    folder, run = write("mine", 41), tmp_path / "run"
+    shutil.copytree(finished, run)
+    assert main(["results", "verify", "--records", str(folder), "--add", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("2 records fit")
+    values = json.loads((run / "record.json").read_text())
+    (run / "record.json").write_text(json.dumps(values | {"test_accuracy": 0.99}))
+    assert main(["results", "verify", "--records", str(folder), "--add", str(run)]) == 2
+    assert f"{run}/record.json: test_accuracy is 0.99" in capsys.readouterr().out
+    for option in (["--all"], ["--format", "csv"], ["--write", "README.md"]):
+        assert main(["results", "verify", *option]) == 2
+        assert f"{option[0]} is for the table and has no effect with verify" in capsys.readouterr().err
+    assert main(["results", "--data", "doodles"]) == 2
+    assert "--data has an effect with verify only" in capsys.readouterr().err
+
+
+def test_a_file_keeps_its_ends_of_lines_and_a_link_stays_one(tmp_path, write, capsys):
+    folder, file, link = write("mine", 41), tmp_path / "real.md", tmp_path / "link.md"
+    file.write_bytes(b"before\r\n<!-- results: written by make results -->\r\n<!-- end of results -->\r\nafter\r\n")
+    link.symlink_to(file)
+    assert main(["results", "--write", str(link), "--records", str(folder)]) == 0
+    assert link.is_symlink()
+    content = file.read_bytes()
+    assert content.count(b"\r\n") == content.count(b"\n") == 7
+    assert b"| mine | 82.00 |" in content
+    assert main(["results", "--write", str(link), "--records", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith("had this table already\n")
+    file.write_bytes(b"caf\xe9")
+    assert main(["results", "--write", str(file), "--records", str(folder)]) == 2
+    assert "is not a text file in UTF-8" in capsys.readouterr().err
+    assert file.read_bytes() == b"caf\xe9"
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):

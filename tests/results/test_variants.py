@@ -1,6 +1,7 @@
 """Figures from records: means, intervals, and what counts as a difference."""
 
 import json
+import shutil
 
 import pytest
 
@@ -99,3 +100,38 @@ def test_runs_of_two_budgets_are_not_compared(write):
     write("more", 41, budget="long")
     [more] = compare_to("base", {"more": "more"}, folder).differences
     assert (more.points, more.over) == (pytest.approx(2), "images")
+
+
+def test_a_copy_of_a_record_is_no_second_seed(write):
+    write("base", 30)
+    folder = write("more", 33)
+    shutil.copy(folder / "more-evening-seed0.json", folder / "more-evening-seed0 copy.json")
+    assert len(records_of("more", folder)) == 1
+    [more] = compare_to("base", {"more": "more"}, folder).differences
+    assert (more.runs, more.over) == (1, "images")
+
+
+def test_a_variant_that_cannot_be_compared_says_why_and_leaves_the_others(write):
+    for seed in (0, 1):
+        write("base", 30, seed=seed)
+        write("more", 33, seed=seed)
+    write("alone", 35, seed=3)
+    folder = write("long", 41, budget="long")
+    other = folder / "elsewhere-evening-seed0.json"
+    values = json.loads((folder / "more-evening-seed0.json").read_text())
+    values["recipe"]["name"] = "elsewhere"
+    values["dataset"] |= {"name": "others", "test_fingerprint": "0" * 32}
+    other.write_text(json.dumps(values))
+    shutil.copy(folder / "more-evening-seed0.npy", other.with_suffix(".npy"))
+    variants = {name: name for name in ("base", "more", "alone", "long", "elsewhere")}
+    found = compare_to("base", variants, folder)
+    assert [difference.why for difference in found.differences] == [
+        "",
+        "",
+        "no seed in common",
+        "budget long, not evening",
+        "other test images",
+    ]
+    assert [difference.points is None for difference in found.differences] == [True, False, True, True, True]
+    assert "long       82.00    1  budget long, not evening" in str(found)
+    assert str(found).splitlines()[2].rstrip().endswith(" 2")  # nothing follows for the base itself

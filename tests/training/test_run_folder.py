@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -488,6 +489,13 @@ def test_runs_that_start_together_get_a_folder_each(tmp_path):
     assert tmp_path / "runs" / "cnn4-seed0-16" in found
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_run_does_not_look_for_ever_for_a_folder_below_a_broken_link(tmp_path):
+    (tmp_path / "runs").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(CourseError, match=r"cannot be created, because a folder above it is a broken link; .* --out"):
+        free_folder(tmp_path / "runs" / "cnn4-seed0")
+
+
 @pytest.mark.parametrize("arguments", [["--data", "folder:nowhere"], ["--device", "cuda:77"], ["--set", "outputs=2"]])
 def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
@@ -501,3 +509,14 @@ def test_the_runs_of_one_folder_are_alike_with_and_without_locks(tiny, tmp_path,
     without_locks(monkeypatch)
     other = fit(recipe(), progress=False, out=tmp_path / "other", **tiny)
     assert one.record.test_loss == other.record.test_loss
+
+
+def test_images_that_are_not_all_of_the_published_ones_are_named_at_the_start(tiny, tmp_path):
+    """The record of such a run would not be taken by the results table."""
+    few = {key: images.renamed("cifar10") for key, images in tiny.items() if key in ("train_set", "test_set")}
+    with pytest.warns(UserWarning, match=r"called 'cifar10' and are not the published ones, or not all .*renamed\("):
+        train(recipe(), out=tmp_path / "named", **few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(recipe(), **few)  # leaves no record
+        train(recipe(), out=tmp_path / "other", **{key: images.renamed("few") for key, images in few.items()})
