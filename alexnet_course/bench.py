@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any
 
@@ -72,6 +74,9 @@ def bench(
     """
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
+    if len(train_set) < S0_BATCH:
+        raise CourseError(f"{dataset!r} has {len(train_set)} training images, and a batch of S0's loop has {S0_BATCH}; "
+                          "give a data set with at least as many.")  # fmt: skip
     available = len(train_set) * 9 // 10  # the rest is held out
     batch_size = min(batch_size or BATCH[chosen.type], available)
     if repeats < 1:
@@ -249,6 +254,19 @@ def endless(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that are started in here do not receive Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # --- Measuring -------------------------------------------------------------------------------------------------------
 
 
@@ -262,7 +280,8 @@ class Contender:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, make, recipe.as_dict(), device, settings))
-        self._process.start()
+        with without_interrupts():  # Ctrl-C is for us, who then close the pipe
+            self._process.start()
         theirs.close()
         self.first_step_seconds: float = self._answer()
 
@@ -303,12 +322,12 @@ class Contender:
 
 
 def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: str, settings: Sequence[Any]) -> None:
-    chosen = choose_device(device)
-    step = make(Recipe.from_dict(recipe), chosen, *settings)
-    start = _now(chosen)
-    step()
-    pipe.send(_now(chosen) - start)
     try:
+        chosen = choose_device(device)
+        step = make(Recipe.from_dict(recipe), chosen, *settings)
+        start = _now(chosen)
+        step()
+        pipe.send(_now(chosen) - start)
         while True:
             question, *details = pipe.recv()
             if question == "rate":
@@ -320,7 +339,7 @@ def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: 
                 pipe.send(torch.cuda.max_memory_allocated(chosen) if chosen.type == "cuda" else None)
             else:
                 pipe.send(_profile(step, chosen))
-    except EOFError:  # the pipe was closed
+    except (EOFError, BrokenPipeError):  # the pipe was closed
         pass
 
 

@@ -11,9 +11,12 @@ class CourseError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """The names in ``known`` closest to ``name``, nearest first, as a phrase for an error: ``a, b or c``.
 
-    If nothing is close, all of ``known`` is offered, or the closest three if there are more than a dozen.
+    If nothing is close, all of ``known`` is offered, or the closest three if there are more than a dozen; ``none`` if
+    nothing is known.
     """
     known = list(known)
+    if not known:
+        return "none"
     far = get_close_matches(name, known, n=3, cutoff=0.0) if len(known) > 12 else known
     names = get_close_matches(name, known, n=3, cutoff=0.5) or far
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -110,6 +110,9 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
     model, record = load_run(run)
     recipe = record.recipe
     folder = Path(folder)
+    if folder == FOLDER and dump_record(find_record(recipe.run_name, RECORDS)) != dump_record(record):
+        raise CourseError(f"The record {recipe.run_name} of the package is not that of {str(run)!r}; keep the weights "
+                          "of the recorded run.")  # fmt: skip
     folder.mkdir(exist_ok=True)
     path = folder / f"{recipe.name}.safetensors"
     write_tensors(path, {key: _half(tensor) for key, tensor in model.state_dict().items()})

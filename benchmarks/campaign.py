@@ -97,12 +97,12 @@ def expected_epochs(recipe: Recipe) -> tuple[int, bool]:
     """The number of epochs of a run, and whether that is only a maximum.
 
     For a recipe that stops early it is the number of the published run, on the other data set if there is none on its
-    own. Where no such run is known, it is the recipe's maximum.
+    own and that one stops by the same rule. Where no such run is known, it is the recipe's maximum.
     """
     here = recipe.name.removesuffix("-cifar100")
     for name in (recipe.name, here, f"{here}-cifar100") if recipe.stop_after else ():
         curve = published_curve(name)
-        if curve is not None:
+        if curve is not None and (name == recipe.name or load_recipe(name).stop_after == recipe.stop_after):
             return len(curve.epochs), False
     return recipe.epochs, recipe.stop_after > 0
 
@@ -120,7 +120,10 @@ def rates(records: Path, device: str) -> dict[str, float]:
     """Multiply-adds per second of the recorded runs on ``device``, by network: the median of several."""
     found: dict[str, list[float]] = {}
     for path in records.glob("*-seed*.json"):
-        record = read_record(path)
+        try:
+            record = read_record(path)
+        except CourseError:  # the run is listed as damaged, or is none of this campaign
+            continue
         recipe = record.recipe
         alone = all(environment.device == device for environment in record.environments)
         if alone and recipe.dataset in ("cifar10", "cifar100"):
@@ -267,7 +270,9 @@ def main(arguments: list[str] | None = None) -> int:
         specs = dict(parse_source(text) for text in options.data)
         if options.seeds is not None and options.seeds < 1:
             raise CourseError(f"--seeds {options.seeds} is not a number of runs; give at least 1.")
-        if options.threads:
+        if options.threads is not None:
+            if options.threads < 1:
+                raise CourseError(f"--threads {options.threads} is not a number of threads; give at least 1.")
             torch.set_num_threads(options.threads)
         recipes = plan(options.budget, options.seeds or SEEDS)
         for name in specs:
@@ -298,6 +303,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingStopped as error:
         print(f"campaign: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # outside a run, as while images are decoded
+        print("\ncampaign: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader (say, head) has gone; the buffer must not raise an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -309,7 +317,11 @@ def print_list(recipes: list[Recipe], records: Path, device: str) -> None:
     """List the recorded and the missing runs, and the time these need if runs on this machine are recorded."""
     known, left = rates(records, device), {True: 0.0, False: 0.0}
     for recipe in recipes:
-        done = is_recorded(recipe, records)
+        try:
+            done = is_recorded(recipe, records)
+        except CourseError as error:
+            print(f"damaged   {recipe.run_name}: {error}")
+            continue
         hours = None if done else estimate(recipe, known)
         _, is_maximum = expected_epochs(recipe)
         left[is_maximum] += hours or 0

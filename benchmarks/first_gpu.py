@@ -126,7 +126,9 @@ def python() -> list[str]:
 
 
 def specs(options: argparse.Namespace) -> dict[str, str]:
-    return dict(spec.split("=", 1) for spec in options.data)
+    from benchmarks.campaign import parse_source
+
+    return dict(map(parse_source, options.data))
 
 
 # --- Our own parts ---------------------------------------------------------------------------------------------------
@@ -289,6 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chapters", nargs="*", default=[], metavar="CHAPTER", help="those to run (default: all)")
     parser.add_argument("--part", choices=OWN, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    specs(options)  # an error of them comes before anything is started
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if options.part:
@@ -309,4 +312,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from benchmarks.command import run
+
+    sys.exit(run(main, "first_gpu"))

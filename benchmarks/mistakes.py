@@ -6,6 +6,7 @@ Mistakes in measuring: the weights that come with the package, evaluated rightly
 small network, trained with and without the mistake for each of three seeds. One thread, several minutes.
 """
 
+import argparse
 import copy
 import json
 import sys
@@ -30,6 +31,7 @@ from alexnet_course.results.mistakes import (
 )
 from alexnet_course.training.evaluation import evaluate_batches
 from alexnet_course.training.finished import environment
+from benchmarks.command import run
 
 WEIGHTS = "vgg-style-bn.small"
 SEEDS = (0, 1, 2)
@@ -128,7 +130,10 @@ def in_training(train_set: Dataset, test_set: Dataset) -> list[Mistake]:
     return [Mistake(name, how, "training", before, after) for name, how, before, after in rows]
 
 
-def main(data: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mistakes", description=__doc__.splitlines()[0])
+    parser.add_argument("data", metavar="SPEC", help="CIFAR-10, as in folder:data/cifar10")
+    data = parser.parse_args().data
     torch.set_num_threads(1)
     train_set, test_set = load_dataset(data, "train"), load_dataset(data, "test")
     accuracy, rows = in_measuring(test_set)
@@ -149,4 +154,4 @@ def main(data: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(run(main, "mistakes"))

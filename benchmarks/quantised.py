@@ -5,6 +5,7 @@ python -m benchmarks.quantised --data folder:data/cifar10
 
 import argparse
 import json
+import sys
 
 import torch
 
@@ -14,6 +15,7 @@ from alexnet_course.pretrained import list_pretrained, load_pretrained
 from alexnet_course.training.evaluation import evaluate
 from alexnet_course.web import dequantised
 from alexnet_course.web.page import ACCURACY
+from benchmarks.command import run
 
 
 def main() -> None:
@@ -33,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, "quantised"))

@@ -34,8 +34,10 @@ from alexnet_course.bench import (
     ratios,
     spread,
 )
+from alexnet_course.errors import CourseError
 from alexnet_course.files import write_text
 from alexnet_course.recipe import Recipe
+from benchmarks.command import run
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -188,9 +190,12 @@ def main() -> None:
         name = re.sub(r"[^a-z0-9]+", "-", machine(result).lower()).strip("-")
         write_text(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
     results = load_results()
-    write_text(HERE / "README.md", render(results))
-    draw(results).savefig(HERE / "speed.png", dpi=110, metadata={"Software": None})
+    if not results:
+        raise CourseError(f"{RESULTS} has no measurements to write a report of; leave --render out to measure.")
+    figure, text = draw(results), render(results)
+    write_text(HERE / "README.md", text)
+    figure.savefig(HERE / "speed.png", dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, "report"))

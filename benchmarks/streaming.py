@@ -24,9 +24,11 @@ from torch import Tensor
 
 from alexnet_course.bench import endless, spread
 from alexnet_course.data import Dataset, cache
+from alexnet_course.data.cache import cache_dir
 from alexnet_course.recipes import load_recipe
 from alexnet_course.training.device import choose_device, resolve_precision
 from alexnet_course.training.trainer import Trainer
+from benchmarks.command import run, whole
 
 SIDE = 256
 CLASSES = ("left", "right")
@@ -97,13 +99,14 @@ def loading(images: Dataset, device: str, batch_size: int, steps: int) -> Callab
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=int, default=4000, metavar="N")
-    parser.add_argument("--turns", type=int, default=7, metavar="N", help="of each")
-    parser.add_argument("--steps", type=int, default=4, metavar="N", help="of a turn")
-    parser.add_argument("--batch-size", type=int, default=128, metavar="N")
+    parser.add_argument("--images", type=whole, default=4000, metavar="N")
+    parser.add_argument("--turns", type=whole, default=7, metavar="N", help="of each")
+    parser.add_argument("--steps", type=whole, default=4, metavar="N", help="of a turn")
+    parser.add_argument("--batch-size", type=whole, default=128, metavar="N")
     parser.add_argument("--device", default="auto", metavar="D")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:  # on a disk, as /tmp need not be
         path = Path(folder, "images.safetensors")
         kept = make(options.images, path)
         in_memory, streamed = replace(kept, images=kept.images.clone()), replace(kept, streamed=True)
@@ -127,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, "streaming"))

@@ -9,18 +9,24 @@ python -m benchmarks.weights --first-layer runs/campaign/ablation.cnn4.two-tower
 """
 
 import argparse
+import sys
 
 from alexnet_course.files import write_text
 from alexnet_course.first_layer import keep_first_layer
 from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
+from benchmarks.command import run
 
 
-def main(runs: list[str], first_layers: list[str] | None = None) -> None:
-    for run in first_layers or []:
-        path = keep_first_layer(run)
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="FOLDER")
+    parser.add_argument("--first-layer", nargs="+", default=[], metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    for folder in options.first_layer:
+        path = keep_first_layer(folder)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
-    for run in runs:
-        keep_weights(run)
+    for folder in options.runs:
+        keep_weights(folder)
     for name in list_pretrained():
         path = FOLDER / f"{name}.safetensors"
         _, record = load_pretrained(name)
@@ -29,8 +35,4 @@ def main(runs: list[str], first_layers: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="FOLDER")
-    parser.add_argument("--first-layer", nargs="+", metavar="FOLDER")
-    arguments = parser.parse_args()
-    main(arguments.runs, arguments.first_layer)
+    sys.exit(run(main, "weights"))

@@ -2,6 +2,11 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from alexnet_course.cli import main
 from alexnet_course.errors import CourseError
 from alexnet_course.recipe import Recipe
 from benchmarks import report
+from benchmarks.command import run
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(model="lenet5", batch_size=100, optimiser="sgd", lr=1e-3, schedule="constant", epochs=1)
@@ -207,6 +213,32 @@ def test_no_turns_are_refused():
         bench.bench("lenet5", "doodles", device="cpu", repeats=0)
 
 
+def test_fewer_images_than_a_batch_of_s0_are_refused(data, monkeypatch):
+    """Its loader would be empty, and the bench wait for ever."""
+    few = data["train_set"].subset(range(24))
+    monkeypatch.setattr(bench, "load_dataset", lambda *_: few)
+    with pytest.raises(CourseError, match=r"has 24 training images, and a batch of S0's loop has 32"):
+        bench.bench("lenet5", "doodles", device="cpu", repeats=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="its signals are others")
+def test_ctrl_c_ends_a_bench_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "alexnet_course", "bench", "--model", "lenet5", "--device", "cpu", "--json", "x"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        time.sleep(1)  # the first contender is being started
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130, rest
+    assert "0 loading processes" in line
+    assert "Traceback" not in rest
+    assert rest.endswith("stopped\n")
+
+
 class TestReport:
     """benchmarks/README.md is made from the results, and they are of the network and the kind that it says."""
 
@@ -289,3 +321,37 @@ def test_benchmarks_are_importable_from_the_root_alone():
 def test_a_kernel_is_filed_under_what_it_is_for(name, kind):
     """Names as the profiler shows them on a processor, a T4 and newer GPUs."""
     assert bench.kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["report", "--device", "cud"], "cud"),
+        (["streaming", "--device", "cud"], "cud"),
+        (["streaming", "--turns", "0"], "--turns"),
+        (["quantised", "--data", "folder:/nowhere"], "/nowhere"),
+        (["weights", "/nowhere"], "/nowhere"),
+        (["mistakes"], "SPEC"),
+        (["first_gpu", "out", "--data", "cifar10"], "NAME=SPEC"),
+    ],
+)
+def test_a_benchmark_says_in_a_sentence_what_is_wrong(command, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(report.__file__).parents[1]))
+    name, *arguments = command
+    found = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    assert said in found.stderr
+    assert "Traceback" not in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_without_measurements_leaves_the_old_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    (tmp_path / "README.md").write_text("old")
+    monkeypatch.setattr(sys, "argv", ["report", "--render"])
+    assert run(report.main, "report") == 2
+    assert "has no measurements to write a report of" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "old"

@@ -80,6 +80,7 @@ def test_glue_does_nothing_where_the_book_is_not_installed(monkeypatch):
 
 
 def test_nearest_names_what_is_close_and_everything_where_nothing_is():
+    assert nearest("anything", []) == "none"
     assert nearest("epoch", ["epochs", "batch_size"]) == "epochs"
     assert nearest("zzz", ["a", "b", "c"]) == "a, b or c"
     many = [f"record-{number}" for number in range(50)]

@@ -118,3 +118,17 @@ def test_evaluate_takes_them_by_name(tmp_path, capsys):
     said = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
     assert said["cat"] == said["horse"] == "100.00%"
     assert said["dog"] == "0.00%"
+
+
+def test_weights_whose_record_is_not_in_the_package_are_not_kept(run, kept, monkeypatch):
+    monkeypatch.setattr("alexnet_course.pretrained.FOLDER", kept)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    assert keep_weights(run.out, kept) == "tiny"
+    [record] = (kept.parent / "records").glob("*.json")
+    record.write_text(dump_record(run.record.replace(wall_seconds=1.0)))
+    with pytest.raises(CourseError, match=r"^The record tiny-evening-seed0 of the package is not that of"):
+        keep_weights(run.out, kept)
+    record.unlink()
+    with pytest.raises(CourseError, match=r"^There is no record"):
+        keep_weights(run.out, kept)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before

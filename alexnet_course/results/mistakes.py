@@ -111,7 +111,7 @@ def load_mistakes(path: str | Path = MISTAKES_FILE) -> MeasuredMistakes:
                 raise ValueError(f"the row {row['name']!r} has another kind, or unequal lists")
             rows.append(Mistake(**{**row, "right": tuple(row["right"]), "wrong": tuple(row["wrong"])}))
         return MeasuredMistakes(**content, rows=tuple(rows))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CourseError(f"{Path(path).name} is not a file of measured mistakes ({error}); make it with "
                           "python -m benchmarks.mistakes.") from None  # fmt: skip
 

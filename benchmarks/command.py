@@ -1,0 +1,28 @@
+"""What the commands of this folder have in common: how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from alexnet_course.errors import CourseError
+
+
+def run(main: Callable[[], int | None], name: str) -> int:
+    """Run ``main`` and return the exit status, as ``alexnet-course`` does: an error of the course is one sentence."""
+    try:
+        return main() or 0
+    except CourseError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped", file=sys.stderr)
+        return 130
+
+
+def whole(text: str) -> int:
+    """A number of at least 1 in the arguments."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number} is not at least 1")
+    return number
