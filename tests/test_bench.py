@@ -224,7 +224,9 @@ def test_fewer_images_than_a_batch_of_s0_are_refused(data, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="its signals are others")
 def test_ctrl_c_ends_a_bench_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "alexnet_course", "bench", "--model", "lenet5", "--device", "cpu", "--json", "x"]
+    begins = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # which pytest may ignore
+    arguments = ["bench", "--model", "lenet5", "--device", "cpu", "--json", "x"]
+    command = [sys.executable, "-c", f"{begins}; from alexnet_course.cli import main; sys.exit(main({arguments}))"]
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True
     ) as process:

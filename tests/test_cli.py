@@ -492,14 +492,14 @@ def test_published_images_are_known_wherever_they_lie(tree, published, monkeypat
 
 
 def test_a_repetition_on_the_cpu_counts_as_the_recipe_of_the_package(tree, published, monkeypatch, capsys):
-    """Though its precision is no longer auto, but the one that auto chose for the run that it repeats."""
+    """Its precision is auto as well, and it computes in the one that auto chose for the run that it repeats."""
     published("train", "test")
     recipe = load_recipe("lenet5").replace(name="known", dataset="cifar10", epochs=1, validation_size=0.25)
     monkeypatch.setattr("alexnet_course.recipes._by_name", lambda budget: {"known": recipe})
     images = moved_images(recipe, f"folder:{tree}")
     fit(recipe, progress=False, device="cpu", out="run", **images)
     assert main(["reproduce", "run", "--data", f"folder:{tree}", "--device", "cpu", "--out", "again"]) == 0
-    assert load_run("again")[1].recipe.precision != "auto"
+    assert load_run("again")[1].recipe == load_run("run")[1].recipe
     assert main(["results", "--add", "again"]) == 0, capsys.readouterr().err
 
 

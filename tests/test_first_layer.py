@@ -49,7 +49,7 @@ def test_what_is_kept_are_the_first_kernels_of_the_run(data, tmp_path, monkeypat
 
     monkeypatch.setattr("benchmarks.weights.keep_first_layer", lambda run: path)
     monkeypatch.setattr("benchmarks.weights.list_pretrained", list)
-    main([], [str(run.out)])
+    main(["--first-layer", str(run.out)])
     assert capsys.readouterr().out == f"{path.name}: {path.stat().st_size:,} bytes\n"
 
 

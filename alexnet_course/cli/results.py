@@ -74,7 +74,8 @@ def verify_records(options: argparse.Namespace) -> None:
     for problem in problems:
         print(problem)
     if problems:
-        raise CourseError(f"{' and '.join(map(str, folders))}: {len(problems)} problems; see above.")
+        where = f"{' and '.join(map(str, folders))} {'has' if len(folders) == 1 else 'have'}"
+        raise CourseError(f"{where} {len(problems)} problems; see above.")
     print(f"{count} records fit: their test accuracies follow from the predictions, and the rest agrees")
     print("not recomputed: losses, training and validation accuracies, environment, weights; and only `alexnet-course "
           "reproduce` detects forged predictions")  # fmt: skip

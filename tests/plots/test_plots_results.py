@@ -27,7 +27,7 @@ def make_row(
             wall_seconds=parameters / 10,
             dataset=SimpleNamespace(test_images=10000, training_images=45_000),
             history=[None] * epochs,
-            environment=SimpleNamespace(device="Xeon (cpu)", threads=threads, torch="2.11"),
+            environments=(SimpleNamespace(device="Xeon (cpu)", threads=threads, torch="2.11"),),
         )
         for seed, accuracy in enumerate(accuracies)
     )

@@ -35,7 +35,7 @@ def make_row(name: str, *accuracies: float, budget: str = "long", published: flo
             history=[SimpleNamespace(train_accuracy=accuracy)],
             wall_seconds=60.0,
             images_per_second=1000.0,
-            environment=SimpleNamespace(device="a CPU", torch="2.6"),
+            environments=(SimpleNamespace(device="a CPU", torch="2.6"),),
         )
         for seed, accuracy in enumerate(accuracies)
     )
