@@ -179,8 +179,10 @@ class Run(Iterator[EpochResult]):
         plan = self.folder.plan() if self.folder is not None else None
         if plan is not None and plan["device"] == device_name(self.device):
             return str(plan["precision"])
-        chosen = self.recipe.precision
-        return resolve_precision(asked if asked is not None and chosen == "auto" else chosen, self.device)
+        recipe = self.recipe
+        if asked is not None and recipe.precision == "auto":
+            recipe = recipe.replace(precision=asked)  # which checks it
+        return resolve_precision(recipe.precision, self.device)
 
     @property
     def model(self) -> nn.Module:

@@ -258,6 +258,14 @@ def test_a_size_that_the_network_cannot_take_is_refused_before_training(data):
         train(Recipe(model="alexnet-lrn", input_size=32, validation_size=20), **data)
 
 
+def test_the_precision_of_a_run_whose_recipe_leaves_it_open_can_be_given(data):
+    run = train(small(precision="auto"), precision="bf16", **data)
+    assert (run.precision, run.recipe.precision) == ("bf16", "auto")
+    assert train(small(precision="fp32"), precision="bf16", **data).precision == "fp32"
+    with pytest.raises(CourseError, match=r"^precision = 'bf17' is not a choice; nearest: bf16"):
+        train(small(precision="auto"), precision="bf17", **data)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_every_precision_trains(data, precision):
     run = fit(small(precision=precision, epochs=4), progress=False, **data)
