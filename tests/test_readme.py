@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from address import address
 
-from alexnet_course import cli
+from alexnet_course import cli, results_table
 from alexnet_course.cli.parser import make_parser
+from alexnet_course.results.table import COLUMNS
 from benchmarks import campaign
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,18 @@ ELSEWHERE = {
     "alexnet-course data folder:PATH": "data/test_folder_kinds.py, with every kind of folder",
     "alexnet-course train alexnet-owt.photos --data folder:PATH": "training/test_photographs.py, with a narrow network",
 }
+NUMBERS = {2: "two", 3: "three"}
 SHORTER = {"epochs=3": "epochs=1, train_size=64, validation_size=32"}  # in the Python examples
+
+
+def test_the_result_in_the_text_is_that_of_the_records():
+    row = next(row for row in results_table() if (row.recipe, row.budget) == ("alexnet-cifar-3x3.modern", "evening"))
+    accuracy = next(column for column in COLUMNS if column.name == "test %").text(row)
+    text = " ".join(README.partition("## What it measured")[2].split())
+    assert f"reaches {accuracy} % of CIFAR-10's test images" in text
+    assert f"of {NUMBERS[row.seeds]} seeds" in text
+    assert row.published is not None
+    assert f"The write-up reports {row.published.accuracy} %" in text
 
 
 def blocks(language: str, text: str) -> list[str]:
