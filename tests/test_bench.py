@@ -325,6 +325,7 @@ def test_a_kernel_is_filed_under_what_it_is_for(name, kind):
     assert bench.kind_of(name) == kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
     [
