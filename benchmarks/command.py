@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -21,8 +22,7 @@ def run(main: Callable[[], int | None], name: str) -> int:
 
 
 def whole(text: str) -> int:
-    """A number of at least 1 in the arguments."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(f"{number} is not at least 1")
-    return number
+    """An argument that is an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)

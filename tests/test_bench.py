@@ -331,7 +331,7 @@ def test_a_kernel_is_filed_under_what_it_is_for(name, kind):
     [
         (["report", "--device", "cud"], "cud"),
         (["streaming", "--device", "cud"], "cud"),
-        (["streaming", "--turns", "0"], "--turns"),
+        (["streaming", "--turns", "0"], "--turns: '0' is not an integer of at least 1"),
         (["quantised", "--data", "folder:/nowhere"], "/nowhere"),
         (["weights", "/nowhere"], "/nowhere"),
         (["mistakes"], "SPEC"),

@@ -59,7 +59,7 @@ def test_the_result_in_the_text_is_that_of_the_records():
     row = next(row for row in results_table() if (row.recipe, row.budget) == ("alexnet-cifar-3x3.modern", "evening"))
     accuracy = next(column for column in COLUMNS if column.name == "test %").text(row)
     text = " ".join(README.partition("## What it measured")[2].split())
-    assert f"reaches {accuracy} % of CIFAR-10's test images" in text
+    assert f"classifies {accuracy} % of CIFAR-10's test images correctly" in text
     assert f"of {NUMBERS[row.seeds]} seeds" in text
     assert row.published is not None
     assert f"The write-up reports {row.published.accuracy} %" in text

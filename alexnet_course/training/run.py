@@ -334,7 +334,7 @@ class Run(Iterator[EpochResult]):
         return None, {}, folder.load(plan)
 
     def _say_if_changed(self) -> None:
-        """Warn if the results table would refuse the record: if the recipe or the images have another one's name."""
+        """Warn if the results table would refuse the record, as its recipe or images are not those of their name."""
         images = name_of_both(self.train_set.name, self.test_set.name)
         for name in dict.fromkeys(misnamed(images, **self._fingerprints).values()):
             warnings.warn(f"These images are called {name!r} and are not the published ones, or not all of them, so "
@@ -403,7 +403,7 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
 
     - ``train_set`` and ``test_set``: each a ``Dataset``, instead of the recipe's.
     - ``device``: ``"auto"``, or a name such as ``"cuda:1"``.
-    - ``precision``: that of a recipe whose own is ``auto``; a run that is repeated needs the one it had.
+    - ``precision``: what the recipe's ``auto`` stands for, instead of a choice for this machine; for repeating a run.
     - ``out``: the folder of the run. The run is saved there after epochs and after every ``checkpoint_steps`` steps,
       and resumed from there if the folder is given again.
     - ``checkpoint_seconds``: skip the save after an epoch if the last save is more recent than this; 0: save after
