@@ -7,6 +7,7 @@
   "use strict";
 
   const SIDE = 32; // pixels of an image
+  const LARGEST = 4096; // pixels of a photograph's side
   const STRONG = 5; // terms, classes and channels that are listed
   const DRAWS = 20; // forward passes with dropout
   const OCCLUDER = { side: 8, step: 4 }; // pixels, of the occlusion map
@@ -214,11 +215,16 @@
 
   const known = () => globalThis.alexnetInside ?? {};
 
+  let wanted = null; // the network that was asked for last
+
   async function loadNetwork(name) {
+    wanted = name;
     if (!known()[name]) await loadScript(config.networks.find((network) => network.name === name).script);
     if (!known().samples) await loadScript(config.samples);
+    if (wanted !== name) return;
     state.ask ??= startWorker();
     await state.ask("load", known()[name]);
+    if (wanted !== name) return;
     state.network = engine.decode(known()[name]);
     Object.assign(state, { layer: 0, channel: 0, row: 14, column: 14 }); // not in a corner, where there is padding
     if (!state.samples.length) {
@@ -308,13 +314,13 @@
       : `${layer.name}, unit ${state.channel}`;
   }
 
-  // The image, and the part of it that the chosen value depends on.
+  // The image, and the part of it that the chosen value depends on; what lies in the padding is not drawn.
   function drawReceptiveField(canvas) {
     drawImage(canvas, state.image);
     const field = engine.receptiveField(state.network, state.layer, state.row, state.column);
     const pixel = canvas.width / SIDE;
-    outline(canvas, field.columns[0] * pixel, field.rows[0] * pixel, (field.columns[1] - field.columns[0] + 1) * pixel,
-      (field.rows[1] - field.rows[0] + 1) * pixel);
+    const [[top, bottom], [left, right]] = [field.rows, field.columns].map((ends) => ends.map((end) => clamp(end, 0, SIDE - 1)));
+    outline(canvas, left * pixel, top * pixel, (right - left + 1) * pixel, (bottom - top + 1) * pixel);
     return field;
   }
 
@@ -360,8 +366,13 @@
   const VIEWS = {
     image(tool) {
       const network = selectField("Network", async (name) => {
-        await loadNetwork(name);
-        await refresh();
+        try {
+          await loadNetwork(name);
+          await refresh();
+        } catch (error) {
+          network.select.value = state.network.name;
+          status.textContent = error.message;
+        }
       });
       const about = el("p", { class: "inside-note" });
       const gallery = el("div", { class: "inside-gallery", role: "group", "aria-label": "Images to choose from" });
@@ -393,17 +404,30 @@
       const mirrored = el("input", { type: "checkbox", onchange: () => set("mirrored")(mirrored.checked) });
       const rows = el("div", { class: "inside-scroll" });
 
+      // The square in the middle, made small by halves, each pixel the mean of four: some browsers read only the nearest
+      // pixels when they draw smaller. Larger canvases than LARGEST are not to be had everywhere.
       function take(picture) {
-        const square = Math.min(picture.width, picture.height);
-        const small = el("canvas", { width: SIDE, height: SIDE });
-        const context = small.getContext("2d");
-        context.imageSmoothingQuality = "high";
-        context.fillStyle = "white"; // behind what is transparent
-        context.fillRect(0, 0, SIDE, SIDE);
-        context.drawImage(picture, (picture.width - square) / 2, (picture.height - square) / 2, square, square, 0, 0, SIDE, SIDE);
+        let [from, square] = [picture, Math.min(picture.width, picture.height)];
+        let [left, top] = [(picture.width - square) / 2, (picture.height - square) / 2];
+        let side = Math.min(LARGEST, SIDE * 2 ** Math.max(0, Math.ceil(Math.log2(square / SIDE))));
+        let context;
+        for (; side >= SIDE; side /= 2) {
+          const canvas = el("canvas", { width: side, height: side });
+          context = canvas.getContext("2d");
+          context.imageSmoothingQuality = "high";
+          context.fillStyle = "white"; // behind what is transparent
+          context.fillRect(0, 0, side, side);
+          context.drawImage(from, left, top, square, square, 0, 0, side, side);
+          [from, left, top, square] = [canvas, 0, 0, side];
+        }
         const { data } = context.getImageData(0, 0, SIDE, SIDE);
-        state.source = Float32Array.from({ length: 3 * SIDE * SIDE }, (_, at) =>
-          data[4 * (at % (SIDE * SIDE)) + Math.floor(at / (SIDE * SIDE))] / 255);
+        choosePicture(Float32Array.from({ length: 3 * SIDE * SIDE }, (_, at) =>
+          data[4 * (at % (SIDE * SIDE)) + Math.floor(at / (SIDE * SIDE))] / 255));
+      }
+
+      function choosePicture(picture) {
+        stopCamera();
+        state.source = picture;
         reset();
       }
 
@@ -418,19 +442,26 @@
       const camera = el("button", { type: "button", onclick: () => (video.hidden ? startCamera() : photograph()) }, "From the camera");
 
       async function startCamera() {
+        camera.disabled = true; // a second question would leave the first camera on
         try {
           video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
           await video.play();
           video.hidden = false;
           camera.textContent = "Take the photograph";
         } catch {
+          stopCamera();
           status.textContent = "The camera gave no image; allow this page to use it, or choose a file.";
         }
+        camera.disabled = false;
       }
 
       function photograph() {
         take(Object.assign(video, { width: video.videoWidth, height: video.videoHeight }));
-        video.srcObject.getTracks().forEach((track) => track.stop());
+      }
+
+      function stopCamera() {
+        video.srcObject?.getTracks().forEach((track) => track.stop());
+        video.srcObject = null;
         video.hidden = true;
         camera.textContent = "From the camera";
       }
@@ -466,9 +497,12 @@
         } else {
           const rgb = [1, 3, 5].map((at) => parseInt(ink.select.value.slice(at, at + 2), 16) / 255);
           state.source = state.source.slice();
+          const { right: across, down: below, mirrored: flipped } = state.change; // the ink belongs where it is seen
           for (const [y, x] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
-            if (row + y >= SIDE || column + x >= SIDE) continue;
-            rgb.forEach((value, channel) => { state.source[(channel * SIDE + row + y) * SIDE + column + x] = value; });
+            const [to, along] = [row + y - below, column + x - across];
+            if (row + y >= SIDE || column + x >= SIDE || Math.min(to, along) < 0 || Math.max(to, along) >= SIDE) continue;
+            const at = to * SIDE + (flipped ? SIDE - 1 - along : along);
+            rgb.forEach((value, channel) => { state.source[channel * SIDE * SIDE + at] = value; });
           }
           refresh();
         }
@@ -490,8 +524,7 @@
           navigator.mediaDevices ? camera : null,
           el("button", { type: "button", onclick: () => {
             mode.select.value = "draw";
-            state.source = new Float32Array(3 * SIDE * SIDE).fill(1);
-            reset();
+            choosePicture(new Float32Array(3 * SIDE * SIDE).fill(1));
           } }, "An empty sheet to draw on")),
         about, gallery, video,
         el("div", { class: "inside-columns" },
@@ -514,10 +547,8 @@
             const thumbnail = canvasOf(48, "");
             thumbnail.setAttribute("aria-hidden", "true");
             drawImage(thumbnail, image);
-            return el("button", { type: "button", "aria-label": label, title: label, onclick: () => {
-              state.source = image;
-              reset();
-            } }, thumbnail);
+            return el("button", { type: "button", "aria-label": label, title: label, onclick: () => choosePicture(image) },
+              thumbnail);
           }));
         }
         drawImage(canvas, state.image);
@@ -605,7 +636,12 @@
       const image = canvasOf(128, "The image with the receptive field of the chosen value");
       const text = el("p", { class: "inside-status", role: "status" });
       let shown = null; // input channel of a convolution that the reader chose
-      tool.append(chosen.bar, text, figure(image, "The image, and the value's receptive field."), body);
+      const pick = selectField("Input channel", (value) => {
+        shown = Number(value);
+        update();
+      });
+      const bar = el("div", { class: "inside-bar" }, pick.label);
+      tool.append(chosen.bar, text, figure(image, "The image, and the value's receptive field."), bar, body);
 
       function ofConvolution(layer, input, number) {
         const { terms, bias } = engine.termsOf(state.network, input, number, state.channel, state.row, state.column);
@@ -614,10 +650,6 @@
         const order = [...sums.keys()].sort((one, two) => Math.abs(sums.get(two)) - Math.abs(sums.get(one)));
         const channel = sums.has(shown) ? shown : order[0];
         const part = terms.filter((term) => term.channel === channel);
-        const pick = selectField("Input channel", (value) => {
-          shown = Number(value);
-          update();
-        });
         options(pick.select, order.map((each) => [each, `${each}: adds ${show(sums.get(each))}`]), channel);
         const grids = [["value", "patch of the input"], ["factor", "kernel"], ["product", "products"]].map(([key, name]) => {
           const values = part.map((term) => term[key]);
@@ -627,7 +659,7 @@
           return figure(canvas, name);
         });
         const rest = order.slice(STRONG).reduce((sum, each) => sum + sums.get(each), 0);
-        body.replaceChildren(el("div", { class: "inside-bar" }, pick.label),
+        body.replaceChildren(
           el("div", { class: "inside-sum" }, grids[0], el("span", {}, "×"), grids[1], el("span", {}, "="), grids[2],
             el("span", {}, `sum ${show(sums.get(channel))}`)),
           el("p", { class: "inside-note" }, "Orange is above zero, blue below."),
@@ -696,6 +728,7 @@
         const input = inputOf(number);
         text.textContent = `${where()}: ${show(valueAt(number, state.channel, state.row, state.column))}.`;
         drawReceptiveField(image);
+        bar.hidden = layer.kind !== "conv";
         if (layer.kind === "conv") ofConvolution(layer, input, number);
         else if (layer.kind === "linear") ofLinear(input, number);
         else if (isPool(layer)) ofPool(layer, input);

@@ -354,6 +354,103 @@ class TestReader:
         inside.get_by_label("Your own image").set_input_files(tmp_path / "notes.txt")
         says(inside, "image", "notes.txt is no image that this browser can read; choose a PNG or JPEG file.")
 
+    @pytest.mark.parametrize("side", [40, 1000, 1024])
+    def test_a_large_image_is_smoothed_where_the_browser_does_not(self, browser, own_page, side, tmp_path):
+        """As Firefox, which has no ``imageSmoothingQuality``. Fine stripes are grey, and the right half is red."""
+        from PIL import Image
+
+        picture = Image.new("RGB", (side, side), (200, 30, 30))
+        for column in range(0, side // 2, 2 if side > 40 else side):
+            picture.paste((255, 255, 255), (column, 0, column + 1, side))
+            picture.paste((0, 0, 0), (column + 1, 0, column + 2, side))
+        picture.save(tmp_path / "striped.png")
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(
+            "Object.defineProperty(CanvasRenderingContext2D.prototype, 'imageSmoothingQuality', { set() {} })"
+        )
+        page.goto(f"{own_page}#inside-image")
+        page.wait_for_selector("html[data-inside=open]")
+        canvas = view(page, "image").locator("canvas[tabindex]")
+        before = canvas.evaluate("canvas => canvas.toDataURL()")
+        page.get_by_label("Your own image").set_input_files(tmp_path / "striped.png")
+        page.wait_for_function(
+            "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before]
+        )
+        pixels = torch.tensor(
+            canvas.evaluate("canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 256, 256).data)")
+        ).reshape(256, 256, 4)[4::8, 4::8, :3]
+        assert (pixels[:, 18:] - torch.tensor([200, 30, 30])).abs().max() <= 2
+        if side > 40:
+            assert (pixels[:, 1:14] - 127.5).abs().max() <= 12
+        page.close()
+
+    def test_ink_comes_where_the_pointer_is_on_a_changed_image(self, inside):
+        inside.get_by_role("button", name="An empty sheet").click()
+        inside.get_by_label("Mirrored").check()
+        inside.get_by_label("Shift right").fill("4")
+        inside.get_by_label("Shift down").fill("-3")
+        canvas = view(inside, "image").locator("canvas[tabindex]")
+        canvas.click(position={"x": 85, "y": 45})  # column 10, row 5
+        inside.wait_for_function(
+            "canvas => canvas.getContext('2d').getImageData(85, 45, 1, 1).data[0] === 0", arg=canvas.element_handle()
+        )
+        black = canvas.evaluate(
+            """canvas => {
+              const { data } = canvas.getContext('2d').getImageData(0, 0, 256, 256);
+              return Array.from({ length: 32 * 32 }, (_, at) => at)
+                .filter(at => data[4 * ((8 * Math.floor(at / 32) + 4) * 256 + 8 * (at % 32) + 4)] === 0);
+            }"""
+        )
+        assert black == [5 * 32 + 10, 5 * 32 + 11, 6 * 32 + 10, 6 * 32 + 11]
+
+    def test_the_camera_is_off_after_any_choice(self, browser, own_page):
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(
+            """globalThis.streams = [];
+            navigator.mediaDevices.getUserMedia = async () => {
+              const canvas = document.createElement('canvas');
+              setInterval(() => canvas.getContext('2d').fillRect(0, 0, 300, 150), 50);
+              streams.push(canvas.captureStream());
+              return streams.at(-1);
+            };"""
+        )
+        page.goto(f"{own_page}#inside-image")
+        page.wait_for_selector("html[data-inside=open]")
+        live = "streams.map(stream => stream.getTracks().filter(track => track.readyState === 'live').length)"
+        for turn, name in enumerate(("photograph: cat", "An empty sheet", "Take the photograph")):
+            page.get_by_role("button", name="From the camera").click()
+            page.get_by_role("button", name="Take the photograph").wait_for()
+            assert page.evaluate(live) == [0] * turn + [1]
+            page.get_by_role("button", name=name).click()
+            page.get_by_role("button", name="From the camera").wait_for()
+            assert page.evaluate(live) == [0] * (turn + 1)
+            assert not page.locator("video").is_visible()
+        page.close()
+
+    def test_the_field_of_a_value_is_outlined_although_it_reaches_into_the_padding(self, inside):
+        layer = view(inside, "layers").get_by_label("Layer", exact=True)
+        last = layer.locator("option").filter(has_text="classifier").first.get_attribute("value")
+        layer.select_option(last)
+        says(inside, "layers", "Part of that is padding")
+        image = view(inside, "layers").get_by_label("The image with the receptive field")
+        edge = image.evaluate("canvas => Array.from(canvas.getContext('2d').getImageData(1, 1, 1, 1).data)")
+        assert edge == [0xE6, 0x00, 0x7E, 0xFF]
+
+    def test_input_channels_are_walked_by_the_keyboard(self, inside):
+        choose_layer(inside, "value", "features.4")
+        says(inside, "value", "features.4")
+        picker = view(inside, "value").get_by_label("Input channel", exact=True)
+        picker.focus()
+        for number in (1, 2):
+            value = picker.locator("option").nth(number).get_attribute("value")
+            picker.select_option(value)
+            assert picker.evaluate("select => select === document.activeElement")
+            assert picker.input_value() == value
+        choose_layer(inside, "value", "features.5")
+        assert not picker.is_visible()
+
     def test_layers_are_walked_and_values_chosen(self, inside):
         choose_layer(inside, "layers", "features.0")
         view(inside, "layers").get_by_label("Row", exact=True).fill("5")
@@ -469,6 +566,38 @@ class TestBook:
         page.wait_for_selector("html[data-inside=open]")
         assert sum(f"{MINE}.js" in url for url in asked) == 1
         assert not any(f"{name}.js" in url for url in asked for name in list_pretrained() if name != MINE)
+
+    def test_a_network_that_cannot_be_loaded_is_named_and_the_other_stays(self, browser, address):
+        other = next(name for name in list_pretrained() if name != MINE)
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.route(f"**/{other}.js", lambda route: route.abort())
+        page.goto(f"{address}inside.html#inside-image")
+        page.wait_for_selector("html[data-inside=open]")
+        picker = view(page, "image").get_by_label("Network", exact=True)
+        picker.select_option(other)
+        says(page, "image", f"{other}.js could not be loaded; reload the page.")
+        assert picker.input_value() == MINE
+        page.close()
+
+    def test_the_network_that_was_asked_for_last_is_shown(self, browser, address):
+        other, held = next(name for name in list_pretrained() if name != MINE), []
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.route(f"**/{other}.js", held.append)
+        page.goto(f"{address}inside.html#inside-image")
+        page.wait_for_selector("html[data-inside=open]")
+        picker = view(page, "image").get_by_label("Network", exact=True)
+        with page.expect_request(f"**/{other}.js"):
+            picker.select_option(other)
+        picker.select_option(MINE)
+        with page.expect_response(f"**/{other}.js"):
+            held[0].continue_()
+        page.wait_for_function(f"globalThis.alexnetInside['{other}'] !== undefined")
+        page.get_by_role("button", name="photograph: horse").click()
+        says(page, "image", "Most probable")
+        assert picker.input_value() == MINE
+        page.close()
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("width", [1280, 390])
