@@ -1,5 +1,7 @@
 """The base of all networks: it checks the image size and explains why an image does not fit."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -42,6 +44,13 @@ def check_weights(model: nn.Module, name: str) -> None:
                               "make it a buffer (register_buffer), or an option of its builder.")  # fmt: skip
 
 
+class Obstacle(NamedTuple):
+    """Where and why an image gets stuck, as a phrase, and whether a larger one does as well."""
+
+    text: str
+    too_large: bool
+
+
 class Network(nn.Module):
     """Base of all networks: ``features``, flattened, go into the ``classifier``; N×C×H×W in, N×num_classes logits out.
 
@@ -72,11 +81,17 @@ class Network(nn.Module):
         return self.classifier(x)
 
     def measure_input(self) -> None:
-        """Finds out, with integers alone, which images the layers can take. Call it again if layers change."""
+        """Finds out, with integers alone, which images the layers can take. Call it again if layers change.
+
+        Raises CourseError if they can take no square image.
+        """
         self.in_channels = next(layer for layer in self.modules() if isinstance(layer, nn.Conv2d)).in_channels
         # A larger image never makes a smaller map, so the sides that work lie next to each other.
         side = 1
-        while self._obstacle((side, side)) is not None:
+        while (obstacle := self._obstacle((side, side))) is not None:
+            if obstacle.too_large or side == NO_LIMIT:
+                raise CourseError(f"{self.name} can take no square image: of {side}×{side} pixels, {obstacle.text}; "
+                                  "give that layer the in_features that it receives.")  # fmt: skip
             side += 1
         self.smallest = side
         self.largest = None
@@ -119,12 +134,12 @@ class Network(nn.Module):
         if obstacle is not None:
             limit = f" and the largest {self.largest}×{self.largest}" if self.largest else ""
             raise CourseError(
-                f"{self.name} cannot take an image of {height}×{width}: {obstacle}; the smallest that works is "
+                f"{self.name} cannot take an image of {height}×{width}: {obstacle.text}; the smallest that works is "
                 f"{self.smallest}×{self.smallest}{limit}."
             )
 
-    def _obstacle(self, size: tuple[int, int]) -> str | None:
-        """Where and why an image of ``size`` (H, W) gets stuck, as a phrase; None where it passes."""
+    def _obstacle(self, size: tuple[int, int]) -> Obstacle | None:
+        """Where and why an image of ``size`` (H, W) gets stuck; None where it passes."""
         channels = self.in_channels
         for name, layer in self.named_modules():
             if any(layer.children()):
@@ -133,9 +148,10 @@ class Network(nn.Module):
                 values = channels * size[0] * size[1]
                 if values == layer.in_features:
                     return None
-                return (
+                return Obstacle(
                     f"it reaches {name} (Linear) as {channels}×{size[0]}×{size[1]} = {values:,} values, where "
-                    f"{layer.in_features:,} are expected"
+                    f"{layer.in_features:,} are expected",
+                    values > layer.in_features,
                 )
             try:
                 size = layer_output_size(layer, size)
@@ -143,9 +159,10 @@ class Network(nn.Module):
                 kernel, stride = (
                     value[0] if isinstance(value, tuple) else value for value in (layer.kernel_size, layer.stride)
                 )
-                return (
+                return Obstacle(
                     f"it vanishes at {name} ({type(layer).__name__} {kernel}/{stride}), where only {size[0]}×{size[1]} "
-                    f"of it is left"
+                    "of it is left",
+                    False,
                 )
             if isinstance(layer, nn.Conv2d):
                 channels = layer.out_channels

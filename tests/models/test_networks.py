@@ -297,6 +297,31 @@ def test_changed_layers_are_looked_at_as_they_are():
     assert model.smallest == hollow("alexnet-cifar-3x3").smallest
 
 
+@pytest.mark.parametrize(
+    ("pool", "inputs", "message"),
+    [
+        (nn.MaxPool2d(2), 400, "of 12×12 pixels, it reaches classifier.0 (Linear) as 32×4×4 = 512 values, where 400"),
+        (
+            nn.AdaptiveAvgPool2d(2),
+            400,
+            "it reaches classifier.0 (Linear) as 32×2×2 = 128 values, where 400 are expected",
+        ),
+    ],
+)
+def test_layers_that_fit_for_no_square_image_are_refused(pool, inputs, message):
+    """A square map of 32 channels never has 400 values."""
+
+    class Wrong(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 32, 5), nn.ReLU(), pool)
+            self.classifier = nn.Sequential(nn.Linear(inputs, 10))
+            self.measure_input()
+
+    with pytest.raises(CourseError, match=f"^Wrong can take no square image: .*{re.escape(message)}"):
+        Wrong()
+
+
 def test_a_network_built_by_hand_calls_itself_by_its_class():
     with torch.device("meta"):
         model = AlexNet((4, 4, 4, 4, 4), kernel=3, stride=1, padding=1)
