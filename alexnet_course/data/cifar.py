@@ -14,6 +14,7 @@ import gzip
 import pickle
 import sys
 import tarfile
+import tempfile
 import zlib
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.doodles import CLASSES  # CIFAR-10's, in CIFAR-10's order
 from alexnet_course.data.download import Mirror, NotPublished, checksum, download
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
-from alexnet_course.files import discard
+from alexnet_course.files import UNFINISHED, discard
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # spec -> class in torchvision.datasets
 ARCHIVES = {
@@ -71,7 +72,7 @@ def load_cifar(spec: str, split: str, root: Path) -> Dataset:
     import torchvision  # here, so that importing the package does not take its seconds
 
     source = getattr(torchvision.datasets, TORCHVISION[spec])
-    with contextlib.suppress(RuntimeError):  # not there, or damaged
+    with contextlib.suppress(RuntimeError, OSError):  # not there, or damaged
         return _unpacked(source, spec, split, root)
     kept = cache.read(_kept(root, spec, split), spec)
     if kept is not None and _is_published(kept, spec):
@@ -86,10 +87,9 @@ def load_cifar(spec: str, split: str, root: Path) -> Dataset:
     return download(spec, mirrors)
 
 
-def _unpacked(source: Any, spec: str, split: str, root: Path, download: bool = False) -> Dataset:
-    """The images that torchvision reads in ``root``; with ``download`` it unpacks the archive there first."""
-    with contextlib.redirect_stdout(sys.stderr):  # older versions print their progress; standard output is for results
-        published = source(root, train=split == "train", download=download)
+def _unpacked(source: Any, spec: str, split: str, root: Path) -> Dataset:
+    """The images that torchvision reads in ``root``; ``RuntimeError`` if they are not there, or damaged."""
+    published = source(root, train=split == "train")
     return _dataset(published.data, published.targets, tuple(published.classes), spec)
 
 
@@ -100,9 +100,27 @@ def _from_archive(source: Any, spec: str, split: str, archive: Path, part: Path)
         raise NotPublished(f"the download is not the complete published file: its MD5 is {found}")
     part.replace(archive)
     try:
-        return _unpacked(source, spec, split, archive.parent, download=True)
+        with contextlib.suppress(RuntimeError, OSError):  # another process may have unpacked it since
+            return _unpacked(source, spec, split, archive.parent)
+        _unpack(source, archive)
+        return _unpacked(source, spec, split, archive.parent)
     except (RuntimeError, KeyError, *_DAMAGED) as error:
         raise NotPublished(f"the download is not the published file: {type(error).__name__}") from error
+
+
+def _unpack(source: Any, archive: Path) -> None:
+    """Unpack the archive beside itself. The folder appears as a whole: another process that does the same may be
+    reading it."""
+    from torchvision.datasets.utils import extract_archive
+
+    folder = archive.parent / source.base_folder
+    with tempfile.TemporaryDirectory(dir=archive.parent, suffix=UNFINISHED, ignore_cleanup_errors=True) as private:
+        with contextlib.redirect_stdout(sys.stderr):  # older versions print their progress there
+            extract_archive(str(archive), private)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(Path(private) / "damaged")
+        with contextlib.suppress(OSError):  # another process was faster
+            (Path(private) / source.base_folder).rename(folder)
 
 
 def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     import torch
 
 MEMINFO = Path("/proc/meminfo")
-# The container's limit, in the two versions of Linux's control groups.
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+# In both versions of control groups: a container's limit, what it uses, and what of that are files that can be dropped.
+VERSIONS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 
 def free_memory() -> int | None:
@@ -20,10 +24,17 @@ def free_memory() -> int | None:
     with suppress(OSError, KeyError, ValueError):
         lines = dict(line.split(":") for line in MEMINFO.read_text(encoding="ascii").splitlines())
         found.append(sum(int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "SwapFree")))
-    for limit in LIMITS:
+    for limit, used, statistics, dropped in VERSIONS:
         with suppress(OSError, ValueError):  # the word max: no limit
-            found.append(int(limit.read_text(encoding="ascii")))
+            found.append(int(_read(limit)))
+            with suppress(OSError, ValueError, KeyError):
+                of_files = dict(line.split(maxsplit=1) for line in _read(statistics).splitlines())[dropped]
+                found[-1] = max(0, found[-1] - int(_read(used)) + int(of_files))
     return min(found, default=None)
+
+
+def _read(name: str) -> str:
+    return (CONTROL_GROUP / name).read_text(encoding="ascii")
 
 
 SHARE = 0.5  # of the free memory, for the images; the network, its optimiser and its batches need the rest

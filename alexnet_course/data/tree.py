@@ -12,6 +12,7 @@ from alexnet_course.names import same_form
 
 SPLITS = ("train", "test")
 VALIDATION = ("val", "valid", "validation")
+OTHER_NAMES = ("training", "testing")
 LEFT_BEHIND = ("thumbs.db", "desktop.ini")
 FOLDERS_LEFT_BEHIND = ("__MACOSX",)
 
@@ -61,7 +62,15 @@ def list_tree(path: Path) -> Tree:
             f"{str(path)!r} has {' and '.join(validation)}; expected one folder of validation images, so merge them."
         )
     there = [name for name in SPLITS if (path / name).is_dir()]
-    if not there and not validation and _folders(path):
+    folders = _folders(path)
+    if len(folders) > 1 and {name.lower() for name in folders} <= {*SPLITS, *VALIDATION, *OTHER_NAMES}:
+        wrong = [name for name in folders if name not in (*SPLITS, *VALIDATION)]
+        if wrong:
+            raise CourseError(
+                f"{str(path)!r} has {' and '.join(map(repr, wrong))}, which are not the names of its parts; expected "
+                "train and test, and val where there are validation images, so rename them."
+            )
+    if not there and not validation and folders:
         return _split(path)
     missing = next((name for name in SPLITS if name not in there), None)
     if missing == "train" or (missing and not validation):

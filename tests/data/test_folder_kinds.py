@@ -319,6 +319,12 @@ def test_each_class_has_images_in_both_parts(count: int, tmp_path: Path) -> None
     assert len(test_set.labels.unique()) == len(train_set.labels.unique()) == 20
 
 
+def test_a_class_may_be_called_train_if_others_are_called_otherwise(tmp_path: Path) -> None:
+    path = write(tmp_path / "vehicles", {f"{name}/{i}.png": plain(i) for name in ("Train", "bus") for i in range(9)})
+    with pytest.warns(UserWarning, match="has no folders train and test"):
+        assert load_dataset(f"folder:{path}", "train").classes == ("Train", "bus")
+
+
 def test_folders_inside_a_class_are_taken_and_that_is_said(tmp_path: Path) -> None:
     parts = classes_of(2, "train/") | classes_of(2, "test/", 10) | {"train/cat/kittens/young/a.png": plain(99)}
     path = write(tmp_path / "pets", parts)
@@ -345,6 +351,14 @@ def with_validation_alone(path: Path) -> None:
     write(path, classes_of(2, "val/"))
 
 
+def with_large_letters(path: Path) -> None:
+    write(path, classes_of(2, "Train/") | classes_of(2, "TEST/"))
+
+
+def with_one_other_name(path: Path) -> None:
+    write(path, classes_of(2, "train/") | classes_of(2, "testing/"))
+
+
 def with_one_class(path: Path) -> None:
     write(path, {"all/cat/0.png": plain(0)})
 
@@ -361,6 +375,8 @@ def with_no_image(path: Path) -> None:
         (with_two_validations, "has val and valid; expected one folder of validation images"),
         (with_another_class, "has different classes in train and val: 'cow' is only in val"),
         (with_validation_alone, "has no folder 'train'"),
+        (with_large_letters, "has 'TEST' and 'Train', which are not the names of its parts; expected train and test"),
+        (with_one_other_name, "has 'testing', which are not"),
         (with_one_class, "has only one class folder, 'all'"),
         (with_no_image, "notes.txt' cannot be read as an image"),
         (lambda path: path.mkdir(), "has no folder 'train'"),

@@ -90,6 +90,33 @@ def test_archive_and_tree_of_the_same_pixels_are_the_same_data(
     assert capsys.readouterr().out == ""
 
 
+def test_two_processes_that_unpack_an_archive_do_not_disturb_each_other(
+    server: Server, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = publish(server, pickled_batches(images, "cifar10"), "cifar10", monkeypatch)
+    root = tmp_path / "kept"
+    root.mkdir()
+    archive.rename(root / archive.name)
+    (root / "cifar-10-batches-py").mkdir()  # of an earlier process that was killed
+    extract, others = torchvision.datasets.utils.extract_archive, []
+
+    def interrupted(file: str, to: str) -> None:
+        if others:
+            return extract(file, to)
+        others.append(to)
+        others.append(load_dataset("cifar10", root=root))  # as another process would, in the meantime
+        folder = root / "cifar-10-batches-py"
+        with open(folder / "data_batch_1", "rb") as being_read:
+            extract(file, to)
+            assert len(pickle.load(being_read)["labels"]) == 8
+
+    monkeypatch.setattr(torchvision.datasets.utils, "extract_archive", interrupted)
+    ours = load_dataset("cifar10", root=root)
+    assert ours.fingerprint == others[1].fingerprint
+    assert load_dataset("cifar10", root=root).fingerprint == ours.fingerprint
+    assert sorted(path.name for path in root.iterdir()) == ["cifar-10-batches-py", archive.name]
+
+
 def truncated(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
 

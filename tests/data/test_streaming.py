@@ -38,31 +38,43 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 20_000)
 
 
+STATISTICS = "anon 80000\ninactive_file 10000\nactive_file 7\n"
+OLDER = {
+    "limit_in_bytes": "300000\n",
+    "usage_in_bytes": "90000\n",
+    "stat": "inactive_file 10000\ntotal_inactive_file 3000\n",
+}
+
+
 @pytest.mark.parametrize(
-    ("meminfo", "limit", "free"),
+    ("meminfo", "group", "free"),
     [
-        ("MemFree: 1 kB\nMemAvailable: 20 kB\nSwapFree: 4 kB\n", "max\n", 24 * 1024),
-        ("MemAvailable: 20 kB\nSwapFree: 0 kB\n", "10000\n", 10_000),  # a container's
-        ("MemFree: 20 kB\n", "max\n", None),  # of a Linux that is too old to say
-        (None, "120000\n", 120_000),
-        (None, "300000\n", 300_000),
-        (None, None, None),
+        ("MemFree: 1 kB\nMemAvailable: 20 kB\nSwapFree: 4 kB\n", {"memory.max": "max\n"}, 24 * 1024),
+        ("MemAvailable: 20 kB\nSwapFree: 0 kB\n", {"memory.max": "10000\n"}, 10_000),  # a container's
+        ("MemFree: 20 kB\n", {"memory.max": "max\n"}, None),  # of a Linux that is too old to say
+        (None, {"memory.max": "120000\n"}, 120_000),
+        (None, {"memory.max": "300000\n", "memory.current": "5000\n"}, 300_000),  # without statistics
+        (None, {"memory.max": "300000\n", "memory.current": "90000\n", "memory.stat": STATISTICS}, 220_000),
+        (None, {"memory.max": "3000\n", "memory.current": "90000\n", "memory.stat": STATISTICS}, 0),
+        (None, {f"memory/memory.{name}": text for name, text in OLDER.items()}, 213_000),
+        (None, {}, None),
     ],
 )
 def test_images_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
     tree: Path,
     tmp_path: Path,
     meminfo: str | None,
-    limit: str | None,
+    group: dict[str, str],
     free: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The forty images need 122,880 bytes."""
-    for name, content in (("MEMINFO", meminfo), ("LIMITS", limit)):
-        path = tmp_path / name
+    (tmp_path / "group/memory").mkdir(parents=True)
+    for name, content in {**group, "meminfo": meminfo}.items():
         if content is not None:
-            path.write_text(content)
-        monkeypatch.setattr(memory, name, path if name == "MEMINFO" else (path,))
+            (tmp_path / "group" / name).write_text(content)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "group/meminfo")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path / "group")
     assert memory.free_memory() == free
     for _ in range(2):  # decoded, and read again
         with warnings.catch_warnings():
