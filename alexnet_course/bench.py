@@ -31,6 +31,7 @@ from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import layer_table
 from alexnet_course.training import Run, Trainer, choose_device
 from alexnet_course.training.device import DTYPES, resolve_precision
+from alexnet_course.training.faults import TrainingStopped
 from alexnet_course.training.finished import environment
 
 SCHEMA = "alexnet-course/bench-1"
@@ -94,20 +95,22 @@ def bench(
             tried[workers] = contender.rate(seconds)
     workers = max(tried, key=tried.__getitem__)
 
-    contenders = {
-        MATRIX: Contender(matrix_product, recipe, device),
-        S0: Contender(loop_of_s0, recipe, device, S0_BATCH, S0_WORKERS),
-        TUNED: Contender(loop_of_s0, recipe, device, batch_size, workers),
-        PLAIN: Contender(our_loop, recipe, device, False),
-        OURS: Contender(our_loop, recipe, device, True),
+    planned: dict[str, tuple[Any, ...]] = {
+        MATRIX: (matrix_product,),
+        S0: (loop_of_s0, S0_BATCH, S0_WORKERS),
+        TUNED: (loop_of_s0, batch_size, workers),
+        PLAIN: (our_loop, False),
+        OURS: (our_loop, True),
     }
     if ways or chosen.type == "cuda":
-        for name, options in ways_for(chosen, precision).items():
-            contenders[name] = Contender(our_loop, recipe, device, True, options)
+        planned |= {name: (our_loop, True, options) for name, options in ways_for(chosen, precision).items()}
     if compile:
-        contenders[COMPILED] = Contender(our_loop, recipe, device, True, {"compile": True})
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+        planned[COMPILED] = our_loop, True, {"compile": True}
+    contenders: dict[str, Contender] = {}
+    rates: dict[str, list[float]] = {name: [] for name in planned}
     try:
+        for name, (make, *settings) in planned.items():
+            contenders[name] = Contender(make, recipe, device, *settings)
         for contender in contenders.values():  # a warm-up turn that is not counted
             contender.rate(seconds)
         for turn in range(repeats):
@@ -305,10 +308,14 @@ class Contender:
 
     def _answer(self) -> Any:
         try:
-            return self._pipe.recv()
+            answer = self._pipe.recv()
         except EOFError:
             self.close()
             raise RuntimeError("A contender's process has ended; see its error above.") from None
+        if isinstance(answer, CourseError | TrainingStopped):
+            self.close()
+            raise answer
+        return answer
 
     def close(self) -> None:
         self._pipe.close()  # which ends the process
@@ -341,11 +348,13 @@ def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: 
                 pipe.send(_profile(step, chosen))
     except (EOFError, BrokenPipeError):  # the pipe was closed
         pass
+    except (CourseError, TrainingStopped) as error:
+        pipe.send(error)
 
 
 def _rate(step: Step, device: torch.device, seconds: float, warm_up: bool) -> float:
     if device.type == "cuda":
-        step = _not_far_ahead(step)
+        step = _not_far_ahead(step, device)
     if warm_up:
         step()
     start = _now(device)
@@ -355,14 +364,14 @@ def _rate(step: Step, device: torch.device, seconds: float, warm_up: bool) -> fl
     return work / (_now(device) - start)
 
 
-def _not_far_ahead(step: Step) -> Step:
+def _not_far_ahead(step: Step, device: torch.device) -> Step:
     """``step``, but waiting while the GPU is ``QUEUE`` steps behind."""
     queued: deque[torch.cuda.Event] = deque()
 
     def bounded() -> float:
         work = step()
         queued.append(torch.cuda.Event())
-        queued[-1].record()
+        queued[-1].record(torch.cuda.current_stream(device))
         if len(queued) > QUEUE:
             queued.popleft().synchronize()
         return work

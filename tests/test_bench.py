@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -122,14 +123,45 @@ def test_a_contender_works_in_a_process_of_its_own():
     assert not contender._process.is_alive()
 
 
+@pytest.mark.slow
+def test_what_a_contender_refuses_is_said_here_in_one_sentence():
+    with pytest.raises(CourseError, match=r"^graph = True is for CUDA GPUs, and this run is on cpu; leave it out\.$"):
+        Contender(bench.our_loop, RECIPE, "cpu", True, {"graph": True})
+    assert multiprocessing.active_children() == []
+
+
+def test_no_contender_is_left_when_a_later_one_cannot_begin(monkeypatch):
+    """They would wait for ever, and the bench for them."""
+    begun, closed = [], []
+
+    class Failing(HereAndNow):
+        def __init__(self, make, recipe, device, *settings):
+            super().__init__(make, recipe, device, *settings)
+            if {"compile": True} in settings:
+                raise CourseError("compile = True does not work on this machine.")
+            begun.append(self)
+
+        def close(self):
+            closed.append(self)
+
+        def __exit__(self, *_):
+            self.close()
+
+    monkeypatch.setattr(bench, "Contender", Failing)
+    with pytest.raises(CourseError, match="compile = True does not work"):
+        bench.bench("lenet5", "doodles", device="cpu", repeats=1, compile=True)
+    assert closed == begun
+
+
 def test_a_gpu_is_never_far_behind(monkeypatch):
     """Half a minute of products could else be queued on a small card, and the time would be up long before its end."""
     queued: list[object] = []
     most = 0
 
     class Event:
-        def record(self) -> None:
+        def record(self, stream: object) -> None:
             nonlocal most
+            assert stream == "of cuda:1"
             queued.append(self)
             most = max(most, len(queued))
 
@@ -139,7 +171,8 @@ def test_a_gpu_is_never_far_behind(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: queued.clear())
-    rate = bench._rate(lambda: 1.0, torch.device("cuda"), 0.05, True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"of {device}")
+    rate = bench._rate(lambda: 1.0, torch.device("cuda", 1), 0.05, True)
     assert rate > 0
     assert most == bench.QUEUE + 1
 
