@@ -60,9 +60,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 its["lr"], its["weight_decay"] = group["lr"], group["weight_decay"]
         for weight, matrix in self._matrices.items():
             matrix.copy_(weight.flatten(1))
+            if weight.grad is not None and scale is not None:
+                weight.grad.div_(scale)  # there, as the fused AdamW does, so that all gradients are the loss's own
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
-            if matrix.grad is not None and scale is not None:
-                matrix.grad = matrix.grad / scale
         before = [buffer.clone() for buffer in self._momentum]
         self._muon.step()
         self._adamw.grad_scale, self._adamw.found_inf = scale, skip  # type: ignore[attr-defined]
@@ -84,8 +84,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = dict(state_dict)
         self._muon.load_state_dict(state.pop("muon"))
-        self._adamw.load_state_dict(state.pop("adamw"))
+        self._adamw.load_state_dict(with_kernels_of(self._adamw, state.pop("adamw")))
         super().load_state_dict(state)
+
+
+def with_kernels_of(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A saved state, possibly of another device, that lets ``optimiser`` keep its own choice of fused kernels."""
+    groups = [
+        {**saved, **({"fused": own["fused"]} if "fused" in own else {})}
+        for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True)
+    ]
+    return {**state, "param_groups": groups}
 
 
 def is_for_muon(weight: Tensor) -> bool:

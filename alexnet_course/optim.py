@@ -144,9 +144,11 @@ def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch
 
     share = recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     lowest = [group["lr"] * share for group in optimiser.param_groups]
-    plateau = lr_scheduler.ReduceLROnPlateau(optimiser, "max", recipe.lr_factor, recipe.patience, min_lr=lowest)
-    if recipe.equal_is_better:  # the margin by which an accuracy has to be better
-        plateau.threshold, plateau.threshold_mode = -1e-9, "abs"
+    # By how much an accuracy has to be better: by anything, as where weights are kept and runs stopped.
+    margin = -1e-9 if recipe.equal_is_better else 0.0
+    plateau = lr_scheduler.ReduceLROnPlateau(
+        optimiser, "max", recipe.lr_factor, recipe.patience, margin, threshold_mode="abs", min_lr=lowest
+    )
     return None, plateau
 
 

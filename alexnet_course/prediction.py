@@ -19,7 +19,6 @@ from alexnet_course.errors import CourseError
 from alexnet_course.features import grad_cam
 from alexnet_course.files import expanded
 from alexnet_course.pretrained import load_trained
-from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import Record
 from alexnet_course.shapes import evaluating
 from alexnet_course.training.device import choose_device, fp32_in_full
@@ -60,8 +59,9 @@ def predict(
 
     Each of ``images`` is a file, or a folder whose files are read at any depth, except those that file managers leave
     there. Images are prepared as in a folder of training images of different sizes: rotated upright, transparent parts
-    made white, resized as the recipe's ``resize`` says, and normalised with the constants of the training images. For
-    a network of greyscale images they are converted. With ``explain``, each prediction comes with its evidence.
+    made white, resized to the side of the training images as the recipe's ``resize`` says, then cropped or enlarged for
+    the network as those were, and normalised with their constants. For a network of greyscale images they are
+    converted. With ``explain``, each prediction comes with its evidence.
 
     Raises ``CourseError`` for a run or an image that does not exist, for a named file that is not an image, and for a
     network whose input has neither one channel nor three. Files in a folder that are not images are skipped with a
@@ -83,7 +83,8 @@ def predict(
     recipe, trained_on = record.recipe, record.dataset
     names = trained_on.classes
     given = [images] if isinstance(images, str | Path) else images
-    found = _read(_files(given), len(trained_on.mean), recipe)
+    side = trained_on.side or recipe.loaded_size
+    found = _read(_files(given), len(trained_on.mean), side, recipe.resize)
     answers: list[Prediction] = []
     with evaluating(model), fp32_in_full(chosen):
         while batch := list(islice(found, BATCH)):
@@ -127,8 +128,8 @@ def _files(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
     return files
 
 
-def _read(files: Iterable[tuple[Path, bool]], channels: int, recipe: Recipe) -> Iterator[tuple[Path, Tensor]]:
-    """Each image as uint8 ``channels``×H×W, all resized like the images of a data set in a folder."""
+def _read(files: Iterable[tuple[Path, bool]], channels: int, side: int, resize: str) -> Iterator[tuple[Path, Tensor]]:
+    """Each image as uint8 ``channels``×``side``×``side``, resized like the images of a data set in a folder."""
     from torchvision.transforms.v2.functional import rgb_to_grayscale
 
     if channels not in (1, 3):
@@ -136,7 +137,7 @@ def _read(files: Iterable[tuple[Path, bool]], channels: int, recipe: Recipe) -> 
                           "grey; give a network for one of these.")  # fmt: skip
     for path, named in files:
         try:
-            pixels = read_image(str(path), recipe.load_size or recipe.image_size, recipe.resize)
+            pixels = read_image(str(path), side, resize)
         except CourseError as error:
             if named:
                 raise

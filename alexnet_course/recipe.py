@@ -109,7 +109,7 @@ class Recipe(Checked):
     warmup: Share = 0.25  # one-cycle: fraction of all steps in which the rate rises
     # Step: the epochs after which the rate is multiplied by lr_factor.
     lr_steps: Annotated[tuple[int, ...], Strict(False)] = ()
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1  # step, plateau (the paper divided by 10, section 5)
+    lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau (the paper divided by 10, section 5)
     patience: Epochs = 3  # plateau: epochs without a better validation accuracy before the next one lowers the rate
     # Plateau: how many times the rate may fall; 0: any number of times.
     max_drops: Annotated[int, Field(ge=0, le=100)] = 0
@@ -175,6 +175,9 @@ class Recipe(Checked):
                 if value := getattr(self, key):
                     raise CourseError(f"{key} = {value!r} has no effect with schedule = {self.schedule!r}; set "
                                       f"schedule = 'plateau' or leave {key} out.")  # fmt: skip
+        if self.ema and self.restore_best:
+            raise CourseError(f"ema = {self.ema} cannot be combined with restore_best, which restores the weights and "
+                              "not their average; leave one of the two out.")  # fmt: skip
         if self.drop_restarts and not self.stop_after:
             raise CourseError("drop_restarts = True has no effect without stop_after; set stop_after or leave "
                               "drop_restarts out.")  # fmt: skip
@@ -249,12 +252,17 @@ class Recipe(Checked):
         share = min(1.0, (epoch - 1) / (GROWING * self.epochs))
         return self.first_size + round(share * (self.image_size - self.first_size))
 
-    def images(self, split: str, spec: str | None = None) -> Dataset:
-        """A split of the recipe's data set, or of ``spec``, in the recipe's size (``load_dataset``)."""
+    def images(self, split: str, spec: str | None = None, side: int | None = None) -> Dataset:
+        """A split of the recipe's data set, or of ``spec``. Images of different sizes become squares of ``side``
+        pixels, by default ``loaded_size`` (``load_dataset``)."""
         from alexnet_course.data import load_dataset  # here, because it imports PyTorch
 
-        size = self.load_size or self.image_size
-        return load_dataset(spec or self.dataset, split, size=size, resize=self.resize)
+        return load_dataset(spec or self.dataset, split, size=side or self.loaded_size, resize=self.resize)
+
+    @property
+    def loaded_size(self) -> int:
+        """Side in pixels of the squares that photographs of different sizes become before they are cropped."""
+        return self.load_size or self.image_size
 
     @property
     def run_name(self) -> str:

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alexnet_course import CourseError, load_pretrained, predict
+from alexnet_course import CourseError, Recipe, fit, load_pretrained, predict
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.folder import load_folder
 from alexnet_course.data.photos import FOLDER as PHOTOS
 from alexnet_course.records.record import Record
+from alexnet_course.shapes import evaluating
 
 NAME = "vgg-style-bn.small"
 
@@ -127,6 +128,54 @@ def test_a_image_is_prepared_as_the_recipe_says(network, tmp_path, changes, left
     for column, colour in ((2, left), (16, middle)):
         expected = torch.tensor({"black": [0.0, 0, 0], "lime": [0.0, 1, 0], "blue": [0.0, 0, 1]}[colour])
         assert torch.allclose(answer.image[:, 16, column], expected, atol=0.01)
+
+
+def test_a_file_gets_the_answer_of_an_evaluation_although_all_training_images_were_large_squares(tmp_path):
+    """Squares of one size stay as they are, so crops of 32 pixels are a part of 48, not of ``load_size``."""
+    draw = torch.Generator().manual_seed(0)
+    for split, count in (("train", 6), ("test", 8)):
+        for name in ("a", "b"):
+            (tmp_path / "squares" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(256, (6, 6, 3), dtype=torch.uint8, generator=draw).numpy()
+                side = 80 if (split, number) == ("test", 0) else 48  # so the test images have different sizes
+                image = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+                image.save(tmp_path / "squares" / split / name / f"{number}.png")
+    recipe = Recipe(
+        model="cnn4",
+        dataset=f"folder:{tmp_path / 'squares'}",
+        epochs=1,
+        batch_size=2,
+        validation_size=4,
+        load_size=36,
+        random_crop=True,
+        crop=0,
+    )
+    with pytest.warns(UserWarning, match="different sizes or are not square, so all are resized to 48×48"):
+        run = fit(recipe, device="cpu", progress=False)
+    assert run.record.dataset.side == 48
+    answers = predict((run.model, run.record), tmp_path / "squares" / "test")
+    right = sum(answer.best == answer.path.parent.name for answer in answers) / len(answers)
+    assert right == run.record.test_accuracy
+    loader = BatchLoader(run.test_set, 16, mean=run.mean, std=run.std, size=32, cut=True)
+    with torch.no_grad(), evaluating(run.model):
+        expected = run.model(loader.prepare(run.test_set.images)).softmax(1)
+    for answer, row in zip(answers, expected, strict=True):
+        assert [answer.probabilities[name] for name in ("a", "b")] == pytest.approx(row.tolist(), abs=1e-5)
+
+
+def test_a_photograph_has_no_more_detail_than_the_training_images_that_were_enlarged(network, tmp_path):
+    """Stripes of two pixels in 128 are grey in 32, which is what a network was trained on that enlarges to 64."""
+    _, record = network
+    stripes = torch.zeros(128, 128, 3, dtype=torch.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 255
+    Image.fromarray(stripes.numpy()).save(tmp_path / "x.png")
+    trained = record.replace(
+        recipe=record.recipe.replace(input_size=64), dataset=record.dataset.model_copy(update={"side": 32})
+    )
+    (answer,) = predict((Echo(), trained), tmp_path / "x.png")
+    assert answer.image.shape == (3, 64, 64)
+    assert answer.image[:, 8:-8, 8:-8].std() < 0.02
 
 
 class TestFiles:

@@ -114,6 +114,11 @@ def test_toml(tmp_path):
             "drop_restarts = True has no effect without stop_after; set stop_after or leave drop_restarts out.",
         ),
         ({"equal_is_better": True}, "equal_is_better = True has no effect without schedule = 'plateau' or stop_after;"),
+        ({"lr_factor": 1.0, "schedule": "plateau"}, "lr_factor = 1.0 is out of range; it must be above 0 and below 1"),
+        (
+            {"ema": 0.99, "restore_best": True, "schedule": "plateau"},
+            "ema = 0.99 cannot be combined with restore_best, which restores the weights and not their average; leave",
+        ),
         ({"stop_after": -1}, "stop_after = -1 is out of range; it must be at least 0"),
         ({"outputs": 1.5}, "outputs = 1.5 has the wrong type; give an integer."),
         ({"budget": 1}, "budget = 1 has the wrong type; give a string in quotes."),

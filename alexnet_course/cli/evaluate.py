@@ -26,7 +26,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
     model, record = load_trained(options.run)
     recipe, trained_on = record.recipe, record.dataset
-    dataset = recipe.images("test", options.data)
+    dataset = recipe.images("test", options.data, trained_on.side)
     if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "
                           f"{', '.join(trained_on.classes)}; give data with the same classes.")  # fmt: skip
@@ -38,6 +38,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
         std=trained_on.std,
         input_size=recipe.image_size,
         cut=recipe.random_crop,
+        side=trained_on.side,
         precision=resolve_precision(recipe.precision, device),
     )
     print(f"{dataset.name}: accuracy {with_interval(result.accuracy, result.interval)}, loss {result.loss:.4f}, "

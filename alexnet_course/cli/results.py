@@ -92,10 +92,10 @@ def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
         with suppress(CourseError):  # an unreadable record, which verify reports
             record = read_record(path)
             recipe = record.recipe
-            way = recipe.load_size or recipe.image_size, recipe.resize
+            way = record.dataset.side or recipe.loaded_size, recipe.resize
             if way not in tried:
                 tried.add(way)
-                given = {split: recipe.images(split, spec) for split in splits_of(spec)}
+                given = {split: recipe.images(split, spec, way[0]) for split in splits_of(spec)}
             if given["test"].fingerprint == record.dataset.test_fingerprint:
                 return given
     return {split: load_dataset(spec, split) for split in splits_of(spec)}

@@ -30,9 +30,12 @@ class BatchLoader:
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
     constants of the *training* images on the 0..1 scale. Images of another size are resized to ``size × size`` (S1
     gives 32-pixel images to a 224-pixel network in this way); with ``cut``, larger ones are cropped to it instead: at
-    random with an ``augmentation``, at the centre without (paper, section 4.1). With ``training`` the order is shuffled
-    and a short last batch is left out, so that all steps of an epoch count alike; without it, every image comes once
-    and in order. ``augmentation`` is for training images; S0 used it on test images, too.
+    random with an ``augmentation``, at the centre without (paper, section 4.1). Images whose side is not ``side``, that
+    of the training images, are resized to it first, so that the network sees them at the scale that it learned. With
+    ``training`` the order is shuffled and a short last batch is left out, so that all steps of an epoch count alike;
+    without it, every image comes once and in order. ``augmentation`` is for training images; S0 used it on test images,
+    too. The principal colours that it may need are those of the images themselves, or of the training images in the
+    loader ``fitted_to``.
 
     With ``at_once`` the batches of a whole epoch, or as many as fit into ``AT_ONCE`` bytes, are prepared together and
     kept in that format. That saves a GPU most of its kernel launches.
@@ -54,9 +57,11 @@ class BatchLoader:
         std: Sequence[float],
         size: int | None = None,
         cut: bool = False,
+        side: int | None = None,
         device: torch.device | str = "cpu",
         training: bool = False,
         augmentation: Augmentation | None = None,
+        fitted_to: BatchLoader | None = None,
         generator: torch.Generator | None = None,
         at_once: torch.dtype | None = None,
         mix: str = "none",
@@ -79,9 +84,12 @@ class BatchLoader:
                               "constant channel.")  # fmt: skip
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
-        self.cut = size if cut and size is not None and min(self.images.shape[2:]) >= size else 0
+        self.side = side
+        shortest = min(self.images.shape[2:]) if side is None else side
+        self.cut = size if cut and size is not None and shortest >= size else 0
         changes = Augmentation() if augmentation is None else replace(augmentation, cut=self.cut)
-        self.changes = Changes(changes, self.images, self.indices)
+        colours_of = self if fitted_to is None else fitted_to
+        self.changes = Changes(changes, colours_of.images, colours_of.indices)
         self._mirrored: Tensor | None = None  # alternate: whether each image is mirrored in the odd epochs
         if changes.flip and changes.alternate:
             self._mirrored = torch.rand(len(dataset), device=self.indices.device, generator=generator) < 0.5
@@ -203,6 +211,8 @@ class BatchLoader:
     def prepare(self, images: Tensor, seed: int | None = None) -> Tensor:
         """uint8 images → the network's input. ``seed`` is for changes that are ``seeded``; without it they draw one."""
         images = images.to(self.mean.device, non_blocking=True)
+        if self.side is not None and images.shape[2:] != (self.side, self.side):
+            images = _resized(images.float(), self.side).round().to(torch.uint8)
         images = self.changes.at("pixels", images, self.generator, seed)
         if self.cut:
             images = centre(images, self.cut)
@@ -211,9 +221,14 @@ class BatchLoader:
         pixels = (pixels - self.mean) / self.std
         pixels = self.changes.at("normalised", pixels, self.generator, seed)
         if self.size is not None and pixels.shape[2:] != (self.size, self.size):
-            smaller = self.size < max(pixels.shape[2:])  # only then antialiasing matters
-            pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=smaller)
+            pixels = _resized(pixels, self.size)
         return pixels
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    """N×C×H×W floating-point images as squares of ``side`` pixels."""
+    smaller = side < max(images.shape[2:])  # only then antialiasing matters
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=smaller)
 
 
 def centre(images: Tensor, size: int) -> Tensor:

@@ -108,6 +108,12 @@ class Dataset:
         return f"Dataset({self.name}: {len(self):,} images of {size}, {len(self.classes)} classes)"
 
     @property
+    def side(self) -> int | None:
+        """Side in pixels of the images; None if they are not squares."""
+        height, width = self.images.shape[2:]
+        return height if height == width else None
+
+    @property
     def versions(self) -> tuple[int, ...]:
         """How often the images and the labels were changed in place, as PyTorch counts it."""
         return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))

@@ -89,6 +89,9 @@ class DatasetInfo(Part):
     division: Literal["own validation", "validation as test", "by name"] | None = None
     """How a folder was divided, unless it has just train and test. In this order: it has its own validation images; its
     validation images serve as test images; a fifth of each class, chosen by file name, became the test images."""
+    side: Count | None = None
+    """Side in pixels of the training images before they are cropped or enlarged for the network, if all are squares of
+    one size. Older records do not have it."""
 
 
 class Environment(Part):

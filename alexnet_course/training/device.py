@@ -74,7 +74,8 @@ def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
     >>> has_code_for((6, 0), ["sm_75", "sm_80", "sm_90"])  # a P100 and a PyTorch that no longer supports it
     False
     """
-    for name in built_for:
+    names = [name for name in built_for if name.startswith(("sm_", "compute_"))]  # AMD's are gfx90a, gfx1100, ...
+    for name in names:
         kind, _, number = name.partition("_")
         version = divmod(int(number.rstrip("af")), 10)
         if kind == "compute" and capability >= version:
@@ -83,7 +84,7 @@ def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
             return True
         if kind == "sm" and number.isdigit() and capability[0] == version[0] and capability[1] >= version[1]:
             return True
-    return not built_for  # a build that does not list its architectures
+    return not names  # a build that does not list its architectures, or is for AMD's GPUs
 
 
 def choose_precision(

@@ -46,6 +46,7 @@ def evaluate(
     std: Sequence[float],
     input_size: int | None = None,
     cut: bool = False,
+    side: int | None = None,
     batch_size: int = 500,
     precision: str = "fp32",
 ) -> Evaluation:
@@ -53,7 +54,8 @@ def evaluate(
 
     ``mean`` and ``std`` are the normalisation constants of the images that the model was *trained* on
     (``run.mean``, ``run.std``). Images are resized to ``input_size`` or, with ``cut``, cropped to it at their centre if
-    they are larger. Correct predictions are counted, so a short last batch does not skew the result. The model's mode
+    they are larger; images that are not squares of ``side`` pixels, that of the training images, become such squares
+    before. Correct predictions are counted, so a short last batch does not skew the result. The model's mode
     is restored afterwards.
 
     >>> from alexnet_course import evaluate, load_dataset, load_pretrained
@@ -64,7 +66,7 @@ def evaluate(
     (100, 10)
     """
     device = next(model.parameters()).device
-    loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, cut=cut, device=device)
+    loader = BatchLoader(dataset, batch_size, mean=mean, std=std, size=input_size, cut=cut, side=side, device=device)
     with fp32_in_full(device):
         return evaluate_batches(model, loader, dataset.classes, precision)
 

@@ -30,6 +30,8 @@ PERHAPS_OUT_OF_MEMORY = (
     "CUDNN_STATUS_NOT_SUPPORTED",
     "unable to find an engine to execute this computation",
 )
+# The last two are for GPUs without Triton, or too old for it.
+COMPILER_FAILED = ("BackendCompilerFailed", "TritonMissing", "GPUTooOldForTriton")
 LITTLE_MEMORY = 0.1  # fraction of a GPU's memory
 
 
@@ -54,34 +56,37 @@ def first_layer_to_leave(model: nn.Module, forward: Callable[[], object]) -> str
 
 def cannot_compile(error: BaseException) -> bool:
     """Whether ``torch.compile`` has failed, for example without a C++ compiler."""
-    # Compared by name, because importing the class takes seconds, even for runs that compile nothing.
-    return any(kind.__name__ == "BackendCompilerFailed" for kind in type(error).__mro__)
+    # Compared by name, because importing the classes takes seconds, even for runs that compile nothing.
+    return any(kind.__name__ in COMPILER_FAILED for kind in type(error).__mro__)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` means that a device ran out of memory; call it while the step's memory is still held."""
+def is_out_of_memory(error: BaseException, device: torch.device | None = None) -> bool:
+    """Whether ``error`` means that ``device`` ran out of memory; call it while the step's memory is still held."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     if not isinstance(error, RuntimeError):
         return False
     said = str(error)
     return any(words in said for words in OUT_OF_MEMORY) or (
-        any(words in said for words in PERHAPS_OUT_OF_MEMORY) and _little_memory_left()
+        any(words in said for words in PERHAPS_OUT_OF_MEMORY) and _little_memory_left(device)
     )
 
 
-def _little_memory_left() -> bool:
-    """Whether the GPU in use is nearly full; memory that PyTorch has reserved but does not use counts as free."""
-    if not torch.cuda.is_available():
+def _little_memory_left(device: torch.device | None) -> bool:
+    """Whether the GPU is nearly full; memory that PyTorch has reserved but does not use counts as free."""
+    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
         return False
     try:
-        free, total = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info(device)
     except RuntimeError:  # the GPU has failed
         return False
-    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < LITTLE_MEMORY * total
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + unused < LITTLE_MEMORY * total
 
 
-def largest_that_fits(batch_size: int, attempt: Callable[[int], object]) -> int | None:
+def largest_that_fits(
+    batch_size: int, attempt: Callable[[int], object], device: torch.device | None = None
+) -> int | None:
     """The first of half, a quarter, … of ``batch_size`` for which ``attempt(size)`` fits; None if not even 1 does."""
     while batch_size > 1:
         batch_size //= 2
@@ -90,7 +95,7 @@ def largest_that_fits(batch_size: int, attempt: Callable[[int], object]) -> int 
         try:
             attempt(batch_size)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, device):
                 raise
         else:
             return batch_size

@@ -106,6 +106,7 @@ def _record(
             "mean": trainer.mean,
             "std": trainer.std,
             **({"division": division} if division else {}),
+            **({"side": train_set.side} if train_set.side is not None else {}),
         },
         "seed": recipe.seed,
         "history": history,

@@ -125,6 +125,10 @@ def repeat_or_pool(pool: Callable[..., Any], device: torch.device) -> Callable[.
             # PyTorch's issue 190064: silently wrong values.
             raise CourseError(f"Apple's GPUs cannot pool {tuple(x.shape[2:])} to {size} in every version of PyTorch; "
                               "train on the CPU, or choose an image size whose map is a multiple.")  # fmt: skip
+        if device.type == "cuda" and x.requires_grad and torch.are_deterministic_algorithms_enabled():
+            raise CourseError(f"PyTorch cannot pool maps of {tuple(x.shape[-2:])} to {size} deterministically on a "
+                              "GPU; leave deterministic out, or choose an image size whose map has that size, or "
+                              "divides it.")  # fmt: skip
         return pool(x, output_size, *rest, **options)
 
     return pooled

@@ -34,7 +34,7 @@ class LayerStatistics:
     - ``dead``: the fraction of channels (units of a linear layer) whose ReLU outputs 0 everywhere in the batch, so that
       they pass on no signal and learn nothing from it;
     - ``gradient`` and ``weight``: the L2 norms of the loss's gradient with respect to the layer's weights, and of the
-      weights; nan if there is no gradient. In fp16 the gradient is that of the scaled loss.
+      weights; nan if there is no gradient. In fp16, the gradient in a step that is skipped is that of the scaled loss.
 
     If batch norm lies between the layer and its ReLU, the first four are for batch norm's output. With ``every``, only
     every that many steps are recorded, starting with the first. The run is bit-identical to one without statistics, and

@@ -56,6 +56,15 @@ class RunOptions(TypedDict, total=False):
     hooks: Sequence[Hook]
 
 
+def _both(recipe: Recipe, train_set: Dataset | None, test_set: Dataset | None) -> tuple[Dataset, Dataset]:
+    """The training and the test images, as given or else the recipe's."""
+    if train_set is None or test_set is None:
+        train_set = recipe.images("train")
+        # A folder's training images may all be squares of one size while its test images are not.
+        test_set = recipe.images("test", side=train_set.side)
+    return train_set, test_set
+
+
 class Run(Iterator[EpochResult]):
     """A training run: iterate over it to train; each iteration is one epoch.
 
@@ -107,12 +116,7 @@ class Run(Iterator[EpochResult]):
         self.on_step = on_step or (lambda: None)
         self.record: Record | None = None
         try:
-            self.train_set, self.test_set = self.group.main_first(
-                lambda: (
-                    train_set if train_set is not None else recipe.images("train"),
-                    test_set if test_set is not None else recipe.images("test"),
-                )
-            )
+            self.train_set, self.test_set = self.group.main_first(lambda: _both(recipe, train_set, test_set))
             if not len(self.test_set):
                 raise CourseError(f"{self.test_set.name!r} has no test images, so the run could not be evaluated; give "
                                   "some.")  # fmt: skip

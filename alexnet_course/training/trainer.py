@@ -19,6 +19,7 @@ from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits, check_weights
+from alexnet_course.muon import with_kernels_of
 from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
@@ -147,6 +148,7 @@ class Trainer:
                                   "of the two out.")  # fmt: skip
         if half_weights and self.precision == "fp32":
             raise CourseError("half_weights = True is for bf16 and fp16, and this run computes in fp32; leave it out.")
+        self._compiled = "compile" if compile else "compiled_pools"
         self.network: Callable[[Tensor], Any]
         self.faster: AbstractContextManager[object] = nullcontext()
         if compile:
@@ -212,6 +214,7 @@ class Trainer:
             "std": self.std,
             "size": self.recipe.image_size,
             "cut": self.recipe.random_crop,
+            "side": self.train_set.side,
             "device": self.device,
         }
 
@@ -276,12 +279,12 @@ class Trainer:
             return
         except RuntimeError as error:
             compiling = cannot_compile(error)
-            if not compiling and not is_out_of_memory(error):
+            if not compiling and not is_out_of_memory(error, self.device):
                 raise
             reason = str(error).splitlines()[0]
             if compiling:
-                raise CourseError(f"compile = True does not work on this machine ({reason}); install what is missing, "
-                                  "or leave it out.") from None  # fmt: skip
+                raise CourseError(f"{self._compiled} = True does not work on this machine ({reason}); install what is "
+                                  "missing, or leave it out.") from None  # fmt: skip
         self._stop_out_of_memory(reason)  # outside the handler, whose error keeps the step's memory alive
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
@@ -397,7 +400,7 @@ class Trainer:
         changes: dict[str, Any] = {}
         if augmented:
             generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
-            changes = {"augmentation": self.recipe.augmentation, "generator": generator}
+            changes = {"augmentation": self.recipe.augmentation, "generator": generator, "fitted_to": self.train_loader}
         with self.computing():
             loader = BatchLoader(dataset, EVALUATION_BATCH, **changes, **self._constants)
             return self._evaluate(loader, dataset, on_batch)
@@ -408,7 +411,7 @@ class Trainer:
             try:
                 return evaluate_batches(self.evaluated, loader, dataset.classes, self.precision, on_batch, self.group)
             except RuntimeError as error:
-                if loader.batch_size == 1 or not is_out_of_memory(error):
+                if loader.batch_size == 1 or not is_out_of_memory(error, self.device):
                     raise
             loader.batch_size //= 2
 
@@ -440,7 +443,7 @@ class Trainer:
 
     def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict(with_kernels_of(self.optimiser, state["optimiser"]))
         if self.every_step is not None:
             self.every_step.load_state_dict(state["every_step"])
         if self.every_epoch is not None:
@@ -509,7 +512,8 @@ class Trainer:
                 self.network(images).float().sum().backward()
             self.optimiser.zero_grad(set_to_none=True)
 
-        size = min(size or 0 for size in self.group.gather(largest_that_fits(self.recipe.batch_size, attempt)))
+        found = largest_that_fits(self.recipe.batch_size, attempt, self.device)
+        size = min(size or 0 for size in self.group.gather(found))
         hint = f"batch_size = {size} fits" if size else "not even one image fits, so choose a smaller network"
         raise TrainingStopped(f"There is not enough memory for batch_size = {self.recipe.batch_size} on {self.device} "
                               f"({reason}); {hint}{self.kept()}.")  # fmt: skip

@@ -297,6 +297,21 @@ def test_a_state_of_a_loader_without_a_generator_of_its_own():
     assert same_batches(list(other), list(epoch))
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_images_of_another_side_come_to_that_of_the_training_images_first(cut):
+    """A square of 12 pixels in 48: of 32 pixels it would be 8, and of those the middle 16 are half."""
+    large = torch.zeros(1, 3, 48, 48, dtype=torch.uint8)
+    large[:, :, 18:30, 18:30] = 255
+    dataset = Dataset(large, torch.zeros(1, dtype=torch.int64), ("a",), "squares")
+    of_network = 16 if cut else 64
+    loader = BatchLoader(dataset, 1, mean=(0, 0, 0), std=(1, 1, 1), size=of_network, cut=cut, side=32)
+    ((images, _),) = loader
+    assert images.shape == (1, 3, of_network, of_network)
+    assert images.mean().item() == pytest.approx(8**2 / (16**2 if cut else 32**2), rel=0.05)
+    blocks = images.unfold(2, 2, 2).unfold(3, 2, 2)
+    assert cut or blocks.std((-1, -2)).max() < 0.3  # no edge is sharper than 32 pixels can show
+
+
 @pytest.mark.parametrize("together", [1, 2, 3, 6])
 def test_batches_that_are_made_at_once_are_large_ones_cut_up(together, monkeypatch):
     monkeypatch.setattr(batches, "AT_ONCE", together * 5 * 3 * 8 * 8 * 2)

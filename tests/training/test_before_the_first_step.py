@@ -11,12 +11,13 @@ import pytest
 import torch
 from short_runs import recipe
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, register_model
 from alexnet_course.recipes import load_recipe
-from alexnet_course.training import Evaluation, Hook, Trainer, TrainingStopped, resume, train
+from alexnet_course.training import Evaluation, Hook, Trainer, TrainingStopped, kernels, resume, train
 from alexnet_course.training import checkpoint as checkpoint_module
 from alexnet_course.training import run as run_module
 from alexnet_course.training import trainer as trainer_module
@@ -160,23 +161,30 @@ def test_a_network_that_gives_a_tuple_while_it_trains_says_so_at_the_first_step(
         next(train(recipe(model="own"), **data))
 
 
-class BackendCompilerFailed(RuntimeError):
-    """As ``torch.compile`` raises it where there is no compiler; a kind of it, for each of its backends."""
+@pytest.mark.parametrize("option", ["compile", "compiled_pools"])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("BackendCompilerFailed", "InvalidCxxCompiler: No working C++ compiler found"),
+        ("TritonMissing", "Cannot find a working triton installation.\n\nSet TORCH_LOGS"),
+        ("GPUTooOldForTriton", "Found Tesla P100 which is too old to be supported by the triton GPU compiler"),
+    ],
+)
+def test_compiling_without_a_compiler_is_one_sentence(few, monkeypatch, option, kind, reason):
+    """PyTorch raises a kind of the first, for each of its backends, or one of the others."""
 
-
-@pytest.mark.parametrize("reason", ["InvalidCxxCompiler: No working C++ compiler found", "No triton\n\nSet TORCH_LOGS"])
-def test_compiling_without_a_compiler_is_one_sentence(few, monkeypatch, reason):
-    def compile(model: nn.Module) -> Callable[[Tensor], Tensor]:
-        def fail(images: Tensor) -> Tensor:
-            raise type("InductorError", (BackendCompilerFailed,), {})(reason)
+    def compile(function: object, **options: object) -> Callable[..., Tensor]:
+        def fail(*images: Tensor, **options: object) -> Tensor:
+            raise type("InductorError", (type(kind, (RuntimeError,), {}),), {})(reason)
 
         return fail
 
     monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(kernels, "compiled_pool", lambda: compile(F.max_pool2d))
     with pytest.raises(CourseError) as refused:
-        next(train(recipe(batch_size=4, validation_size=4), compile=True, **few))
+        next(train(recipe(batch_size=4, validation_size=4), **{option: True}, **few))
     first = reason.splitlines()[0]
-    assert str(refused.value).startswith(f"compile = True does not work on this machine ({first}); install what is")
+    assert str(refused.value).startswith(f"{option} = True does not work on this machine ({first}); install what is")
 
 
 @pytest.mark.slow

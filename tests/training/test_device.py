@@ -281,6 +281,7 @@ def test_apple_s_gpus_are_used_only_where_they_are_named(gpu, monkeypatch):
         ((7, 0), ["compute_75"], False),
         ((12, 1), ["sm_120"], True),
         ((6, 0), [], True),
+        ((9, 0), ["gfx900", "gfx90a", "gfx1100"], True),  # AMD's
     ],
 )
 def test_which_gpus_a_build_has_code_for(capability, built_for, runs):

@@ -535,9 +535,13 @@ def gpu_with(monkeypatch):
 
     def arrange(free: float, reserved: float = 0, allocated: float = 0) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (round(free * 1e9), 16_000_000_000))
-        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: round(reserved * 1e9))
-        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: round(allocated * 1e9))
+        figures = {"mem_get_info": (round(free * 1e9), 16_000_000_000), "memory_reserved": round(reserved * 1e9),
+                   "memory_allocated": round(allocated * 1e9)}  # fmt: skip
+        empty = {"mem_get_info": (16_000_000_000, 16_000_000_000), "memory_reserved": 0, "memory_allocated": 0}
+        for name in figures:  # of the GPU in use, or of cuda:1
+            monkeypatch.setattr(
+                torch.cuda, name, lambda device=None, name=name: (empty if device == FIRST else figures)[name]
+            )
 
     return arrange
 
@@ -550,6 +554,16 @@ AMBIGUOUS = [
     RuntimeError("GET was unable to find an engine to execute this computation"),
     RuntimeError("FIND was unable to find an engine to execute this computation after trying 4 plans"),
 ]
+
+
+FIRST = torch.device("cuda", 0)
+
+
+def test_the_gpu_that_is_asked_is_the_one_that_computes(gpu_with):
+    gpu_with(free=0.4, reserved=15, allocated=14.5)
+    assert is_out_of_memory(AMBIGUOUS[0], torch.device("cuda", 1))
+    assert not is_out_of_memory(AMBIGUOUS[0], FIRST)
+    assert not is_out_of_memory(AMBIGUOUS[0], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("error", AMBIGUOUS)
@@ -567,7 +581,7 @@ def test_without_a_gpu_or_with_a_broken_one_it_is_another_fault(error, gpu_with,
     assert torch.cuda.is_available() or not is_out_of_memory(error)
     gpu_with(free=0)
 
-    def broken() -> tuple[int, int]:
+    def broken(device: object) -> tuple[int, int]:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", broken)

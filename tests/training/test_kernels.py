@@ -126,6 +126,20 @@ def test_apple_s_gpus_get_no_pool_that_pytorch_does_wrongly_there(pool):
         assert pool(x[:, :, :3, :3], 6).shape == (2, 5, 6, 6)
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_pool_that_a_gpu_cannot_repeat_says_so_before_its_gradient(pool):
+    x = noise(2, 5, 7, 7).requires_grad_()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with FasterFunctions(torch.device("cuda"), "fp32"):
+            with pytest.raises(CourseError, match=r"^PyTorch cannot pool maps of \(7, 7\) to \(6, 6\) determinist"):
+                pool(x, 6)
+            assert pool(x.detach(), 6).shape == (2, 5, 6, 6)  # an evaluation has no gradient
+            assert pool(x, 7).shape == x.shape
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_a_gpu_gets_no_convolutions(by_repeating, by_product):
     """The mode asks the device only for its kind, so this can be seen without one."""
     x = noise(2, 4, 3, 3)

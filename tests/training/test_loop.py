@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet_course.data import Dataset
+from alexnet_course.data.augment import Changes
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
@@ -180,6 +181,17 @@ def test_what_counts_as_progress_and_from_where(data, monkeypatch, tmp_path, cha
     run = fit(plan, progress=False, out=tmp_path / "run", **data)
     assert len(run.history) == epochs
     assert [problem for problem in verify(tmp_path / "run") if "history" in problem or " lr " in problem] == []
+
+
+def test_the_rate_does_not_fall_while_the_accuracy_rises_by_less_than_a_ten_thousandth():
+    """As it can on more than 10,000 validation images; where weights are kept and runs stopped, that is progress."""
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    _, plateau = make_schedule(optimiser, small(schedule="plateau", patience=0), steps_per_epoch=1)
+    for accuracy in (0.9, 0.90005, 0.9001):
+        plateau.step(accuracy)
+    assert optimiser.param_groups[0]["lr"] == 0.1
+    plateau.step(0.9001)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
 @pytest.mark.slow
@@ -513,6 +525,8 @@ def test_augmented_test_images_are_measured_beside_the_clean_ones(data):
         data["test_set"], 500, mean=both.mean, std=both.std, size=32, augmentation=both.recipe.augmentation,
         generator=torch.Generator().manual_seed(both.recipe.seed),
     )  # fmt: skip
+    of_the_training_images = both.trainer.train_loader
+    loader.changes = Changes(both.recipe.augmentation, of_the_training_images.images, of_the_training_images.indices)
     by_hand = evaluate_batches(both.model, loader, data["test_set"].classes, "fp32")
     assert both.record.augmented_test_accuracy == by_hand.accuracy == again.record.augmented_test_accuracy
     assert by_hand.loss != both.record.test_loss

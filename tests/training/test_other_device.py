@@ -48,6 +48,20 @@ def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_
     assert [entry.precision for entry in resumed.record.earlier_environments] == [before]
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
+def test_an_optimiser_without_fused_kernels_goes_on_with_them(data, optimiser):
+    """Apple's GPUs have none in every version of PyTorch, and the saved state says so."""
+    begun = train(recipe().replace(optimiser=optimiser, lr=1e-3), **data)
+    next(begun)
+    state = begun.state_dict()
+    for part in (state["optimiser"], state["optimiser"].get("adamw", {"param_groups": []})):
+        for group in part["param_groups"]:
+            group["fused"] = False
+    other = train(recipe().replace(optimiser=optimiser, lr=1e-3), **data)
+    other.load_state_dict(state)
+    assert [result.epoch for result in other] == [2, 3]
+
+
 def test_a_generator_takes_the_state_of_another_kind_of_device():
     """A GPU's is 16 bytes, a processor's some thousand."""
     of_a_gpu = torch.arange(16, dtype=torch.uint8)
