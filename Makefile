@@ -40,6 +40,13 @@ WITHOUT_CUDA = awk '/^[^ ]/ { kept = !/^(torch|torchvision|triton|cuda-[^ ]*|nvi
 # The lock's versions without its hashes, which belong to other files.
 INSTALL_CPU_TORCH = $(INSTALL) --torch-backend cpu $(shell awk '/^torch(vision)?==/ { print $$1 }' requirements.lock)
 
+# uv needs a folder for its cache that it can write to, which a home that is read-only has not.
+WRITABLE = $(shell d="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \
+	while [ ! -e "$$d" ] && [ "$$d" != "$${d%/*}" ]; do d="$${d%/*}"; done; [ -d "$${d:-/}" ] && [ -w "$${d:-/}" ] && echo yes)
+ifneq "$(WRITABLE)" "yes"
+export UV_CACHE_DIR := $(CURDIR)/.uv
+endif
+
 # uv has its own certificates; behind a company's proxy only the machine's own work.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS := 1

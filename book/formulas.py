@@ -37,7 +37,7 @@ def main() -> None:
     if browser is None:
         sys.exit(
             f"Found no {', '.join(pdf.NAMES)} to typeset with: install one "
-            "(Debian, Ubuntu: apt install chromium) or set "
+            "(Debian: apt install chromium) or set "
             f"{pdf.VARIABLE} to its path."
         )
     from playwright.sync_api import sync_playwright

@@ -165,8 +165,8 @@ def main() -> None:
     browser = find_browser()
     if browser is None:
         sys.exit(
-            f"Found no {', '.join(NAMES)} to print with: install one (Debian, "
-            f"Ubuntu: apt install chromium) or set {VARIABLE} to its path."
+            f"Found no {', '.join(NAMES)} to print with: install one (Debian: "
+            f"apt install chromium) or set {VARIABLE} to its path."
         )
     if importlib.util.find_spec("playwright") is None:
         sys.exit("Printing needs Playwright: pip install playwright pypdf")

@@ -79,8 +79,9 @@ def main(arguments: list[str]) -> str:
         write_text(path, text)
     return (
         f"{len(changed)} files now have the address {wanted}. Review them "
-        "with git diff, run make test, and push the tag of the release too: "
-        "the notebooks install the package from there."
+        "with git diff, run make test, and push the tag of the release too, "
+        "from which the notebooks install the package; a fork may lack it: "
+        f"git fetch {old.repository} --tags && git push origin --tags"
     )
 
 

@@ -216,6 +216,20 @@ class TestMakefile:
             add("uv", script)
         assert re.search(rf"\s{re.escape(used)} pip install .*--require-hashes", make("-n", "setup").stdout)
 
+    @pytest.mark.parametrize("cache", ["", "elsewhere", "later/elsewhere"])
+    def test_uv_gets_a_cache_that_it_can_write_to(self, machine, tmp_path, cache):
+        add, make, checkout = machine
+        add("python3", GOOD_PYTHON)
+        add("uv", 'echo "$UV_CACHE_DIR" > cache')
+        (tmp_path / "no home").write_text("")
+        variables = {"UV_CACHE_DIR": str(tmp_path / cache)} if cache else {}
+        assert make("setup", HOME=str(tmp_path / "no home"), **variables).returncode == 0
+        expected = tmp_path / cache if cache else checkout / ".uv"
+        assert (checkout / "cache").read_text() == f"{expected}\n"
+        (checkout / ".venv/.installed").unlink()
+        assert make("setup").returncode == 0
+        assert (checkout / "cache").read_text() == "\n"  # uv's own choice, below the home
+
     def test_what_was_left_half_made_is_made_anew(self, machine):
         """The install fails the first time, as if interrupted; nothing of it may be left the second time."""
         add, make, checkout = machine

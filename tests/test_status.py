@@ -100,6 +100,9 @@ def test_the_newest_record_is_the_last_one_committed(status, folder, monkeypatch
     git("rm", "-q", "two-evening-seed0.json")
     git("commit", "-q", "-a", "-m", "no record", date="2026-04-05")
     assert status.newest(folder) == "2026-02-03"
+    shallow = folder.parent / "shallow"
+    git("clone", "-q", "--depth", "1", folder.as_uri(), str(shallow))
+    assert status.newest(shallow) == "unknown"  # its one commit seems to add all records
 
 
 def cell(source: str, kind: str = "code", **more: object) -> dict[str, object]:

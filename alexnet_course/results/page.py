@@ -63,6 +63,8 @@ def _table_row(row: Row, columns: Sequence[Column]) -> str:
 
 def _cell(column: Column, row: Row) -> str:
     value, text = column.order(row), escape(column.text(row))
+    if column.name == "seeds" and not row.records:
+        value = None  # so that it is sorted with the cells without a figure
     given = "" if value is None else f' data-value="{escape(str(value))}"'
     if column is COLUMNS[0]:
         name = text.replace(".", ".<wbr>").replace("-", "-<wbr>")  # where a narrow column may break it

@@ -209,16 +209,27 @@ def records(folder: Path) -> Table:
 
 
 def newest(folder: Path) -> str:
-    """The day of the last commit that added or changed a record."""
-    command = ["git", "-C", str(folder), "log", "-1", "--format=%cs"]
-    command += ["--diff-filter=AM", "--", "*.json"]
+    """The day of the last commit that added or changed a record; unknown in a
+    shallow clone, whose first commit seems to add every file."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout.strip()
+
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=30
+        if git("rev-parse", "--is-shallow-repository") == "true":
+            return UNKNOWN
+        log = git(
+            *("log", "-1", "--format=%cs", "--diff-filter=AM", "--", "*.json")
         )
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN
-    return done.stdout.strip() or UNKNOWN
+    return log or UNKNOWN
 
 
 def check(folder: Path) -> tuple[Table, list[str]]:

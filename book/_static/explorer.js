@@ -197,6 +197,7 @@
       strides && "smaller strides in the layers before",
       here.length && `here ${here.join(" or ")}`,
     ].filter(Boolean);
+    if (!ways.length) return "What would help: a smaller dilation here, with less padding.";
     return `What would help: ${ways.length > 1 ? `${ways.slice(0, -1).join(", ")}, or ${ways.at(-1)}` : ways[0]}.`;
   }
 

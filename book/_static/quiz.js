@@ -10,12 +10,13 @@
     return made;
   }
 
-  // "9,216" and "9 216" are 9216; "0,91", as many write it, is 0.91. NaN for what is no number.
-  function toNumber(text) {
+  // "9,216" and "9 216" are 9216; "0,91", as many write it, is 0.91; "4,985" may be either, so it is both. None for what
+  // is no number.
+  function toNumbers(text) {
     const bare = text.trim().replace(/[\s\u00a0_']/g, "").replace("−", "-");
-    const grouped = /^-?\d{1,3}(,\d{3})+(\.\d+)?$/.test(bare);
-    const plain = grouped ? bare.replaceAll(",", "") : bare.replace(",", ".");
-    return plain === "" ? NaN : Number(plain);
+    const grouped = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d+)?$/.test(bare) ? [bare.replaceAll(",", "")] : [];
+    const numbers = [...grouped, bare.replace(",", ".")].filter((each) => each !== "").map(Number);
+    return numbers.filter((number) => !Number.isNaN(number));
   }
 
   // The explanation (a list item of the solution) for what the reader chose or wrote; a text where there is none.
@@ -25,11 +26,11 @@
       const chosen = fieldset.querySelector("input:checked");
       return chosen ? items.find((item) => item.dataset.answer === chosen.value) : "Choose an answer first.";
     }
-    const number = toNumber(fieldset.querySelector("input").value);
-    if (Number.isNaN(number)) return "Write a number first, such as 12 or 0.5.";
+    const numbers = toNumbers(fieldset.querySelector("input").value);
+    if (!numbers.length) return "Write a number first, such as 12 or 0.5.";
     const reach = Number(fieldset.dataset.tolerance) + 1e-9;
-    const near = (item) => Math.abs(Number(item.dataset.answer ?? NaN) - number) <= reach;
-    return items.find(near) ?? items.at(-1); // the last one is for any other number
+    const near = (number) => items.find((item) => Math.abs(Number(item.dataset.answer ?? NaN) - number) <= reach);
+    return numbers.map(near).find((item) => item) ?? items.at(-1); // the last one is for any other number
   }
 
   function setUpQuestion(fieldset, onChange) {

@@ -1,6 +1,6 @@
 """What the tests of the rendered book in a browser share: the book, a server for it on this machine, and a browser.
 
-The browser is the machine's own Chromium (Debian, Ubuntu: ``apt install chromium``), driven by Playwright. Where there
+The browser is the machine's own Chromium (Debian: ``apt install chromium``), driven by Playwright. Where there
 is none, or no Playwright, or no book in ``_build/html``, the tests are skipped. The browser can reach this machine
 alone; a page that asks for anything elsewhere fails its test, as does one with an error in the console.
 """

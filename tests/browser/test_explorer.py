@@ -323,6 +323,14 @@ class TestReader:
         assert len(advised) > STACKS / 5
         assert all(advised)
 
+    def test_gets_advice_where_neither_size_nor_kernel_nor_padding_helps(self, explorer):
+        pool = {"kind": "MaxPool2d", "kernel": 2, "stride": 1, "padding": 1, "dilation": 3}
+        text = explorer.evaluate(
+            "stack => shapeExplorer.explain(stack, shapeExplorer.table(stack, [3, 8, 8]).problem)",
+            [{"kind": "AdaptiveAvgPool2d", "size": 1}, pool],
+        )
+        assert text.endswith("What would help: a smaller dilation here, with less padding.")
+
     @pytest.mark.parametrize("typed", ["", "-3", "1.5", "0", "2000"])
     def test_may_type_nonsense_and_loses_nothing(self, explorer, typed):
         before = cells(explorer, "conv2")

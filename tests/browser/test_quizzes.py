@@ -131,6 +131,24 @@ def test_thousands_may_be_grouped_and_a_tolerance_is_kept(page):
         assert check(page, rounded).startswith(sign), off
 
 
+@pytest.mark.parametrize(
+    ("chapter", "index", "written", "sign"),
+    [
+        ("04-batch-norm", 3, "0,028", "✓"),
+        ("your-result", 2, "0,031", "✓"),
+        ("01-paper", 4, "0,910", "✓"),
+        ("01-paper", 4, "910", "✗"),
+        ("mistakes", 1, "4,985", "✓"),
+        ("mistakes", 1, "4985", "✗"),
+        ("mistakes", 3, "2,500", "✓"),
+    ],
+)
+def test_a_comma_may_be_a_decimal_point(page, chapter, index, written, sign):
+    page.goto(f"{chapter}.html")
+    fieldset(page, index).get_by_label("Your answer").fill(written)
+    assert check(page, index).startswith(sign)
+
+
 @pytest.mark.parametrize("chapter", sorted(path.stem for path in QUIZZES.glob("*.toml")))
 def test_all_right_answers_count(page, chapter):
     page.goto(f"{chapter}.html")

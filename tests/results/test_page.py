@@ -126,6 +126,8 @@ def test_the_interval_says_what_it_covers():
 def test_cells_are_sorted_by_their_figures(table):
     values = [cells[column("test %")].get("data-value") for cells in table.cells[1:]]
     assert [value and float(value) for value in values] == pytest.approx([9, None, 85, 50])
+    seeds = [cells[column("seeds")].get("data-value") for cells in table.cells[1:]]
+    assert seeds == ["1", None, "2", "1"]  # no run is no figure, and not the smallest of them
     assert float(table.cells[1][column("published %")]["data-value"]) == 83.42
     assert float(table.cells[1][column("95 % interval (images)")]["data-value"]) == ROWS[0].interval[0]
     assert "data-value" not in table.cells[3][column("published %")]
