@@ -584,7 +584,7 @@ class TestBook:
         other, held = next(name for name in list_pretrained() if name != MINE), []
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)
-        page.route(f"**/{other}.js", held.append)
+        page.route(f"**/{other}.js", lambda route: held.append(route))
         page.goto(f"{address}inside.html#inside-image")
         page.wait_for_selector("html[data-inside=open]")
         picker = view(page, "image").get_by_label("Network", exact=True)
