@@ -40,7 +40,7 @@ WITHOUT_CUDA = awk '/^[^ ]/ { kept = !/^(torch|torchvision|triton|cuda-[^ ]*|nvi
 # The lock's versions without its hashes, which belong to other files.
 INSTALL_CPU_TORCH = $(INSTALL) --torch-backend cpu $(shell awk '/^torch(vision)?==/ { print $$1 }' requirements.lock)
 
-# uv needs a folder for its cache that it can write to, which a home that is read-only has not.
+# uv needs a writable folder for its cache, which a read-only home does not have.
 WRITABLE = $(shell d="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \
 	while [ ! -e "$$d" ] && [ "$$d" != "$${d%/*}" ]; do d="$${d%/*}"; done; [ -d "$${d:-/}" ] && [ -w "$${d:-/}" ] && echo yes)
 ifneq "$(WRITABLE)" "yes"

@@ -30,8 +30,8 @@ class BatchLoader:
     copied, so the loaders of two parts of a data set share its memory. ``mean`` and ``std`` are the C normalisation
     constants of the *training* images on the 0..1 scale. Images of another size are resized to ``size × size`` (S1
     gives 32-pixel images to a 224-pixel network in this way); with ``cut``, larger ones are cropped to it instead: at
-    random with an ``augmentation``, at the centre without (paper, section 4.1). Images whose side is not ``side``, that
-    of the training images, are resized to it first, so that the network sees them at the scale that it learned. With
+    random with an ``augmentation``, at the centre without (paper, section 4.1). With ``side``, the side in pixels of
+    the training images, others are first resized to that, so that the network sees them at the scale it learned. With
     ``training`` the order is shuffled and a short last batch is left out, so that all steps of an epoch count alike;
     without it, every image comes once and in order. ``augmentation`` is for training images; S0 used it on test images,
     too. The principal colours that it may need are those of the images themselves, or of the training images in the

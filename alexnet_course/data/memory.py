@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MEMINFO = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-# In both versions of control groups: a container's limit, what it uses, and what of that are files that can be dropped.
+# In both versions of control groups: a container's limit, its use, and the part of that which is cached files.
 VERSIONS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),

@@ -90,8 +90,8 @@ class Network(nn.Module):
         side = 1
         while (obstacle := self._obstacle((side, side))) is not None:
             if obstacle.too_large or side == NO_LIMIT:
-                raise CourseError(f"{self.name} can take no square image: of {side}×{side} pixels, {obstacle.text}; "
-                                  "give that layer the in_features that it receives.")  # fmt: skip
+                raise CourseError(f"{self.name} cannot take any square image: at {side}×{side} pixels, "
+                                  f"{obstacle.text}; set that layer's in_features to what it receives.")  # fmt: skip
             side += 1
         self.smallest = side
         self.largest = None

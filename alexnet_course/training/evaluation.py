@@ -54,9 +54,9 @@ def evaluate(
 
     ``mean`` and ``std`` are the normalisation constants of the images that the model was *trained* on
     (``run.mean``, ``run.std``). Images are resized to ``input_size`` or, with ``cut``, cropped to it at their centre if
-    they are larger; images that are not squares of ``side`` pixels, that of the training images, become such squares
-    before. Correct predictions are counted, so a short last batch does not skew the result. The model's mode
-    is restored afterwards.
+    they are larger. With ``side``, the side in pixels of the training images, other images are first resized to that.
+    Correct predictions are counted, so a short last batch does not skew the result. The model's mode is restored
+    afterwards.
 
     >>> from alexnet_course import evaluate, load_dataset, load_pretrained
     >>> model, record = load_pretrained("vgg-style-bn.small")

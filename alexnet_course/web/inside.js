@@ -405,7 +405,7 @@
       const rows = el("div", { class: "inside-scroll" });
 
       // The square in the middle, made small by halves, each pixel the mean of four: some browsers read only the nearest
-      // pixels when they draw smaller. Larger canvases than LARGEST are not to be had everywhere.
+      // pixels when they draw smaller. Not every browser has canvases larger than LARGEST.
       function take(picture) {
         let [from, square] = [picture, Math.min(picture.width, picture.height)];
         let [left, top] = [(picture.width - square) / 2, (picture.height - square) / 2];

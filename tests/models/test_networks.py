@@ -300,7 +300,7 @@ def test_changed_layers_are_looked_at_as_they_are():
 @pytest.mark.parametrize(
     ("pool", "inputs", "message"),
     [
-        (nn.MaxPool2d(2), 400, "of 12×12 pixels, it reaches classifier.0 (Linear) as 32×4×4 = 512 values, where 400"),
+        (nn.MaxPool2d(2), 400, "at 12×12 pixels, it reaches classifier.0 (Linear) as 32×4×4 = 512 values, where 400"),
         (
             nn.AdaptiveAvgPool2d(2),
             400,
@@ -318,7 +318,7 @@ def test_layers_that_fit_for_no_square_image_are_refused(pool, inputs, message):
             self.classifier = nn.Sequential(nn.Linear(inputs, 10))
             self.measure_input()
 
-    with pytest.raises(CourseError, match=f"^Wrong can take no square image: .*{re.escape(message)}"):
+    with pytest.raises(CourseError, match=f"^Wrong cannot take any square image: .*{re.escape(message)}"):
         Wrong()
 
 
