@@ -6,7 +6,7 @@ Recipes need only the names, so PyTorch is imported inside the functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -47,7 +47,15 @@ class Settings(Protocol):
     @property
     def max_drops(self) -> int: ...
     @property
+    def keep_dropping(self) -> bool: ...
+    @property
     def equal_is_better(self) -> bool: ...
+    @property
+    def stop_after(self) -> int: ...
+    @property
+    def stop_at(self) -> float: ...
+    @property
+    def drop_restarts(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -140,16 +148,22 @@ def _step(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: i
 
 
 def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
-    from torch.optim import lr_scheduler
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+    class Plateau(ReduceLROnPlateau):
+        def step(self, metrics: Any, epoch: int | None = None) -> None:
+            before = self.optimizer.param_groups[0]["lr"]
+            super().step(metrics)
+            if recipe.keep_dropping and self.optimizer.param_groups[0]["lr"] < before:
+                self.num_bad_epochs = self.patience  # instead of 0, so that the next one is too many again
 
     share = recipe.lr_factor**recipe.max_drops if recipe.max_drops else 0.0
     lowest = [group["lr"] * share for group in optimiser.param_groups]
     # By how much an accuracy has to be better: by anything, as where weights are kept and runs stopped.
     margin = -1e-9 if recipe.equal_is_better else 0.0
-    plateau = lr_scheduler.ReduceLROnPlateau(
+    return None, Plateau(
         optimiser, "max", recipe.lr_factor, recipe.patience, margin, threshold_mode="abs", min_lr=lowest
     )
-    return None, plateau
 
 
 def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch: int) -> Schedulers:
@@ -199,3 +213,18 @@ def epochs_without_progress(
     begins = [best[-1] if equal_is_better else best[0]]
     begins += [epoch for epoch, (rate, following) in enumerate(pairwise(rates)) if following < rate]
     return len(accuracies) - 1 - max(begins)
+
+
+def ends_early(recipe: Settings, history: Sequence[Mapping[str, Any]], next_rate: float | None = None) -> bool:
+    """Whether ``stop_after`` or ``stop_at`` ends a run with this history, whose next learning rate is ``next_rate``.
+
+    An entry of the history has the keys of ``EpochResult``.
+    """
+    if not history:
+        return False
+    rates = [entry["lr"] for entry in history] if recipe.drop_restarts else []
+    if rates and next_rate is not None:
+        rates.append(next_rate)
+    accuracies = [entry["val_accuracy"] for entry in history]
+    without = epochs_without_progress(accuracies, rates, equal_is_better=recipe.equal_is_better)
+    return 0 < recipe.stop_after <= without or 0 < recipe.stop_at <= history[-1]["train_accuracy"]

@@ -113,8 +113,11 @@ class Recipe(Checked):
     patience: Epochs = 3  # plateau: epochs without a better validation accuracy before the next one lowers the rate
     # Plateau: how many times the rate may fall; 0: any number of times.
     max_drops: Annotated[int, Field(ge=0, le=100)] = 0
+    # Plateau: after the rate has fallen, each further epoch without a better accuracy lowers it again.
+    keep_dropping: bool = False
     restore_best: bool = False  # plateau: go back to the weights of the best validation accuracy when the rate falls
     stop_after: Epochs = 0  # end the run after this many epochs without a better validation accuracy; 0: never
+    stop_at: Share = 0.0  # end the run after the first epoch with this training accuracy; 0: never
     drop_restarts: bool = False  # plateau: the epochs of stop_after are counted anew when the rate falls
     # patience, restore_best and stop_after: whether an accuracy that equals the best one counts as a better one.
     equal_is_better: bool = False
@@ -148,6 +151,9 @@ class Recipe(Checked):
     # The policy searched for CIFAR-10, or torchvision's default, ImageNet's.
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test images as well, as S0 did: not comparable with others
+    # Augment the validation images, too, as S3's second version did: a schedule and stop_after then follow a noisier
+    # accuracy. The flips of alternate_flip are drawn anew here.
+    augmented_validation: bool = False
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
     # What training starts from: new weights, or torchvision's for alexnet-owt, trained on ImageNet's 1,000 classes
     # (use normalisation = "imagenet" with them), with a new last layer.
@@ -171,7 +177,7 @@ class Recipe(Checked):
             raise CourseError(f"lr_steps = {list(self.lr_steps)} has no effect with schedule = {self.schedule!r}; "
                               "set schedule = 'step' or leave lr_steps out.")  # fmt: skip
         if self.schedule != "plateau":
-            for key in ("max_drops", "restore_best", "drop_restarts"):
+            for key in ("max_drops", "keep_dropping", "restore_best", "drop_restarts"):
                 if value := getattr(self, key):
                     raise CourseError(f"{key} = {value!r} has no effect with schedule = {self.schedule!r}; set "
                                       f"schedule = 'plateau' or leave {key} out.")  # fmt: skip
@@ -187,6 +193,10 @@ class Recipe(Checked):
         if self.autoaugment_policy != "cifar10" and not self.autoaugment:
             raise CourseError(f"autoaugment_policy = {self.autoaugment_policy!r} has no effect without autoaugment; "
                               "set autoaugment = true or leave autoaugment_policy out.")  # fmt: skip
+        changes = (self.crop, self.random_crop, self.flip, self.cutout, self.colour_pca, self.autoaugment, self.augment)
+        if self.augmented_validation and not any(changes):
+            raise CourseError("augmented_validation = True has no effect without an augmentation; set one, or leave "
+                              "augmented_validation out.")  # fmt: skip
         if self.alternate_flip and not self.flip:
             raise CourseError("alternate_flip = True has no effect with flip = False; set flip = true or leave "
                               "alternate_flip out.")  # fmt: skip

@@ -104,7 +104,7 @@ def expected_epochs(recipe: Recipe) -> tuple[int, bool]:
         curve = published_curve(name)
         if curve is not None and (name == recipe.name or load_recipe(name).stop_after == recipe.stop_after):
             return len(curve.epochs), False
-    return recipe.epochs, recipe.stop_after > 0
+    return recipe.epochs, recipe.stop_after > 0 or recipe.stop_at > 0
 
 
 def work(recipe: Recipe) -> float:

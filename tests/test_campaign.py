@@ -597,6 +597,7 @@ def test_an_estimate_is_in_proportion_to_the_work_of_a_run():
     assert expected_epochs(elsewhere.replace(stop_after=41)) == (95, False)
     assert expected_epochs(load_recipe("alexnet-cifar-5x5-v1.published-1e-4-cifar100")) == (3000, True)
     assert expected_epochs(run.replace(epochs=7)) == (7, False)
+    assert expected_epochs(run.replace(epochs=7, stop_at=0.9)) == (7, True)
     assert estimate(run, {"lenet5": 3e9, "vgg-style": 1e9}) == pytest.approx(hours / 2)  # the rate in the middle
     assert estimate(run, {}) is None
 

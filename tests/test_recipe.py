@@ -119,6 +119,12 @@ def test_toml(tmp_path):
             {"ema": 0.99, "restore_best": True, "schedule": "plateau"},
             "ema = 0.99 cannot be combined with restore_best, which restores the weights and not their average; leave",
         ),
+        ({"keep_dropping": True}, "keep_dropping = True has no effect with schedule = 'one-cycle'; set schedule ="),
+        (
+            {"augmented_validation": True, "crop": 0, "flip": False},
+            "augmented_validation = True has no effect without an augmentation; set one, or leave augmented_validation",
+        ),
+        ({"stop_at": 1.5}, "stop_at = 1.5 is out of range; it must be at least 0 and at most 1"),
         ({"stop_after": -1}, "stop_after = -1 is out of range; it must be at least 0"),
         ({"outputs": 1.5}, "outputs = 1.5 has the wrong type; give an integer."),
         ({"budget": 1}, "budget = 1 has the wrong type; give a string in quotes."),
@@ -358,6 +364,7 @@ def test_the_settings_of_s3_s_first_version(setting, data):
     assert (recipe.optimiser, recipe.momentum, recipe.weight_decay, recipe.batch_size) == ("sgd", 0.9, 5e-4, 128)
     assert (recipe.epochs, recipe.stop_after, recipe.augmentation) == (3000, 41 if quoted else 101, Augmentation())
     assert (recipe.equal_is_better, recipe.drop_restarts) == (False, False)
+    assert (recipe.keep_dropping, recipe.augmented_validation) == (not setting, False)
 
 
 @pytest.mark.parametrize("name", SECOND)
@@ -370,6 +377,7 @@ def test_the_settings_of_s3_s_second_version(name):
         assert (recipe.normalisation, recipe.augmentation) == ("imagenet", Augmentation(flip=True))
         assert (recipe.epochs, recipe.stop_after, recipe.batch_size, recipe.validation_size) == (200, 50, 128, 0.2)
         assert (recipe.equal_is_better, recipe.drop_restarts) == (True, recipe is sgd)
+        assert (recipe.augmented_validation, recipe.keep_dropping) == (True, False)
         assert settings(recipe.name) == settings(f"{recipe.name}-cifar100")
 
 
@@ -379,6 +387,7 @@ def test_s0_s_settings():
     assert (recipe.batch_size, recipe.decay, recipe.label_smoothing) == (32, "all", 0.0)
     assert (recipe.augmentation, recipe.normalisation) == (Augmentation(autoaugment="imagenet"), "half")
     assert (recipe.augmented_test, recipe.validation_size) == (True, 500)
+    assert (recipe.schedule, recipe.epochs, recipe.stop_at) == ("constant", 300, 0.9476)
 
 
 def test_s1_s_mistake_is_in_the_plain_recipe_alone():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from alexnet_course.data import Dataset, load_dataset
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.names import same_form
-from alexnet_course.optim import epochs_without_progress, make_schedule
+from alexnet_course.optim import ends_early, make_schedule
 from alexnet_course.recipe import NORMALISATIONS
 from alexnet_course.records import FOLDER, PREDICTIONS, RECORD, WEIGHTS, record_files
 from alexnet_course.records.check import check_fit
@@ -147,12 +148,9 @@ def _disagreements(record: Record) -> Iterator[str]:
     else:
         for name, share in shares.items():
             yield from _differ(f"per_class_accuracy of {name}", record.per_class_accuracy[name], share)
-    accuracies = [entry.val_accuracy for entry in history]
-    rates = [entry.lr for entry in history] if recipe.drop_restarts else ()
-    without = epochs_without_progress(accuracies, rates, equal_is_better=recipe.equal_is_better)
-    stopped = 0 < recipe.stop_after <= without
     if [entry.epoch for entry in history] != list(range(1, len(history) + 1)):
         yield "history does not count its epochs from 1."
+    stopped = ends_early(recipe, [asdict(entry) for entry in history])
     if len(history) > recipe.epochs or (len(history) < recipe.epochs and not stopped):
         yield f"history has not one entry for each of the recipe's {recipe.epochs} epochs."
     yield from _differ("val_accuracy", record.val_accuracy, history[-1].val_accuracy)

@@ -10,7 +10,7 @@ from alexnet_course.training.trainer import Trainer
 
 
 def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult]:
-    """Train until the recipe's last epoch, or until ``stop_after`` ends the run earlier; yields one result per epoch.
+    """Train until the recipe's last epoch, or until the recipe ends the run earlier; yields one result per epoch.
 
     The ``hooks`` observe, save and stop. After a checkpoint was loaded, its epoch is resumed where it was saved.
     """

@@ -7,7 +7,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits, check_weights
 from alexnet_course.muon import with_kernels_of
-from alexnet_course.optim import OPTIMISERS, epochs_without_progress, make_optimiser, make_schedule
+from alexnet_course.optim import OPTIMISERS, ends_early, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
 from alexnet_course.training.device import DTYPES, autocast, choice_of_kernels, let_cublas_repeat
@@ -205,7 +205,12 @@ class Trainer:
             outputs=self.outputs,
             **self._constants,
         )
-        self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **self._constants)
+        changes: dict[str, Any] = {}
+        if self.recipe.augmented_validation:
+            augmentation = replace(self.recipe.augmentation, alternate=False)
+            generator = torch.Generator(self.device)  # seeded anew in every epoch, so that no checkpoint needs it
+            changes = {"augmentation": augmentation, "generator": generator, "fitted_to": self.train_loader}
+        self.val_loader = BatchLoader(on_device, EVALUATION_BATCH, indices=validation, **changes, **self._constants)
 
     @property
     def _constants(self) -> dict[str, Any]:
@@ -236,13 +241,9 @@ class Trainer:
 
     @property
     def over(self) -> bool:
-        """Whether all epochs are done, or ``stop_after`` has ended the run."""
-        accuracies = [entry["val_accuracy"] for entry in self.history]
-        rates = [entry["lr"] for entry in self.history] + [self.optimiser.param_groups[0]["lr"]]
-        without = epochs_without_progress(
-            accuracies, rates if self.recipe.drop_restarts else (), equal_is_better=self.recipe.equal_is_better
-        )
-        return self.epoch > self.recipe.epochs or 0 < self.recipe.stop_after <= without
+        """Whether all epochs are done, or the recipe ends the run early."""
+        next_rate = self.optimiser.param_groups[0]["lr"]
+        return self.epoch > self.recipe.epochs or ends_early(self.recipe, self.history, next_rate)
 
     # --- An epoch, in the order of its parts -------------------------------------------------------------------------
 
@@ -348,6 +349,8 @@ class Trainer:
     def validate(self, on_batch: Callable[[], object] | None = None) -> Evaluation:
         """Evaluate the network on the validation images; call it inside ``computing``."""
         self._validation_began = time.perf_counter()
+        if self.val_loader.generator is not None:
+            self.val_loader.generator.manual_seed(1_000_003 * self.epoch + self.recipe.seed)
         return self._evaluate(self.val_loader, self.train_set, on_batch)
 
     def end_epoch(self, validation: Evaluation) -> EpochResult:

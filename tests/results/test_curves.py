@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alexnet_course.errors import CourseError
-from alexnet_course.optim import epochs_without_progress, make_schedule
+from alexnet_course.optim import ends_early, make_schedule
 from alexnet_course.recipes import list_recipes, load_recipe
 from alexnet_course.records.curves import CURVES, TOLERANCE, Curve, difference, drops, list_curves, published_curve
 from alexnet_course.results.table import PUBLISHED_FILE
@@ -55,25 +55,43 @@ def test_the_best_is_what_the_table_of_published_results_says(name):
 @pytest.mark.parametrize("name", list_curves())
 def test_the_recipe_divides_the_rate_and_stops_when_the_published_run_did(name):
     """The rules of our recipe, applied to the accuracies that S3 measured."""
-    curve, recipe = published_curve(name), load_recipe(name)
+    curve = published_curve(name)
+    epochs, rates = followed(load_recipe(name), curve.val_accuracy)
+    assert epochs == len(curve.epochs)
+    if curve.lr:
+        assert rates == pytest.approx(curve.lr)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "epochs", "falls"),
+    [
+        # After the first fall, the first two epochs without a better accuracy, as S3's code does it.
+        ("alexnet-cifar-5x5-v1.published-cifar100", 1, 95, [53, 66, 67]),
+        ("alexnet-cifar-5x5-v1.published", 2, 169, [64, 90, 91]),  # the numbers of CIFAR-10 fit S3's other run
+    ],
+)
+def test_the_first_version_divides_the_rate_again_at_once(name, run, epochs, falls):
+    curve = published_curve("alexnet-cifar-5x5-v1.published-cifar100", run)
+    found, rates = followed(load_recipe(name), curve.val_accuracy)
+    assert found == epochs == len(curve.epochs)
+    assert drops(curve.epochs, rates) == falls
+    assert rates[-1] == pytest.approx(1e-5)
+
+
+def followed(recipe, accuracies):
+    """The epochs of a run with these validation accuracies, and the learning rate of each."""
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.lr)
     _, schedule = make_schedule(optimiser, recipe, 1)
-    rates = [recipe.lr]
-    for epoch, accuracy in enumerate(curve.val_accuracy, start=1):
+    history = []
+    for accuracy in accuracies:
+        rate = optimiser.param_groups[0]["lr"]
+        history.append({"lr": rate, "val_accuracy": accuracy, "train_accuracy": 0.0})
         if schedule:
             optimiser.step()
             schedule.step(accuracy)
-        rates.append(optimiser.param_groups[0]["lr"])
-        without = epochs_without_progress(
-            curve.val_accuracy[:epoch],
-            rates if recipe.drop_restarts else (),
-            equal_is_better=recipe.equal_is_better,
-        )
-        if epoch == recipe.epochs or without >= recipe.stop_after:
+        if len(history) == recipe.epochs or ends_early(recipe, history, optimiser.param_groups[0]["lr"]):
             break
-    assert epoch == len(curve.epochs)
-    if curve.lr:
-        assert rates[:-1] == pytest.approx(curve.lr)
+    return len(history), [entry["lr"] for entry in history]
 
 
 def test_of_two_runs_the_first_is_the_one_that_the_write_up_quotes():

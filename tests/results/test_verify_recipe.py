@@ -48,6 +48,7 @@ def own_schedule(monkeypatch) -> None:
         {"schedule": "constant"},
         {"schedule": "step", "lr_steps": [1, 3]},
         {"schedule": "plateau", "patience": 0, "max_drops": 2},
+        {"schedule": "plateau", "patience": 0, "keep_dropping": True},
         {"schedule": "one-cycle", "warmup": 0.4},
         {"schedule": "mine"},
     ],

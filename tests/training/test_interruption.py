@@ -229,7 +229,8 @@ def test_every_optimiser_and_schedule_goes_on_inside_an_epoch(tiny, tmp_path, op
 
 @pytest.mark.slow
 def test_a_run_that_goes_back_to_its_best_weights_goes_on_with_them(tiny, tmp_path):
-    plan = recipe(schedule="plateau", patience=0, max_drops=2, restore_best=True, lr=0.3, epochs=6, **EVERYTHING)
+    changes = {"restore_best": True, "augmented_validation": True, "alternate_flip": True}
+    plan = recipe(schedule="plateau", patience=0, max_drops=2, lr=0.3, epochs=6, **changes, **EVERYTHING)
     alone = fit(plan, progress=False, **tiny)
     assert len({entry["lr"] for entry in alone.history}) == 3  # it did go back, twice
     for step in range(8, alone.steps, 9):

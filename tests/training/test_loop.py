@@ -166,6 +166,33 @@ def test_a_run_stops_when_it_makes_no_progress(data, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_stops_at_a_training_accuracy(data, tmp_path):
+    alone = fit(small(epochs=4), progress=False, **data)
+    reached = [entry["train_accuracy"] for entry in alone.history]
+    assert reached[0] < reached[1] <= 1
+    stopped = fit(small(epochs=4, stop_at=reached[1]), progress=False, out=tmp_path / "run", **data)
+    assert [entry["train_accuracy"] for entry in stopped.history] == reached[:2]
+    assert [problem for problem in verify(tmp_path / "run") if "history" in problem] == []
+    assert len(fit(small(epochs=2, stop_at=1.0), progress=False, **data).history) == 2  # not reached
+
+
+@pytest.mark.slow
+def test_validation_images_are_augmented_where_the_recipe_says_so(data):
+    """Each epoch with changes of its own, and the training as without them."""
+    plain, changed = (fit(small(augmented_validation=on, **LOUD), progress=False, **data) for on in (False, True))
+    assert same_weights(plain.model, changed.model)
+    assert plain.record.test_accuracy == changed.record.test_accuracy
+    found = [[entry["val_loss"] for entry in run.history] for run in (plain, changed)]
+    assert all(one != other for one, other in zip(*found, strict=True))
+    trainer = changed.trainer
+    losses = []
+    for trainer.epoch in (1, 2, 1):
+        with trainer.computing():
+            losses.append(trainer.validate().loss)
+    assert losses[0] == losses[2] != losses[1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "epochs"),
     [
@@ -337,6 +364,8 @@ def test_schedules():
     assert plateau == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
     twice = rates(9, 1, schedule="plateau", patience=1, max_drops=2)
     assert twice == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.001])
+    at_once = rates(6, 1, schedule="plateau", patience=1, max_drops=2, keep_dropping=True)
+    assert at_once == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.001, 0.001])
     cycle = rates(4, 5, schedule="one-cycle", warmup=0.25)
     assert max(cycle) == cycle[4] == pytest.approx(0.1)
     assert cycle[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])

@@ -17,7 +17,8 @@ from alexnet_course.recipe import Recipe
 from alexnet_course.training import Run, TrainingStopped, resume, train, trainer
 
 BATCH = 16  # images of an evaluation at a time, so that a test set of 49 leaves a last batch of one
-AUGMENTED = {"crop": 4, "flip": True, "cutout": 8, "colour_pca": 0.1, "label_smoothing": 0.1, "augmented_test": True}
+AUGMENTED = {"crop": 4, "flip": True, "cutout": 8, "colour_pca": 0.1, "label_smoothing": 0.1, "augmented_test": True,
+             "augmented_validation": True}  # fmt: skip
 
 
 def recipe(**changes: Any) -> Recipe:
