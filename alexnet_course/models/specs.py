@@ -147,7 +147,7 @@ SPECS = (
         (3, 32, 32),
         10,
         89_578,
-        "Krizhevsky et al. 2012, figure 1 and section 3.3",
-        'the paper\'s four-layer CIFAR network; activation="relu" or "tanh", lrn=False or True',
+        "cuda-convnet, layers-18pct; like those of Krizhevsky et al. 2012, figure 1 and section 3.3",
+        'a four-layer CIFAR network from cuda-convnet; activation="relu" or "tanh", lrn=False or True',
     ),
 )
