@@ -49,6 +49,7 @@ WAYS: dict[str, dict[str, bool]] = {
 WAYS[ALL_WAYS] = {name: True for way in WAYS.values() for name in way}
 S0_BATCH, S0_WORKERS = 32, 2
 BATCH = {"cpu": 1024, "cuda": 2048, "mps": 512}  # of our trainer and of the tuned loop
+LARGE_GPU, SMALLER = 24e9, 512  # a GPU with less memory gets this batch, since all contenders are there at once
 MATRIX_SIDE = {"cpu": 4096, "cuda": 8192, "mps": 4096}
 QUEUE = 8  # steps that may be queued on a GPU: enough to keep it busy, without half a minute of backlog on a slow one
 
@@ -66,12 +67,14 @@ def bench(
     compile: bool = False,
     ways: bool = False,
     progress: Callable[[str], object] = lambda text: None,
+    keep: Callable[[dict[str, Any]], object] = lambda result: None,
 ) -> dict[str, Any]:
     """Benchmark the trainer with the network ``model`` on ``dataset``; returns all measurements, ready for JSON.
 
     In each of ``repeats`` turns, a contender works for ``seconds``, and for at least one step. ``compile`` also
     measures ``torch.compile``, and ``ways`` each of ``WAYS``, which are always measured on a GPU. ``rates`` are in
     images per second, and for the matrix product in operations per second: one list per contender, one entry per turn.
+    ``keep`` gets the result after every turn, in case the rest does not come; only the last one has a profile.
     """
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
@@ -79,7 +82,7 @@ def bench(
         raise CourseError(f"{dataset!r} has {len(train_set)} training images, and a batch of S0's loop has {S0_BATCH}; "
                           "give a data set with at least as many.")  # fmt: skip
     available = len(train_set) * 9 // 10  # the rest is held out
-    batch_size = min(batch_size or BATCH[chosen.type], available)
+    batch_size = min(batch_size or default_batch(chosen), available)
     if repeats < 1:
         raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
     recipe = Recipe(
@@ -106,6 +109,19 @@ def bench(
         planned |= {name: (our_loop, True, options) for name, options in ways_for(chosen, precision).items()}
     if compile:
         planned[COMPILED] = our_loop, True, {"compile": True}
+    network = build_model(model, num_classes=len(train_set.classes), in_channels=train_set.images.shape[1])
+    side = recipe.image_size
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "environment": {**environment(chosen, precision, {}), "cores": os.cpu_count()},
+        "model": model,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "mult_adds": sum(layer.mult_adds for layer in layer_table(network, (train_set.images.shape[1], side, side))),
+        "dataset": {"name": train_set.name, "training_images": available},
+        "batch_size": batch_size,
+        "workers": workers,
+        "workers_tried": {str(count): rate for count, rate in tried.items()},
+    }
     contenders: dict[str, Contender] = {}
     rates: dict[str, list[float]] = {name: [] for name in planned}
     try:
@@ -117,31 +133,25 @@ def bench(
             for name, contender in contenders.items():
                 progress(f"turn {turn + 1} of {repeats}: {name}")
                 rates[name].append(contender.rate(seconds))
-        first_steps = {name: contender.first_step_seconds for name, contender in contenders.items()}
-        peak = contenders[OURS].peak_bytes()
+            result |= {
+                "rates": rates,
+                "first_step_seconds": {name: contender.first_step_seconds for name, contender in contenders.items()},
+                "peak_bytes": contenders[OURS].peak_bytes(),
+                "profile": {},
+            }
+            keep(result)
     finally:
         for contender in contenders.values():
             contender.close()
     progress("a profile of our step")
     with Contender(our_loop, recipe, device, True) as contender:
-        profile = contender.profile()
-    network = build_model(model, num_classes=len(train_set.classes), in_channels=train_set.images.shape[1])
-    side = recipe.image_size
-    return {
-        "schema": SCHEMA,
-        "environment": {**environment(chosen, precision, {}), "cores": os.cpu_count()},
-        "model": model,
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "mult_adds": sum(layer.mult_adds for layer in layer_table(network, (train_set.images.shape[1], side, side))),
-        "dataset": {"name": train_set.name, "training_images": available},
-        "batch_size": batch_size,
-        "workers": workers,
-        "workers_tried": {str(count): rate for count, rate in tried.items()},
-        "rates": rates,
-        "first_step_seconds": first_steps,
-        "peak_bytes": peak,
-        "profile": profile,
-    }
+        return {**result, "profile": contender.profile()}
+
+
+def default_batch(device: torch.device) -> int:
+    if device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < LARGE_GPU:
+        return SMALLER
+    return BATCH[device.type]
 
 
 def ways_for(device: torch.device, precision: str) -> dict[str, dict[str, bool]]:

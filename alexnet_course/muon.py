@@ -97,6 +97,15 @@ def with_kernels_of(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> 
     return {**state, "param_groups": groups}
 
 
+def lay_out_like_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Give the averages in the optimiser's state the layout of their weights in memory. Fused kernels need that, and a
+    state that was saved on a device with another layout lacks it."""
+    for weight, state in optimiser.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
 def is_for_muon(weight: Tensor) -> bool:
     """Whether Muon trains this weight.
 

@@ -151,7 +151,7 @@ def _plateau(optimiser: torch.optim.Optimizer, recipe: Settings, steps_per_epoch
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
     class Plateau(ReduceLROnPlateau):
-        def step(self, metrics: Any, epoch: int | None = None) -> None:
+        def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
             before = self.optimizer.param_groups[0]["lr"]
             super().step(metrics)
             if recipe.keep_dropping and self.optimizer.param_groups[0]["lr"] < before:

@@ -1,12 +1,14 @@
 """The first thing to run on a machine with a GPU, within minutes and without a network: all that only a GPU can show.
 
-    python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --minutes 8
+    python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --minutes 20
 
-Two parts run alone, because they are timed: the bench, and each network's images per second and peak memory. Then, side
-by side until the time is up: repeated runs compared bit for bit, training processes killed and resumed, every chapter
-in the profile ``full``, and processes of the campaign, which make the records of full length, the most valuable first.
-Each part writes into the folder OUT as it goes, and ``summary.json`` there has its outcome; a part that fails does not
-affect the others. Records are in OUT/records. Interrupted runs are resumed by the next call if OUT/runs is kept.
+Two parts run alone, because they are timed: the bench, and each network's images per second and peak memory. Then,
+side by side until the time is up: repeated runs compared bit for bit, training processes killed and resumed, every
+chapter in the profile ``full``, and processes of the campaign, which make the records of full length, the most
+valuable first. Each part writes into the folder OUT as it goes, and ``summary.json`` there has its outcome; a part
+that fails does not affect the others. Where a command may take ten minutes only, run ``--group alone --minutes 9.5``
+first and then ``--group together``. Records are in OUT/records. Interrupted runs are resumed by the next call if
+OUT/runs is kept.
 
     python -m benchmarks.first_gpu OUT --data cifar10=folder:data/cifar10 --part times
 
@@ -17,6 +19,7 @@ which their pages read.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -35,7 +38,7 @@ NETWORKS = ("alexnet-cifar-3x3", "alexnet-cifar-5x5", "alexnet-cifar-5x5-lrn", "
 REPEATED = ("cnn4", "alexnet-cifar-5x5-v1", "vgg-style-bn")  # with nothing, LRN and dropout, batch norm and dropout
 LARGE_BATCHES = (1024, 2048)  # of S0's network, whose recipe has 512
 IMAGES, EPOCHS = 45_000, 2  # of random images: speed does not depend on what they show
-TIMED = 120.0  # the most seconds that a part may take that runs alone
+TIMED = {"bench": 300.0, "speed": 240.0}  # the most seconds that a part may take that runs alone
 LAST_SECONDS = 20.0  # in which the campaign's processes save their state
 
 
@@ -107,7 +110,7 @@ def parts_alone(out: Path, options: argparse.Namespace) -> list[Part]:
 
 def parts_together(out: Path, options: argparse.Namespace, minutes: float) -> list[Part]:
     own = [*python(), "benchmarks.first_gpu", str(out), "--device", options.device]
-    data = [text for spec in options.data for text in ("--data", spec)]
+    data = [text for name, spec in specs(options).items() for text in ("--data", f"{name}={spec}")]
     campaign = [*python(), "benchmarks.campaign", *data, "--device", options.device, "--budget", "long",
                 "--minutes", f"{minutes:.3f}", "--records", str(out / "records"), "--runs", str(out / "runs"),
                 "--only", *options.only]  # fmt: skip
@@ -128,7 +131,12 @@ def python() -> list[str]:
 def specs(options: argparse.Namespace) -> dict[str, str]:
     from benchmarks.campaign import parse_source
 
-    return dict(map(parse_source, options.data))
+    found = dict(map(parse_source, options.data))
+    for name, spec in found.items():
+        kind, is_folder, path = spec.partition("folder:")
+        if is_folder and not kind:  # a chapter runs in another folder
+            found[name] = f"folder:{Path(path).expanduser().absolute()}"
+    return found
 
 
 # --- Our own parts ---------------------------------------------------------------------------------------------------
@@ -164,15 +172,20 @@ def measure_speed(out: Path, options: argparse.Namespace) -> None:
     classes = tuple(f"class {number}" for number in range(10))
     dataset = Dataset(images, torch.arange(IMAGES) % 10, classes, "random")
     measured = []
+    run = last = None
     for way in speeds_to_measure():
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        del run, last
+        gc.collect()  # the last run's memory is not this one's
         recipe = load_recipe(f"{way['network']}.modern").replace(epochs=EPOCHS, lr=1e-5)
         recipe = recipe.replace(batch_size=way["batch_size"] or recipe.batch_size)
         sets = {"train_set": dataset, "test_set": dataset.subset(range(100))}
         with warnings.catch_warnings(record=True) as said:  # a step that cannot be recorded or compiled is reported
             warnings.simplefilter("always")
             run = train(recipe, device=options.device, **sets, **way["options"])
+            next(run)  # in which cuDNN tries kernels that need more memory than those it chooses
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(device)
             *_, last = run
         measured.append({
             **way,
@@ -283,7 +296,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.first_gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder for everything that comes out")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=SPEC", help="cifar10=folder:data/cifar10")
-    parser.add_argument("--minutes", type=float, default=8.0, metavar="M")
+    parser.add_argument("--minutes", type=float, default=20.0, metavar="M")
+    parser.add_argument("--group", choices=("alone", "together"), help="only the timed parts, or only the others")
     parser.add_argument("--device", default="cuda", metavar="D")
     parser.add_argument("--processes", type=int, default=6, metavar="N", help="of the campaign (default: 6)")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="runs of the campaign")
@@ -298,11 +312,12 @@ def main(arguments: list[str] | None = None) -> int:
         OWN[options.part](out, options)
         return 0
     board = Board(out, time.monotonic() + 60 * options.minutes)
-    for part in parts_alone(out, options):
+    share = 60 * options.minutes / (1 if options.group else 2)  # of the timed parts
+    for part in parts_alone(out, options) if options.group != "together" else []:
         board.start(part)
-        board.wait(time.monotonic() + min(TIMED, 15 * options.minutes))
+        board.wait(time.monotonic() + min(1, share / sum(TIMED.values())) * TIMED[part.name])
     left = board.deadline - time.monotonic() - LAST_SECONDS
-    for part in parts_together(out, options, max(0.0, left) / 60):
+    for part in parts_together(out, options, max(0.0, left) / 60) if options.group != "alone" else []:
         board.start(part)
     board.wait()
     for part in board.done:

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -252,9 +252,11 @@ def kill_again_and_again(
     aims: Sequence[str] = AIMS,
     device: str = "cpu",
     background: bool = False,
+    keep: Callable[[list[Kill]], object] = lambda kills: None,
 ) -> list[Kill]:
     """Train in ``folder``, once without interruption and then with at least ``times`` kills over as many runs as that
-    takes, each trained to its end; at least one kill hits each phase of ``aims``."""
+    takes, each trained to its end; at least one kill hits each phase of ``aims``. ``keep`` gets the kills so far at the
+    end of every run."""
     chance = random.Random(seed)
     make_images(folder / "images")
     alone = Process(train_arguments(folder / "images", folder / "alone", model, seed, device), folder, background)
@@ -297,6 +299,7 @@ def kill_again_and_again(
         for kill in kills:
             if kill.run == run:
                 kill.identical = identical
+        keep(kills)
     return kills
 
 
@@ -323,6 +326,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--background", action="store_true", help="a thread writes the checkpoints, as on a GPU")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every kill there")
     options = parser.parse_args(arguments)
+
+    def keep(kills: list[Kill]) -> None:
+        if options.json:
+            result = {"model": options.model, "seed": options.seed, "kills": [asdict(kill) for kill in kills]}
+            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
         kills = kill_again_and_again(
             Path(folder),
@@ -331,12 +340,10 @@ def main(arguments: list[str] | None = None) -> int:
             options.seed,
             device=options.device,
             background=options.background or options.device != "cpu",  # as the trainer does there
+            keep=keep,
         )
     print(table(kills))
     print(f"{options.model}, {kills[-1].run} runs")
-    if options.json:
-        result = {"model": options.model, "seed": options.seed, "kills": [asdict(kill) for kill in kills]}
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if all(map(good, kills)) else 1
 
 

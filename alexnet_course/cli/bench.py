@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from alexnet_course.cli.common import Commands, add_command
 from alexnet_course.files import check_target, write_text
@@ -31,6 +32,9 @@ def bench_command(options: argparse.Namespace) -> None:
     check_target(Path(options.json))  # before the minutes that it takes
     from alexnet_course import bench
 
+    def keep(result: dict[str, Any]) -> None:
+        write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
+
     result = bench.bench(
         options.model,
         options.data,
@@ -41,7 +45,8 @@ def bench_command(options: argparse.Namespace) -> None:
         compile=options.compile,
         ways=options.ways,
         progress=lambda text: print(text, file=sys.stderr),
+        keep=keep,
     )
-    write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
+    keep(result)
     print(bench.table(result))
     print(f"all measurements are in {options.json}")

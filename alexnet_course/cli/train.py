@@ -65,6 +65,7 @@ def add(commands: Commands) -> None:
     sub = add_command(commands, "resume", resume_command, "resume an interrupted run", example)
     sub.add_argument("run", metavar="RUN", help="the folder of the run")
     sub.add_argument("--data", metavar="SPEC", help="where the images are now, if they were moved")
+    sub.add_argument("--plain", action="store_true", help="without the speed-ups it was started with, such as --graph")
     add_run_options(sub)
 
 
@@ -142,10 +143,11 @@ def under_its_own_name(recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
 def resume_command(options: argparse.Namespace) -> None:
     from alexnet_course.recipe import Recipe
     from alexnet_course.training import resume
-    from alexnet_course.training.folder import read_plan
+    from alexnet_course.training.folder import SPEED_UPS, read_plan
 
+    plain: dict[str, Any] = dict.fromkeys(SPEED_UPS, False) if options.plain else {}
     moved = moved_images(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
-    run = resume(options.run, device=options.device, **checkpoints(options), **moved)
+    run = resume(options.run, device=options.device, **checkpoints(options), **plain, **moved)
     finish(run, options)
 
 

@@ -54,4 +54,5 @@ def fits(images: torch.Tensor, device: torch.device) -> bool:
     if device.type != "cuda" or images.device.type == "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch keeps it, unused
     return images.nbytes <= SHARE * free

@@ -32,7 +32,7 @@ class Ahead:
 
     def _copy(self, chosen: Tensor) -> Tensor:
         shape = (len(chosen), *self._rows.shape[1:])
-        rows = torch.empty(shape, dtype=torch.uint8, device="cpu")
+        rows = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
         for to, index in zip(rows.numpy(), chosen.tolist(), strict=True):
             np.copyto(to, self._rows[index])
-        return rows.pin_memory() if self._pinned else rows
+        return rows

@@ -13,8 +13,8 @@ class CNN4(Network):
     """Three convolutions and one linear layer: N×in_channels×32×32 in, N×num_classes logits out.
 
     Source: ``layers-18pct`` among the examples of Krizhevsky's cuda-convnet. The paper does not describe the network of
-    its figure 1; for that of section 3.3 it refers to cuda-convnet, whose ``layers-conv-local-13pct`` and ``-11pct`` have
-    its error rates, 64 kernels in two convolutions, and two locally connected layers.
+    its figure 1; for that of section 3.3 it refers to cuda-convnet, whose ``layers-conv-local-13pct`` and ``-11pct``
+    have its error rates, 64 kernels in two convolutions, and two locally connected layers.
     ``activation`` is ``relu`` or ``tanh``; ``lrn`` normalises after the first two poolings. cuda-convnet lets the last
     window of its 3/2 poolings hang over the edge, 32 → 16 → 8 → 4; padding 1 gives the same sizes, and averages count
     only the pixels that exist. Without ``overlap`` the poolings are 2/2 and give the same sizes (section 3.4).

@@ -132,21 +132,24 @@ def let_cublas_repeat() -> None:
 
 
 @contextmanager
-def choice_of_kernels(device: torch.device, deterministic: bool) -> Iterator[None]:
+def choice_of_kernels(device: torch.device, deterministic: bool, one_size: bool = True) -> Iterator[None]:
     """On a GPU, inside the ``with``, use deterministic kernels, or the fastest, and full fp32; restore the settings
-    afterwards."""
+    afterwards.
+
+    The fastest are found by trying all, for every size of image. Without ``one_size``, cuDNN chooses by a rule instead.
+    """
     if device.type != "cuda":
         yield
         return
-    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
-    torch.backends.cudnn.benchmark = not deterministic
-    torch.use_deterministic_algorithms(deterministic or before[1])
+    before = torch.backends.cudnn.benchmark, torch.get_deterministic_debug_mode()
+    torch.backends.cudnn.benchmark = one_size and not deterministic
+    torch.set_deterministic_debug_mode("error" if deterministic else before[1])
     try:
         with fp32_in_full(device):
             yield
     finally:
         torch.backends.cudnn.benchmark = before[0]
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from alexnet_course.training.lock import FolderLock
 
 PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
 KEPT = 2  # checkpoints
+# Options that change how a step is computed, and not what: a run may go on without them on another machine.
+SPEED_UPS = ("compile", "graph", "half_weights", "compiled_pools")
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 
@@ -273,6 +275,8 @@ def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
     then = {**plan["recipe"], **plan["data"], **plan["options"]}
     asked = {**now["recipe"], **now["data"], **now["options"]}
     del asked["dataset"]  # only the spelling; the fingerprints identify the images
+    for name in SPEED_UPS:
+        asked.pop(name, None)
     # Keys that were added in a later version of the course have their defaults in runs that were started earlier.
     then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
     return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]

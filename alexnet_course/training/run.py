@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -137,6 +138,10 @@ class Run(Iterator[EpochResult]):
             }
             self.precision = self.group.on_main(lambda: self._choose_precision(precision))
             resumes = self.group.on_main(self._has_saved)
+            if resumes:
+                self._leave_what_is_not_here()
+            if self.device.type != "cpu":
+                gc.collect()  # earlier runs hold memory of the GPU until Python finds their cycles of references
             self.trainer = self.group.together(
                 lambda: Trainer(
                     recipe,
@@ -174,6 +179,18 @@ class Run(Iterator[EpochResult]):
 
     def _has_saved(self) -> bool:
         return self.folder is not None and (self.folder.saved or self.folder.finished)
+
+    def _leave_what_is_not_here(self) -> None:
+        """Leave out speed-ups that the run was started with and this device does not have, with a warning."""
+        lacks = {
+            "graph": self.device.type != "cuda" and f"graph is for CUDA GPUs, and this run is on {self.device}",
+            "half_weights": self.precision == "fp32" and "half_weights is for bf16 and fp16, and this run is in fp32",
+        }
+        for name, reason in lacks.items():
+            if self.options[name] and reason:
+                self.options[name] = False
+                if self.group.is_main:
+                    warnings.warn(f"{reason}, so it is left out here.", stacklevel=4)
 
     def _environment(self) -> dict[str, Any]:
         return environment(self.device, self.precision, self.options, self.group.size)
@@ -380,7 +397,9 @@ class Run(Iterator[EpochResult]):
         if before[-1] == now:
             self.environments = before
         else:
-            changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in now if now[key] != before[-1].get(key))
+            keys = dict.fromkeys([*before[-1], *now])
+            differing = [key for key in keys if now.get(key) != before[-1].get(key)]
+            changes = ", ".join(f"{key} was {before[-1].get(key)}" for key in differing)
             if self.group.is_main:
                 warnings.warn(f"The run is resumed in another environment ({changes}), so it will not be "
                               "bit-identical.", stacklevel=4)  # fmt: skip
@@ -456,7 +475,8 @@ def train(recipe: Recipe, **options: Unpack[RunOptions]) -> Run:
 def resume(folder: str | Path, **options: Unpack[RunOptions]) -> Run:
     """Resume the unfinished run in ``folder``; ``options`` are those of ``train``.
 
-    The recipe and the settings are those it was started with. Raises ``CourseError`` if there is no unfinished run.
+    The recipe and the settings are those it was started with, except for speed-ups that this device does not have
+    (``graph``, ``half_weights``) and those that are given here. Raises ``CourseError`` if there is no unfinished run.
 
     >>> from alexnet_course import Recipe, resume, train
     >>> run = train(Recipe(model="cnn4", epochs=2, train_size=100, validation_size=50), out="runs/first")

@@ -98,6 +98,7 @@ class Checkpoints(Hook):
         """Wait for a pending write."""
         self.settle()
         self._writer.shutdown()
+        self._copy.release()
 
     @property
     def _due(self) -> bool:
@@ -125,6 +126,10 @@ class HostCopy:
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[object, ...], Tensor] = {}
+
+    def release(self) -> None:
+        """Free the memory, which is as large as the state and may be pinned."""
+        self._buffers.clear()
 
     def of(self, value: Any, path: tuple[object, ...] = ()) -> Any:
         """A copy of ``value``: plain values and tensors in dictionaries and lists.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import TypeAlias
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +25,22 @@ class StepGraph:
 
     ``step`` trains ``model`` with ``optimiser``, whose learning rates may change between steps, and never synchronises.
     After ``WARM_UP`` steps it is recorded, and recorded again if the step changes, for example because layers were
-    frozen. While layers have PyTorch hooks, and if the recording fails, which gives a warning, the step is run without
-    a graph.
+    frozen. While layers have PyTorch hooks, and if the step synchronises or the recording fails, which gives a warning,
+    the step is run without a graph.
     """
 
     def __init__(self, step: StepFunction, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         self.step, self.model, self.optimiser = step, model, optimiser
         self.recorded = 0  # number of recordings
         self._failed = False
+        self._stream: torch.cuda.Stream | None = None  # one for all recordings, since cuBLAS keeps memory for each
         self._forget()
 
     def _forget(self) -> None:
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._results: tuple[Tensor, ...] = ()  # these are in the graph's memory and would keep it
+        self._gradients: list[Tensor | None] = []
+        self._rates: list[Tensor] = []
         self._steps = 0
         self._of: Hashable = None
 
@@ -47,7 +51,7 @@ class StepGraph:
         if state != self._of:
             self._forget()
             self._of = state
-            self._stream = torch.cuda.Stream(images.device)
+            self._stream = self._stream or torch.cuda.Stream(images.device)
             self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
         self._images.copy_(images)
         self._labels.copy_(labels)
@@ -81,34 +85,41 @@ class StepGraph:
 
     def _warm_up(self) -> tuple[Tensor, ...]:
         """An ordinary step, but on the recording's stream, because autograd remembers the stream it used."""
+        assert self._stream is not None
         current = torch.cuda.current_stream(self._images.device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), synchronisations() as waits:
             result = self.step(self._images, self._labels)
         current.wait_stream(self._stream)
         self._steps += 1
+        if self._steps == WARM_UP and waits:  # found before the recording, which it would break
+            self._give_up("it waits for the GPU, for example in .item()")
         self._of = self._state(self._images, self._labels)
         return result
 
     def _record(self) -> bool:
         """Record a step without running it; returns whether that succeeded."""
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        current = torch.cuda.current_stream(self._images.device)
         try:
             with (
                 rates_on_the_device(self.optimiser, self._images.device) as self._rates,
-                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+                torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"),
             ):
                 self._results = self.step(self._images, self._labels)
         except RuntimeError as error:
-            self._failed = True
-            reason = next(iter(str(error).splitlines()), "no reason given")
-            warnings.warn(f"A step could not be recorded as a CUDA graph ({reason}); training continues without one.",
-                          stacklevel=2)  # fmt: skip
+            after_a_failed_recording(current, pool)
+            self._give_up(next(iter(str(error).splitlines()), "no reason given"))
             return False
         self._gradients = [weight.grad for weight in self.model.parameters()]
         self._graph = graph
         self.recorded += 1
         return True
+
+    def _give_up(self, reason: str) -> None:
+        self._failed = True
+        warnings.warn(f"A step could not be recorded as a CUDA graph ({reason}); training continues without one.",
+                      stacklevel=3)  # fmt: skip
 
     def _replay(self) -> tuple[Tensor, ...]:
         assert self._graph is not None
@@ -119,6 +130,36 @@ class StepGraph:
         for weight, gradient in zip(self.model.parameters(), self._gradients, strict=True):
             weight.grad = gradient
         return tuple(result.clone() for result in self._results)  # the next step overwrites them
+
+
+@contextmanager
+def synchronisations() -> Iterator[list[str]]:
+    """Collects PyTorch's warnings about operations that wait for the GPU; the list is complete at the end."""
+    mode = torch.cuda.get_sync_debug_mode()
+    found: list[str] = []
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield found
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+    for warning in caught:
+        if "synchronizing" in str(warning.message):
+            found.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def after_a_failed_recording(stream: torch.cuda.Stream, pool: Any) -> None:
+    """Undo what PyTorch before 2.12 leaves of a recording that failed: its stream, its memory pool, which the next
+    ``empty_cache`` would stumble over, and a random generator that refuses to draw."""
+    torch.cuda.set_stream(stream)
+    with suppress(RuntimeError, AttributeError):  # a later PyTorch has done it, or calls it something else
+        torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+    with suppress(RuntimeError, AttributeError):
+        generator = torch.cuda.default_generators[stream.device_index]
+        generator.graphsafe_set_state(generator.clone_state())  # the same state, outside of any recording
 
 
 def _listened_to(model: nn.Module) -> bool:

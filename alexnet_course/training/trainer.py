@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import operator
 import time
@@ -19,7 +20,7 @@ from alexnet_course.data.batches import BatchLoader
 from alexnet_course.errors import CourseError
 from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits, check_weights
-from alexnet_course.muon import with_kernels_of
+from alexnet_course.muon import lay_out_like_weights, with_kernels_of
 from alexnet_course.optim import OPTIMISERS, ends_early, make_optimiser, make_schedule
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
@@ -269,7 +270,8 @@ class Trainer:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Inside this, PyTorch's global random generators and settings are the run's; they are restored afterwards."""
-        with choice_of_kernels(self.device, self.deterministic), self.surroundings:
+        one_size = not self.recipe.first_size
+        with choice_of_kernels(self.device, self.deterministic, one_size), self.surroundings:
             yield
 
     def step(self, images: Tensor, labels: Tensor) -> None:
@@ -447,6 +449,7 @@ class Trainer:
     def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(with_kernels_of(self.optimiser, state["optimiser"]))
+        lay_out_like_weights(self.optimiser)
         if self.every_step is not None:
             self.every_step.load_state_dict(state["every_step"])
         if self.every_epoch is not None:
@@ -506,6 +509,7 @@ class Trainer:
     def _stop_out_of_memory(self, reason: str) -> None:
         """Find the batch size that would fit, and stop."""
         self.optimiser.zero_grad(set_to_none=True)
+        gc.collect()  # an earlier run's memory would count
         first = self.val_loader.images[:1]
 
         def attempt(size: int) -> None:

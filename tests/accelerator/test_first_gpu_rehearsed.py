@@ -20,7 +20,7 @@ ROOT = BOOK.parent
 def test_the_first_minutes_on_a_gpu(tmp_path: Path) -> None:
     """Every part ends without an error; on a busy machine the clock may stop one that is timed."""
     out = tmp_path / "out"
-    command = ["-m", "benchmarks.first_gpu", out, "--minutes", "8", "--processes", "1", "--kills", "1"]
+    command = ["-m", "benchmarks.first_gpu", out, "--minutes", "16", "--processes", "1", "--kills", "1"]
     command += ["--only", "vgg-style-bn.small*", "--chapters", "02-shapes"]
     variables = {**tiny_environment(START, tmp_path), "ALEXNET_COURSE_EMULATED": "H100"}
     done = subprocess.run(

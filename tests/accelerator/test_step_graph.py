@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from alexnet_course.errors import CourseError
 from alexnet_course.models import MODELS, register_model
 from alexnet_course.optim import OPTIMISERS, OptimiserSpec
 from alexnet_course.recipe import Recipe
-from alexnet_course.training import Hook, Run, TrainingStopped, resume, train
+from alexnet_course.training import Hook, Run, TrainingStopped, resume, step_graph, train
 from alexnet_course.training.step_graph import WARM_UP, StepGraph
 
 # A rate that float32 holds exactly, since a graph has it as a number on the device.
@@ -183,6 +184,22 @@ def test_a_step_that_overflows_fp16_is_skipped_in_it(images, t4):
     assert all(map(torch.equal, before, weights(run)))
 
 
+def test_a_run_with_speed_ups_of_a_gpu_goes_on_without_one(images, tmp_path):
+    with emulated(T4):
+        begun = train(RECIPE, graph=True, half_weights=True, out=tmp_path / "run", **images)
+        next(begun)
+        begun.close()
+    assert begun.precision == "fp16"
+    with pytest.warns(UserWarning, match="is left out here") as said:
+        resumed = resume(tmp_path / "run", device="cpu", **images)
+    told = " ".join(str(warning.message) for warning in said)
+    assert "graph is for CUDA GPUs, and this run is on cpu, so it is left out here." in told
+    assert "graph was True" in told
+    assert [result.epoch for result in resumed] == [2]
+    assert resumed.record.environment.graph is False
+    assert resumed.record.earlier_environments[0].graph is True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("card", [T4, H100], ids=["T4", "H100"])
 @pytest.mark.parametrize("model", NARROW)
@@ -213,7 +230,7 @@ def test_nobody_waits_for_a_step(ways, images, h100):
 
 
 class Impatient(nn.Module):
-    """A network that looks at its own values."""
+    """A network that looks at its own values, and drops some of them out."""
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
@@ -221,7 +238,7 @@ class Impatient(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(1)
-        return self.out(x / 2 if x.mean().item() > 0 else x)
+        return self.out(nn.functional.dropout(x / 2 if x.mean().item() > 0 else x, training=self.training))
 
 
 @pytest.fixture
@@ -231,7 +248,10 @@ def impatient() -> Iterator[str]:
     del MODELS["impatient"]
 
 
-def test_what_cannot_be_recorded_is_trained_without(impatient, images, h100):
+@pytest.mark.parametrize("found", ["before the recording", "by the recording"])
+def test_what_cannot_be_recorded_is_trained_without(impatient, images, h100, monkeypatch, found):
+    if found == "by the recording":  # as with an operation of which PyTorch does not warn
+        monkeypatch.setattr(step_graph, "synchronisations", lambda: nullcontext([]))
     recipe = RECIPE.replace(model=impatient)
     plain = train(recipe, **images)
     list(plain)
@@ -240,6 +260,24 @@ def test_what_cannot_be_recorded_is_trained_without(impatient, images, h100):
         list(other)
     assert len(said) == 1
     assert same(plain, other)
+    torch.cuda.empty_cache()
+    assert torch.cuda.get_sync_debug_mode() == 0
+
+
+def test_a_warning_of_the_network_s_own_is_passed_on(images, h100):
+    class Warns(Impatient):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            warnings.warn("as it wishes", stacklevel=2)
+            return self.out(x.flatten(1))
+
+    register_model("warns", Warns)
+    try:
+        run = train(RECIPE.replace(model="warns", epochs=1), graph=True, **images)
+        with pytest.warns(UserWarning, match="as it wishes"):
+            list(run)
+    finally:
+        del MODELS["warns"]
+    assert graph_of(run).recorded == 1
 
 
 def test_where_there_can_be_none_it_is_said(images, h100, monkeypatch):

@@ -111,6 +111,22 @@ def test_whoever_wants_all_of_a_program_to_repeat_still_gets_it():
         torch.use_deterministic_algorithms(False)
 
 
+def test_whoever_wants_only_warnings_gets_warnings_again():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        for deterministic, inside in ((False, True), (True, False)):
+            with choice_of_kernels(torch.device("cuda"), deterministic):
+                assert torch.is_deterministic_algorithms_warn_only_enabled() == inside
+            assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_cudnn_does_not_try_all_kernels_again_for_every_size():
+    with choice_of_kernels(torch.device("cuda"), False, one_size=False):
+        assert kernels() == (False, False)
+
+
 # --- fp32 in full ----------------------------------------------------------------------------------------------------
 
 CUDA = torch.device("cuda")

@@ -1,5 +1,6 @@
 """A run goes on on another kind of device: not to the bit, but it goes on, and the same each time."""
 
+import copy
 import warnings
 from types import SimpleNamespace
 
@@ -60,6 +61,25 @@ def test_an_optimiser_without_fused_kernels_goes_on_with_them(data, optimiser):
     other = train(recipe().replace(optimiser=optimiser, lr=1e-3), **data)
     other.load_state_dict(state)
     assert [result.epoch for result in other] == [2, 3]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
+def test_an_optimiser_goes_on_with_averages_that_were_laid_out_otherwise(data, optimiser):
+    """As on Apple's GPUs, where weights are not channels-last. A fused kernel goes through both in memory's order."""
+    plan = recipe().replace(optimiser=optimiser, lr=1e-3, crop=0)
+    begun, other = train(plan, **data), train(plan, **data)
+    next(begun)
+    state = copy.deepcopy(begun.state_dict())
+
+    def otherwise(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: otherwise(entry) for key, entry in value.items()}
+        return value.contiguous() if isinstance(value, Tensor) else value
+
+    assert begun.trainer.model.features[0].weight.stride() != otherwise(begun.trainer.model.features[0].weight).stride()
+    other.load_state_dict({**state, "optimiser": otherwise(state["optimiser"])})
+    list(begun), list(other)
+    assert [entry["train_loss"] for entry in other.history] == [entry["train_loss"] for entry in begun.history]
 
 
 def test_a_generator_takes_the_state_of_another_kind_of_device():

@@ -26,6 +26,8 @@ _of_the_device: WeakValueDictionary[int, Generator] = WeakValueDictionary()
 class Generator(OfTorch):  # type: ignore[misc]
     """Takes the place of ``torch.Generator``."""
 
+    left_by_a_recording = False  # one that failed
+
     def __new__(cls, device: Any = "cpu") -> Generator:
         return OfTorch.__new__(cls, "cpu")
 
@@ -73,8 +75,20 @@ class Generator(OfTorch):  # type: ignore[misc]
         self._seed, self._offset = STATE.unpack(bytes(state.tolist()))
         return self
 
+    def clone_state(self) -> Generator:
+        clone = Generator(self._on)
+        clone._seed, clone._offset = self._seed, self._offset
+        return clone
+
+    def graphsafe_set_state(self, other: Generator) -> Generator:
+        self._seed, self._offset = other._seed, other._offset
+        self.left_by_a_recording = other.left_by_a_recording
+        return self
+
     def next_draw(self) -> OfTorch:
         """A processor's generator for one operation."""
+        if self.left_by_a_recording:
+            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
         seed = hash((self._seed, self._offset, SALT)) % 2**63
         self._offset += 4
         return OfTorch().manual_seed(seed)

@@ -1,7 +1,8 @@
 """CUDA graphs: while one is recorded, operations are noted and not done; ``replay`` does them again in the same memory.
 
 As on CUDA, a recording may not wait for the device, draws from the device's own generator and from no other, and what
-it computes is there after the first replay only. Until then this memory is filled with what is no number.
+it computes is there after the first replay only. Until then this memory is filled with what is no number. A recording
+that fails leaves what it leaves in PyTorch before 2.12: a pool of memory, and a generator that does not draw.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from emulation.generators import Generator
 
 RECORDING: list[CUDAGraph] = []  # the one that is being recorded, if any
+OPEN_POOLS: list[Any] = []  # memory that a recording which failed has not given back
 FORBIDDEN = "operation not permitted when stream is capturing"
 
 
@@ -82,12 +84,25 @@ def recording(
         yield
     except BaseException:
         graph._again.clear()
+        OPEN_POOLS.append(pool)
+        DEFAULT.left_by_a_recording = True
         raise
     finally:
         RECORDING.clear()
         with torch._C._DisableTorchDispatch(), torch.no_grad():
             graph.end()
         DEFAULT.set_state(state)
+
+
+def end_pool(device: int, pool: Any) -> None:
+    """Takes the place of ``torch._C._cuda_endAllocateToPool``."""
+    OPEN_POOLS.remove(pool)
+
+
+def empty_cache() -> None:
+    """Takes the place of ``torch.cuda.empty_cache``."""
+    if OPEN_POOLS:
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
 
 def check_generator(generator: Generator | None, default: Generator) -> None:

@@ -10,9 +10,10 @@ from unittest import mock
 
 import torch
 
+from emulation import transfers
 from emulation.cards import BUILT_FOR, Card
 from emulation.generators import CUDA, Generator
-from emulation.graphs import RECORDING, CUDAGraph, recording
+from emulation.graphs import OPEN_POOLS, RECORDING, CUDAGraph, empty_cache, end_pool, recording
 from emulation.tensors import DEFAULT, CudaTensor, Everywhere, is_pinned, pin
 from emulation.transfers import WAIT, note
 
@@ -31,6 +32,8 @@ def emulated(card: Card) -> Iterator[None]:
         for owner, name in ((torch.cuda, "make_graphed_callables"), (torch, "compile")):
             put(owner, name, refuse(f"{owner.__name__}.{name}"))
         put(torch, "Generator", Generator)
+        stack.enter_context(mock.patch.object(torch._C, "_cuda_endAllocateToPool", end_pool, create=True))
+        stack.callback(OPEN_POOLS.clear)
         put(torch.nn.Module, "_apply", swapping(torch.nn.Module._apply))
         put(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(by_device_and_dtype))
         put(torch.Tensor, "pin_memory", lambda tensor, *_: pin(tensor.clone()))
@@ -69,9 +72,14 @@ def answers(card: Card) -> dict[str, Callable[..., Any]]:
         "max_memory_allocated": lambda device=None: 0,
         "max_memory_reserved": lambda device=None: 0,
         "reset_peak_memory_stats": lambda device=None: None,
-        "empty_cache": lambda: None,
+        "empty_cache": empty_cache,
         "synchronize": lambda device=None: note(WAIT, "synchronize"),
         "is_current_stream_capturing": lambda: bool(RECORDING),
+        "get_sync_debug_mode": lambda: transfers.debug_mode,
+        "set_sync_debug_mode": transfers.set_debug_mode,
+        "set_stream": lambda stream: None,
+        "graph_pool_handle": lambda: (0, 1),
+        "default_generators": (DEFAULT,),
         "CUDAGraph": CUDAGraph,
         "graph": recording,
         "current_stream": lambda device=None: Stream(),
@@ -90,6 +98,8 @@ def answers(card: Card) -> dict[str, Callable[..., Any]]:
 
 class Stream:
     """All that was asked for is done."""
+
+    device_index = 0
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.device = CUDA

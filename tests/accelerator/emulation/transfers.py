@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ READ = "read"  # the host waits for values, or for a size that depends on values
 COPY = "copy"  # to the device, from memory that is not pinned or with the host waiting
 WAIT = "wait"  # synchronize
 QUEUED = "queued"  # from or to pinned memory, in the order of the stream: nobody waits
+
+DEBUG_MODES = {"default": 0, "warn": 1, "error": 2}
+debug_mode = 0  # torch.cuda.get_sync_debug_mode()
 
 HERE, TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 LISTENERS: list[list[Transfer]] = []
@@ -34,12 +38,20 @@ class Transfer:
 def note(kind: str, operation: object) -> None:
     if RECORDING and kind != QUEUED:
         raise RuntimeError(FORBIDDEN)
+    if debug_mode and kind != QUEUED:
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
     if not LISTENERS:
         return
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith((HERE, TORCH))]
     lines = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[::-1][:3]]
     for listener in LISTENERS:
         listener.append(Transfer(kind, str(operation), " < ".join(lines)))
+
+
+def set_debug_mode(mode: int | str) -> None:
+    """Takes the place of ``torch.cuda.set_sync_debug_mode``."""
+    global debug_mode
+    debug_mode = mode if isinstance(mode, int) else DEBUG_MODES[mode]
 
 
 @contextmanager
