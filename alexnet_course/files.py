@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNFINISHED = ".unfinished"
+ABANDONED = 60.0  # seconds without a write after which an unfinished file counts as left by a process that is gone
 
 
 @contextmanager

@@ -269,6 +269,14 @@ class Recipe(Checked):
 
         return load_dataset(spec or self.dataset, split, size=side or self.loaded_size, resize=self.resize)
 
+    def both(self, spec: str | None = None) -> tuple[Dataset, Dataset]:
+        """The training and the test images; if these have different sizes, they come to the side of the former."""
+        from alexnet_course.data.sources import LARGEST  # here, because it imports PyTorch
+
+        train_set = self.images("train", spec)
+        side = train_set.side and min(train_set.side, LARGEST)
+        return train_set, self.images("test", spec, side)
+
     @property
     def loaded_size(self) -> int:
         """Side in pixels of the squares that photographs of different sizes become before they are cropped."""

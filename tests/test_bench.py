@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -239,6 +240,34 @@ def test_the_command_prints_the_table_and_keeps_every_figure(monkeypatch, tmp_pa
     assert set(measured["workers_tried"]) >= {"0", "1", "2"}
     out = capsys.readouterr().out
     assert out == f"{bench.table(measured)}\nall measurements are in {path}\n"
+
+
+def test_what_is_measured_is_kept_after_every_turn(monkeypatch):
+    class Broken(HereAndNow):
+        turns = 0
+
+        def rate(self, seconds, warm_up=True):
+            Broken.turns += 1
+            if Broken.turns > 25:  # in the third turn of five contenders, after the tries of the tuned loop
+                raise RuntimeError("the GPU has gone")
+            return 1.0
+
+    monkeypatch.setattr(bench, "Contender", Broken)
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 8)
+    kept = []
+    with pytest.raises(RuntimeError, match="has gone"):
+        bench.bench("lenet5", "doodles", device="cpu", repeats=5, keep=lambda result: kept.append(json.dumps(result)))
+    last = json.loads(kept[-1])
+    assert [{len(rates) for rates in json.loads(text)["rates"].values()} for text in kept] == [{1}, {2}, {3}]
+    assert bench.table(last).startswith("lenet5 (")
+
+
+@pytest.mark.parametrize(("gigabytes", "batch"), [(15, 512), (79, 2048)])
+def test_a_small_gpu_gets_a_smaller_batch(monkeypatch, gigabytes, batch):
+    properties = SimpleNamespace(total_memory=gigabytes * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert bench.default_batch(torch.device("cuda")) == batch
+    assert bench.default_batch(torch.device("cpu")) == 1024
 
 
 def test_no_turns_are_refused():

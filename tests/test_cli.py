@@ -580,6 +580,15 @@ def test_a_run_whose_images_were_moved_can_be_resumed(tree, tmp_path, stop, caps
     assert capsys.readouterr().out.startswith("test accuracy ")
 
 
+def test_a_run_can_be_resumed_without_its_speed_ups(tree, stop, monkeypatch, capsys):
+    stop(6)
+    assert main(three_epochs(tree, "--compiled-pools")) == 130
+    monkeypatch.setattr(torch, "compile", None)  # as on a machine without a compiler
+    assert main(["resume", "run", "--device", "cpu", "--plain"]) == 0
+    assert "compiled_pools was True" in capsys.readouterr().err
+    assert json.loads(Path("run", "record.json").read_text())["environment"].get("compiled_pools") is None
+
+
 def test_checkpoints_come_every_so_many_steps_if_asked_for(tree, monkeypatch, stop):
     saved = []
     save = RunFolder.save

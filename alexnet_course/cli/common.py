@@ -48,7 +48,7 @@ def add_trained(sub: argparse.ArgumentParser) -> None:
 
 def moved_images(recipe: Recipe, spec: str | None) -> dict[str, Any]:
     """The arguments for a run of ``recipe`` with the images of the data set ``spec``; empty if ``spec`` is None."""
-    return {f"{split}_set": recipe.images(split, spec) for split in ("train", "test")} if spec else {}
+    return dict(zip(("train_set", "test_set"), recipe.both(spec), strict=True)) if spec else {}
 
 
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:

@@ -21,8 +21,10 @@ def add(commands: Commands) -> None:
 def data_command(options: argparse.Namespace) -> None:
     from alexnet_course.data import load_dataset, splits_of
 
+    side = options.size
     for split in splits_of(options.spec):
-        dataset = load_dataset(options.spec, split, size=options.size, resize=options.resize)
+        dataset = load_dataset(options.spec, split, size=side, resize=options.resize)
+        side = dataset.side or side  # test images of different sizes come to that of the training images
         size = "×".join(map(str, dataset.images.shape[1:]))
         mean, std = dataset.channel_statistics()
         print(f"{dataset.name} {split}: {len(dataset):,} images of {size}, {len(dataset.classes)} classes")

@@ -1,5 +1,7 @@
 """Image files of any format to bytes: 3×H×W, upright, and of one size."""
 
+import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,16 +62,46 @@ def read_image(file: str, size: int | None = None, resize: str = "crop") -> np.n
     is not an image.
     """
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # reading a pipe or a device might never end
+            raise ValueError("not a file")
         with Image.open(file) as image:
             if size is not None:
                 image.draft(None, (2 * size, 2 * size))  # decodes no more of a large JPEG than needed
-            upright = _as_rgb(ImageOps.exif_transpose(image))
+            upright = _as_rgb(_upright(image))
             if size is not None:
-                fit = {"crop": ImageOps.fit, "pad": ImageOps.pad}[resize]
-                upright = fit(upright, (size, size), Image.Resampling.BILINEAR)  # Pillow's antialiases when it reduces
+                upright = _resized(upright, size, resize)
             return np.asarray(upright).transpose(2, 0, 1)
     except Exception as error:  # Pillow's decoders raise all kinds of errors
         raise unreadable(file, "" if isinstance(error, UnidentifiedImageError) else f" ({error})") from error
+
+
+def size_in_header(file: str) -> tuple[int, int] | None:
+    """Width and height as the file states them, without decoding it; None if it does not."""
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except Exception:  # Pillow's decoders raise all kinds of errors; read_image reports them
+        return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # so that only an error of the EXIF data remains
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # of all kinds, too
+        say_once(f"some images have EXIF data that cannot be read ({error}), so they are not rotated")
+        return image
+
+
+def _resized(image: Image.Image, size: int, resize: str) -> Image.Image:
+    how = Image.Resampling.BILINEAR  # Pillow's antialiases when it reduces
+    if resize == "crop":
+        return ImageOps.fit(image, (size, size), how)
+    scale = size / max(image.size)
+    if round(scale * min(image.size)) == 0:  # so narrow that nothing would be left
+        width, height = (max(1, round(scale * side)) for side in image.size)
+        image = image.resize((width, height), how)
+    return ImageOps.pad(image, (size, size), how)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -77,8 +109,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return _from_long_numbers(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    say_once("some images have transparent parts, which become white")
     whole = image.convert("RGBA")
+    if whole.getchannel("A").getextrema()[0] == 255:  # it could be transparent, and nowhere is
+        return whole.convert("RGB")
+    say_once("some images have transparent parts, which become white")
     return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
 
 

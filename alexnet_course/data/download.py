@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from alexnet_course.errors import CourseError
-from alexnet_course.files import UNFINISHED, beside, discard
+from alexnet_course.files import ABANDONED, UNFINISHED, beside, discard
 from alexnet_course.terminal import say
 from alexnet_course.version import __version__
 
@@ -29,7 +29,6 @@ TIMEOUT = 15.0  # seconds without an answer, and the period over which a rate is
 SLOWEST = 1000  # bytes a second; at that rate CIFAR-10 would take two days
 PATIENCE = 600.0  # seconds allowed for the rest, or the next server is tried; a good server takes seconds
 PAUSES = (5.0,)  # seconds before servers with a temporary problem are tried again
-ABANDONED = 60.0  # seconds without a write after which another process may continue a part
 
 _BLOCK = 1 << 16
 _BAR_FROM = 1 << 22  # bytes; fewer arrive in an instant

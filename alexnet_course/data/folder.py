@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import stat
+import time
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +15,12 @@ import torch
 
 from alexnet_course.data import cache
 from alexnet_course.data.dataset import Dataset
-from alexnet_course.data.decode import OtherSize, decode_all, read_image, unreadable
+from alexnet_course.data.decode import OtherSize, decode_all, read_image, size_in_header, unreadable
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.data.memory import is_large
 from alexnet_course.data.tree import Listing, list_tree, say_once
 from alexnet_course.errors import CourseError
+from alexnet_course.files import ABANDONED, UNFINISHED, discard
 
 
 def load_folder(path: Path, split: str, root: Path, size: int = 224, resize: str = "crop") -> Dataset:
@@ -78,10 +80,19 @@ class _Folder:
             if not (cache.key_of(file) or self.state).startswith(self.state):  # of earlier versions of the files
                 with suppress(OSError):  # and not `discard`: truncated, it would kill a run that has it mapped
                     file.unlink(missing_ok=True)
+            elif file.suffix == UNFINISHED:
+                with suppress(OSError):
+                    if time.time() - file.stat().st_mtime > ABANDONED:  # left by a process that was killed
+                        discard(file)
         try:
             shape = read_image(self.listing.files[0]).shape
             if shape[1] != shape[2]:  # a square network would squash them, and predict crops
                 raise OtherSize
+            files = self.listing.files
+            if is_large(len(files) * math.prod(shape)):  # before the disk is filled with them
+                sizes = map(size_in_header, files)
+                if any(found is not None and found != shape[:0:-1] for found in sizes):
+                    raise OtherSize
             return self._decode(as_they_are, shape, None, resize)
         except OtherSize:
             say_once(f"the images in {self.what!r} have different sizes or are not square, so all are resized to "

@@ -1,5 +1,6 @@
 """``load_dataset``: from a short string such as ``cifar10`` or ``folder:images`` to a ``Dataset``."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as memory
@@ -55,6 +56,8 @@ def _cifar(name: str) -> Source:
     return Source(lambda split, root: load_cifar(name, split, root))
 
 
+LARGEST = 4096  # side in pixels that images may be resized to
+
 # A new data set is an entry here.
 SOURCES = {
     **{name: _cifar(name) for name in TORCHVISION},
@@ -104,8 +107,8 @@ def load_dataset(
         raise CourseError(f"{spec!r} has no {split} split; ask for its test split, or train on 'cifar10'.")
     if resize not in RESIZES:
         raise CourseError(f"resize = {resize!r} is not a choice; nearest: {nearest(resize, RESIZES)}.")
-    if not 1 <= size <= 4096:
-        raise CourseError(f"size = {size} is out of range; it must be at least 1 and at most 4096 pixels.")
+    if not 1 <= size <= LARGEST:
+        raise CourseError(f"size = {size} is out of range; it must be at least 1 and at most {LARGEST} pixels.")
     kept = expanded(root) if root is not None else cache.cache_dir()
     if spec.startswith("folder:"):
         path = spec.removeprefix("folder:")
@@ -115,7 +118,7 @@ def load_dataset(
     if spec in SOURCES:
         source = SOURCES[spec]
         return source.load(split or source.splits[0], kept)
-    if expanded(spec).is_dir():
+    if os.path.isdir(expanded(spec)):
         raise CourseError(f"Unknown data set {spec!r}; to read the folder of that name, write 'folder:{spec}'.")
     raise CourseError(f"Unknown data set {spec!r}; expected {nearest(spec, specs())}.")
 

@@ -1,6 +1,8 @@
 """Which images a folder holds, in which class and in which part, for all common layouts."""
 
+import errno
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -51,7 +53,14 @@ class Tree:
 def list_tree(path: Path) -> Tree:
     """The parts of ``path``: ``{train,test}/CLASS/IMAGE``, with ``val`` beside them or in place of ``test``, or only
     ``CLASS/IMAGE``. Raises ``CourseError`` for any other tree, and if two parts have different classes."""
-    if not path.is_dir():
+    try:
+        there_is_one = stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+            raise CourseError(f"{str(path)!r} cannot be read as a folder of images ({error.strerror}); check the path "
+                              "after 'folder:'.") from None  # fmt: skip
+        there_is_one = False
+    if not there_is_one:
         raise CourseError(
             f"There is no folder {str(path)!r}; expected one with train and test in it, or with one folder for each "
             "class, so check the path after 'folder:'."
@@ -74,9 +83,12 @@ def list_tree(path: Path) -> Tree:
         return _split(path)
     missing = next((name for name in SPLITS if name not in there), None)
     if missing == "train" or (missing and not validation):
+        or_class = ""
+        if there and len(folders) > len(there):
+            or_class = f", or rename {there[0]} if it is a class"
         raise CourseError(
             f"{str(path)!r} has no folder {missing!r}; expected train and test, each with one folder for each class, "
-            "so add it."
+            f"so add it{or_class}."
         )
     parts = {name: _list(path / name) for name in (*there, *validation)}
     for name, part in parts.items():

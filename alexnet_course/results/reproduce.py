@@ -93,14 +93,17 @@ def repetition(
     """
     dataset, environment = record.dataset, record.environment
     images = {"train": train_set, "test": test_set}
-    spec = dataset.name if dataset.name in specs() else record.recipe.dataset
+    if train_set is None or test_set is None:
+        spec = dataset.name if dataset.name in specs() else record.recipe.dataset
+        loaded = dict(zip(images, record.recipe.both(spec), strict=True))
+        images = {split: given or loaded[split] for split, given in images.items()}
     for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
-        found = images[split] or record.recipe.images(split, spec)
+        found = images[split]
+        assert found is not None
         if found.fingerprint != recorded:
             raise CourseError(f"The {split} images of {found.name} have the fingerprint {found.fingerprint}, but the "
                               f"record was made on {recorded} ({dataset.name}); give those "
                               "with --data.")  # fmt: skip
-        images[split] = found
     options = {"epoch_at_once": environment.epoch_at_once, **options}  # it draws other random numbers
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:

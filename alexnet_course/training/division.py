@@ -30,8 +30,10 @@ def image_count(key: str, size: float, available: int) -> int:
     """The number of images that ``size`` means: itself, or that fraction of ``available`` if it is below 1."""
     count = round(size * available) if size < 1 else int(size)
     if not 0 < count < available:
-        raise CourseError(f"{key} = {size:g} would be {count} of {available} training images; "
-                          "give a number that leaves some in both parts, for example 0.1.")  # fmt: skip
+        if available < 2:
+            raise CourseError(f"{available} training image cannot be divided for {key} = {size:g}; give more images.")
+        raise CourseError(f"{key} = {size:g} would be {count} of {available} training images; give a number that "
+                          f"leaves some in both parts, for example {max(1, available // 10)}.")  # fmt: skip
     return count
 
 

@@ -59,11 +59,7 @@ class RunOptions(TypedDict, total=False):
 
 def _both(recipe: Recipe, train_set: Dataset | None, test_set: Dataset | None) -> tuple[Dataset, Dataset]:
     """The training and the test images, as given or else the recipe's."""
-    if train_set is None or test_set is None:
-        train_set = recipe.images("train")
-        # A folder's training images may all be squares of one size while its test images are not.
-        test_set = recipe.images("test", side=train_set.side)
-    return train_set, test_set
+    return recipe.both() if train_set is None or test_set is None else (train_set, test_set)
 
 
 class Run(Iterator[EpochResult]):

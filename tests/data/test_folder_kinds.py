@@ -1,6 +1,7 @@
 """The images and the folders that people have: each kind is taken as it should be, or refused in one sentence."""
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -14,6 +15,7 @@ from PIL import Image
 from alexnet_course.cli import main
 from alexnet_course.data import Dataset, load_dataset, tree
 from alexnet_course.data.decode import read_image
+from alexnet_course.errors import CourseError
 from alexnet_course.records import RECORD
 
 RED, WHITE, BLACK = (200, 30, 90), (255, 255, 255), (0, 0, 0)
@@ -147,6 +149,33 @@ def test_the_short_side_is_resized_and_the_middle_taken_or_all_of_it(width: int,
         padded = padded.transpose(1, 0, 2)
     assert padded[:9].max() == padded[-9:].max() == 0
     assert [padded[15, column].tolist() for column in (3, 15, 26)] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 1), (1, 300)])
+def test_something_is_left_of_the_narrowest_image(width: int, height: int, tmp_path: Path) -> None:
+    Image.new("RGB", (width, height), WHITE).save(tmp_path / "image.png")
+    padded = read_image(str(tmp_path / "image.png"), 32, "pad")
+    assert (padded == 255).sum() == 3 * 32
+
+
+def test_an_image_that_could_be_transparent_and_is_not_is_no_reason_to_say_so(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(tmp_path / "image.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(str(tmp_path / "image.png"))[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_an_image_with_damaged_exif_data_is_an_image_nevertheless(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), WHITE).save(tmp_path / "image.png", exif=b"Exif\0\0not a header at all")
+    with pytest.warns(UserWarning, match="Some images have EXIF data that cannot be read"):
+        assert read_image(str(tmp_path / "image.png")).min() == 255
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "image.png")
+    with pytest.raises(CourseError, match=r"cannot be read as an image \(not a file\); expected"):
+        read_image(str(tmp_path / "image.png"))
 
 
 def test_a_reduced_image_is_smoothed_and_a_large_jpeg_alike(tmp_path: Path) -> None:
@@ -363,6 +392,10 @@ def with_one_class(path: Path) -> None:
     write(path, {"all/cat/0.png": plain(0)})
 
 
+def with_a_class_called_train(path: Path) -> None:
+    write(path, {f"{name}/{number}.png": plain(number) for name in ("bus", "car", "train") for number in range(2)})
+
+
 def with_no_image(path: Path) -> None:
     write(path, classes_of(3))
     (path / "dog/notes.txt").write_text("about dogs")
@@ -378,6 +411,11 @@ def with_no_image(path: Path) -> None:
         (with_large_letters, "has 'TEST' and 'Train', which are not the names of its parts; expected train and test"),
         (with_one_other_name, "has 'testing', which are not"),
         (with_one_class, "has only one class folder, 'all'"),
+        (
+            with_a_class_called_train,
+            "has no folder 'test'; expected train and test, each with one folder for each class, "
+            "so add it, or rename train if it is a class.",
+        ),
         (with_no_image, "notes.txt' cannot be read as an image"),
         (lambda path: path.mkdir(), "has no folder 'train'"),
         (lambda path: None, "There is no folder"),
@@ -414,12 +452,21 @@ def with_val_for_test(path: Path) -> None:
     shutil.rmtree(path / "test")
 
 
+def with_only_test_images_of_different_sizes(path: Path) -> None:
+    of_different_sizes(path)
+    for part in ("train", "val"):
+        for file in (path / part).rglob("*.png"):
+            with Image.open(file) as image:
+                image.resize((40, 40)).save(file)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("resize", ["crop", "pad"])
 @pytest.mark.parametrize(
     ("make", "division", "counts"),
     [
         (of_different_sizes, "own validation", (24, 8, 12)),
+        (with_only_test_images_of_different_sizes, "own validation", (24, 8, 12)),
         (with_val_for_test, "validation as test", (22, 2, 8)),
         (without_parts, "by name", None),
     ],

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_folder import cached, damage, load
 from test_folder_kinds import of_different_sizes
 
@@ -20,6 +22,7 @@ from alexnet_course.data import tree as tree_module
 from alexnet_course.data.augment import Augmentation
 from alexnet_course.data.batches import BatchLoader
 from alexnet_course.data.streaming import Ahead
+from alexnet_course.files import ABANDONED, UNFINISHED
 from alexnet_course.recipe import Recipe
 from alexnet_course.training import resume, train
 
@@ -80,6 +83,37 @@ def test_images_that_take_more_than_half_of_the_free_memory_stay_on_the_disk(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert load(tree).streamed == (free is not None and free < 2 * 122_880)
+
+
+def test_a_large_square_image_among_others_does_not_make_them_all_large(
+    tmp_path: Path, monkeypatch, kept: Path
+) -> None:
+    """Whether they fit into memory is a question of the size that they get."""
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / part / name
+            folder.mkdir(parents=True)
+            for number in range(3):
+                side = 400 if (name, number) == ("cat", 0) else 40
+                Image.new("RGB", (side, side)).save(folder / f"{number}.png")
+    monkeypatch.setattr(memory, "free_memory", lambda: 2_000_000)  # four of the large ones
+    with pytest.warns(UserWarning, match="have different sizes or are not square") as said:
+        dataset = load_dataset(f"folder:{tmp_path / 'pets'}", "train", size=32)
+    assert len(said) == 1
+    assert (dataset.images.shape, dataset.streamed) == ((6, 3, 32, 32), False)
+
+
+def test_what_a_killed_process_left_is_removed(tree: Path, kept: Path) -> None:
+    load(tree)
+    [stored] = (kept / "folders").glob("*.safetensors")
+    names = ("old", "new")
+    left = [stored.with_name(f"{stored.name}.{name}{UNFINISHED}") for name in names]
+    for file, age in zip(left, (ABANDONED + 5, 0), strict=True):
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - age,) * 2)
+    stored.unlink()
+    load(tree)
+    assert [file.exists() for file in left] == [False, True]
 
 
 def test_that_they_stay_there_is_said_once(tree: Path, kept: Path, little_memory: None) -> None:

@@ -387,6 +387,11 @@ def test_image_count():
         for size, count in ((50_000, 50_000), (60_000, 60_000), (1e-9, 0)):
             with pytest.raises(CourseError, match=f"^{key} = {size:g} would be {count} of 50000 training images; give"):
                 image_count(key, size, 50_000)
+    for available in (2, 5, 14):
+        with pytest.raises(CourseError, match=f"would be 0 of {available} .*, for example 1\\.$"):
+            image_count("validation_size", 0.01, available)
+    with pytest.raises(CourseError, match="^1 training image cannot be divided for validation_size = 0.1; give more"):
+        image_count("validation_size", 0.1, 1)
 
 
 def test_train_and_test_images_of_different_classes_are_refused(data):
