@@ -390,7 +390,7 @@ def test_image_count():
     for available in (2, 5, 14):
         with pytest.raises(CourseError, match=f"would be 0 of {available} .*, for example 1\\.$"):
             image_count("validation_size", 0.01, available)
-    with pytest.raises(CourseError, match="^1 training image cannot be divided for validation_size = 0.1; give more"):
+    with pytest.raises(CourseError, match=r"^1 training image cannot be divided for validation_size = 0\.1; give more"):
         image_count("validation_size", 0.1, 1)
 
 
