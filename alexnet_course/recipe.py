@@ -152,7 +152,7 @@ class Recipe(Checked):
     autoaugment_policy: Annotated[str, one_of(("cifar10", "imagenet"))] = "cifar10"
     augmented_test: bool = False  # measure on augmented test images as well, as S0 did: not comparable with others
     # Augment the validation images, too, as S3's second version did: a schedule and stop_after then follow a noisier
-    # accuracy. The flips of alternate_flip are drawn anew here.
+    # accuracy. With alternate_flip, these images are mirrored at random.
     augmented_validation: bool = False
     init: Annotated[str, one_of(INITIALISATIONS)] = "default"  # PyTorch's, the paper's, or He's
     # What training starts from: new weights, or torchvision's for alexnet-owt, trained on ImageNet's 1,000 classes
