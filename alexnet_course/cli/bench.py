@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def bench_command(options: argparse.Namespace) -> None:
-    target = expanded(options.json) if options.json else free_file(Path("bench.json"))
+    target = expanded(options.json) if options.json is not None else free_file(Path("bench.json"))
     check_target(target)  # before the minutes that it takes
     refuse_existing(target)
     from alexnet_course import bench

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 
 def results_command(options: argparse.Namespace) -> None:
     options.records, options.add = expanded(options.records), [expanded(folder) for folder in options.add]
-    options.write = expanded(options.write) if options.write else None
+    options.write = expanded(options.write) if options.write is not None else None
     if options.action == "verify":
         of_the_table = {"--all": options.all, "--format": options.format, "--write": options.write is not None}
         for option, given in of_the_table.items():
@@ -103,7 +103,7 @@ def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
 
 
 def print_table(options: argparse.Namespace) -> None:
-    if options.write is not None and options.format is not None:
+    if options.write is not None and options.format not in (None, "markdown"):
         raise CourseError(f"--format {options.format} has no effect with --write, which writes Markdown; leave one of "
                           "the two out.")  # fmt: skip
     paths = [path for folder in options.add for path in run_folders(folder)]  # before the imports
