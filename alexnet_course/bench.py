@@ -7,6 +7,7 @@ one ratio; the report has the median of the turns with the smallest and the larg
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +28,7 @@ from torchvision import transforms
 
 from alexnet_course.data import load_dataset
 from alexnet_course.errors import CourseError
-from alexnet_course.models import build_model
+from alexnet_course.models import build_model, load_networks
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import layer_table
 from alexnet_course.training import Run, Trainer, choose_device
@@ -66,16 +68,24 @@ def bench(
     seconds: float = 3.0,
     compile: bool = False,
     ways: bool = False,
+    networks: Sequence[str] = (),
     progress: Callable[[str], object] = lambda text: None,
     keep: Callable[[dict[str, Any]], object] = lambda result: None,
 ) -> dict[str, Any]:
     """Benchmark the trainer with the network ``model`` on ``dataset``; returns all measurements, ready for JSON.
 
     In each of ``repeats`` turns, a contender works for ``seconds``, and for at least one step. ``compile`` also
-    measures ``torch.compile``, and ``ways`` each of ``WAYS``, which are always measured on a GPU. ``rates`` are in
+    measures ``torch.compile``, and ``ways`` each of ``WAYS``, which are always measured on a GPU. ``networks`` are
+    files that register networks of your own (``load_networks``), which each contender's process runs. ``rates`` are in
     images per second, and for the matrix product in operations per second: one list per contender, one entry per turn.
     ``keep`` gets the result after every turn, in case the rest does not come; only the last one has a profile.
     """
+    if repeats < 1:
+        raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
+    if batch_size is not None and batch_size < 1:
+        raise CourseError(f"batch_size = {batch_size} is no batch; give at least 1, or leave it out.")
+    if not 0 < seconds < math.inf:
+        raise CourseError(f"seconds = {seconds} is not the length of a turn; give a positive number.")
     chosen = choose_device(device)
     train_set = load_dataset(dataset, "train")
     if len(train_set) < S0_BATCH:
@@ -83,18 +93,17 @@ def bench(
                           "give a data set with at least as many.")  # fmt: skip
     available = len(train_set) * 9 // 10  # the rest is held out
     batch_size = min(batch_size or default_batch(chosen), available)
-    if repeats < 1:
-        raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
     recipe = Recipe(
         model=model, dataset=dataset, batch_size=batch_size, optimiser="sgd", lr=1e-3, weight_decay=5e-5,
         schedule="constant", epochs=1,
     )  # fmt: skip
     precision = resolve_precision(recipe.precision, chosen)
+    contender_of = partial(Contender, networks=networks)
 
     tried = {}
     for workers in sorted({0, 1, 2, min(4, os.cpu_count() or 1), min(8, os.cpu_count() or 1)}):
         progress(f"the tuned loop with {workers} loading processes")
-        with Contender(loop_of_s0, recipe, device, batch_size, workers) as contender:
+        with contender_of(loop_of_s0, recipe, device, batch_size, workers) as contender:
             tried[workers] = contender.rate(seconds)
     workers = max(tried, key=tried.__getitem__)
 
@@ -126,7 +135,7 @@ def bench(
     rates: dict[str, list[float]] = {name: [] for name in planned}
     try:
         for name, (make, *settings) in planned.items():
-            contenders[name] = Contender(make, recipe, device, *settings)
+            contenders[name] = contender_of(make, recipe, device, *settings)
         for contender in contenders.values():  # a warm-up turn that is not counted
             contender.rate(seconds)
         for turn in range(repeats):
@@ -144,7 +153,7 @@ def bench(
         for contender in contenders.values():
             contender.close()
     progress("a profile of our step")
-    with Contender(our_loop, recipe, device, True) as contender:
+    with contender_of(our_loop, recipe, device, True) as contender:
         return {**result, "profile": contender.profile()}
 
 
@@ -289,10 +298,12 @@ class Contender:
     The process is separate so that no contender benefits from another one's memory or threads.
     """
 
-    def __init__(self, make: Callable[..., Step], recipe: Recipe, device: str, *settings: Any) -> None:
+    def __init__(
+        self, make: Callable[..., Step], recipe: Recipe, device: str, *settings: Any, networks: Sequence[str] = ()
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, make, recipe.as_dict(), device, settings))
+        self._process = context.Process(target=_work, args=(theirs, make, recipe.as_dict(), device, settings, networks))
         with without_interrupts():  # Ctrl-C is for us, who then close the pipe
             self._process.start()
         theirs.close()
@@ -338,8 +349,17 @@ class Contender:
         self.close()
 
 
-def _work(pipe: Any, make: Callable[..., Step], recipe: dict[str, Any], device: str, settings: Sequence[Any]) -> None:
+def _work(
+    pipe: Any,
+    make: Callable[..., Step],
+    recipe: dict[str, Any],
+    device: str,
+    settings: Sequence[Any],
+    networks: Sequence[str],
+) -> None:
     try:
+        for file in networks:
+            load_networks(file)
         chosen = choose_device(device)
         step = make(Recipe.from_dict(recipe), chosen, *settings)
         start = _now(chosen)

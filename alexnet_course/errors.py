@@ -1,4 +1,4 @@
-"""The exception that the package raises for invalid input, and the suggestions in its messages."""
+"""The exception that the package raises for invalid input, and what its messages are made of."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -20,3 +20,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     far = get_close_matches(name, known, n=3, cutoff=0.0) if len(known) > 12 else known
     names = get_close_matches(name, known, n=3, cutoff=0.5) or far
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def first_line(error: BaseException, otherwise: str = "") -> str:
+    """The first line of the error's text that is not blank; if there is none, ``otherwise`` or the error's type."""
+    lines = (line for line in str(error).splitlines() if line.strip())
+    return next(lines, otherwise or type(error).__name__)

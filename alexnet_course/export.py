@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_course.errors import CourseError, nearest
+from alexnet_course.errors import CourseError, first_line, nearest
 from alexnet_course.files import check_target, expanded, refuse_existing, shown, whole_file
 from alexnet_course.pretrained import load_trained
 from alexnet_course.records.record import Record
@@ -83,7 +83,7 @@ def export_network(
         except (CourseError, OSError):
             raise
         except Exception as error:  # an exporter may fail in any way on a user's own network
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error)
             raise CourseError(f"{record.recipe.model} cannot be exported as {format} ({reason:.200}); choose another "
                               "format.") from error  # fmt: skip
         if difference is not None and not difference <= TOLERANCE:  # or NaN

@@ -5,9 +5,12 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +36,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
+        with suppress(OSError):  # a new file has no mode to keep, and some mounted drives have none at all
+            shutil.copymode(path, part)
         part.replace(path)
         if os.name == "posix":  # the new name must reach the disk too
             folder = os.open(path.parent, os.O_RDONLY)
@@ -112,7 +117,15 @@ def refuse_what_is_no_file(path: Path) -> None:
 
 
 def beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    """Where this process, and no other, writes ``path`` until it is complete."""
+    return path.with_name(f"{path.name}.{_token(os.getpid())}{UNFINISHED}")
+
+
+@cache
+def _token(process: int) -> str:
+    """Random, since processes in two containers that share a folder may have the same number; and another one after a
+    fork. It is short, because names may be long already."""
+    return secrets.token_hex(4)
 
 
 def discard(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 
 PROFILE_VARIABLE = "ALEXNET_COURSE_PROFILE"
 NO_GPU = """\
@@ -55,7 +55,6 @@ def attempt(check: Callable[[], object]) -> None:
     try:
         check()
     except Exception as error:  # an unfinished answer may fail in any way
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        print(textwrap.fill(f"not yet: {reason}", 76))  # the width of a page of the book
+        print(textwrap.fill(f"not yet: {first_line(error)}", 76))  # the width of a page of the book
     else:
         print("right")

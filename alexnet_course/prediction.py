@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -34,8 +34,8 @@ class Prediction:
     """The file."""
     probabilities: dict[str, float]
     """The probability of every class, the most probable first; they add up to 1."""
-    image: Tensor = field(compare=False, repr=False)
-    """The image as the network saw it, C×H×W on the 0..1 scale."""
+    image: Tensor | None = field(default=None, compare=False, repr=False)
+    """With ``explain``, the image as the network saw it, C×H×W on the 0..1 scale; otherwise None, to save memory."""
     evidence: Tensor | None = field(default=None, compare=False, repr=False)
     """With ``explain``, where the evidence for the most probable class lies, h×w (``grad_cam``); otherwise None."""
 
@@ -61,7 +61,7 @@ def predict(
     there. Images are prepared as in a folder of training images of different sizes: rotated upright, transparent parts
     made white, resized to the side of the training images as the recipe's ``resize`` says, then cropped or enlarged for
     the network as those were, and normalised with their constants. For a network of greyscale images they are
-    converted. With ``explain``, each prediction comes with its evidence.
+    converted. With ``explain``, each prediction comes with the image and its evidence.
 
     Raises ``CourseError`` for a run or an image that does not exist, for a named file that is not an image, and for a
     network whose input has neither one channel nor three. Files in a folder that are not images are skipped with a
@@ -75,46 +75,61 @@ def predict(
     """
     if isinstance(network, tuple):
         model, record = network
-        chosen = next(model.parameters()).device
     else:
         chosen = choose_device(device)
         model, record = load_trained(network)
         model.to(chosen)
+    return list(predictions(model, record, [images] if isinstance(images, str | Path) else images, explain))
+
+
+def predictions(
+    model: nn.Module, record: Record, images: Sequence[str | Path], explain: bool = False
+) -> Iterator[Prediction]:
+    """What ``predict`` returns, as it comes, so that any number of images takes the memory of one batch."""
+    recipe, trained_on = record.recipe, record.dataset
+    side = trained_on.side or recipe.loaded_size
+    found = _read(files_in(images), len(trained_on.mean), side, recipe.resize)
+    first = list(islice(found, 1))
+    if not first:
+        raise CourseError(f"There is no image in {', '.join(map(repr, map(str, images)))}; give files, or folders "
+                          "with images in them.")  # fmt: skip
+    found = chain(first, found)
+    while batch := list(islice(found, BATCH)):
+        yield from _classify(model, record, batch, explain)
+
+
+def _classify(
+    model: nn.Module, record: Record, batch: Sequence[tuple[Path, Tensor]], explain: bool
+) -> list[Prediction]:
     recipe, trained_on = record.recipe, record.dataset
     names = trained_on.classes
-    given = [images] if isinstance(images, str | Path) else images
-    side = trained_on.side or recipe.loaded_size
-    found = _read(_files(given), len(trained_on.mean), side, recipe.resize)
-    answers: list[Prediction] = []
+    chosen = next(model.parameters()).device
+    pixels = torch.stack([each for _, each in batch])
+    dataset = Dataset(pixels, torch.zeros(len(batch), dtype=torch.int64), names, "images")
+    loader = BatchLoader(  # prepares them like the images of a data set
+        dataset,
+        BATCH,
+        mean=trained_on.mean,
+        std=trained_on.std,
+        size=recipe.image_size,
+        cut=recipe.random_crop,
+        device=chosen,
+    )
+    answers = []
     with evaluating(model), fp32_in_full(chosen):
-        while batch := list(islice(found, BATCH)):
-            pixels = torch.stack([each for _, each in batch])
-            dataset = Dataset(pixels, torch.zeros(len(batch), dtype=torch.int64), names, "images")
-            loader = BatchLoader(  # prepares them like the images of a data set
-                dataset,
-                BATCH,
-                mean=trained_on.mean,
-                std=trained_on.std,
-                size=recipe.image_size,
-                cut=recipe.random_crop,
-                device=chosen,
-            )
-            prepared = loader.prepare(pixels)
-            with torch.no_grad():  # there may be more outputs than classes, as in S3
-                shares = model(prepared)[:, : len(names)].float().softmax(1).cpu()
-            seen = (prepared * loader.std + loader.mean).cpu()
-            for number, (file, _) in enumerate(batch):
-                row = shares[number]
-                order = row.argsort(descending=True, stable=True).tolist()
-                evidence = grad_cam(model, prepared[number], order[0]) if explain else None
-                answers.append(Prediction(file, {names[i]: row[i].item() for i in order}, seen[number], evidence))
-    if not answers:
-        raise CourseError(f"There is no image in {', '.join(map(repr, map(str, given)))}; give files, or folders "
-                          "with images in them.")  # fmt: skip
+        prepared = loader.prepare(pixels)
+        with torch.no_grad():  # there may be more outputs than classes, as in S3
+            shares = model(prepared)[:, : len(names)].float().softmax(1).cpu()
+        seen = (prepared * loader.std + loader.mean).cpu()
+        for number, (file, _) in enumerate(batch):
+            row = shares[number]
+            order = row.argsort(descending=True, stable=True).tolist()
+            shown = (seen[number], grad_cam(model, prepared[number], order[0])) if explain else ()
+            answers.append(Prediction(file, {names[i]: row[i].item() for i in order}, *shown))
     return answers
 
 
-def _files(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
+def files_in(images: Iterable[str | Path]) -> list[tuple[Path, bool]]:
     """Every file, and whether it was named itself; ``CourseError``, before any is read, if one does not exist."""
     files: list[tuple[Path, bool]] = []
     for path in map(expanded, images):
@@ -141,7 +156,7 @@ def _read(files: Iterable[tuple[Path, bool]], channels: int, side: int, resize: 
         except CourseError as error:
             if named:
                 raise
-            warnings.warn(f"One file is skipped: {error}", stacklevel=3)
+            warnings.warn(f"One file is skipped: {error}", stacklevel=4)
             continue
         colours = torch.tensor(pixels)
         yield path, rgb_to_grayscale(colours) if channels == 1 else colours

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.files import write_tensors, write_text
+from alexnet_course.files import expanded, write_tensors, write_text
 from alexnet_course.records import FOLDER as RECORDS
+from alexnet_course.records.check import read_fitting
 from alexnet_course.records.record import Record, dump_record
-from alexnet_course.results.reproduce import find_record
 from alexnet_course.results.table import in_markdown
 from alexnet_course.results.verify import other_accuracy
 from alexnet_course.training.evaluation import evaluate
@@ -60,7 +60,7 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> tuple[nn.Module, 
     if _digest(content) != known[name]["blake2b"]:
         raise CourseError(f"The weights {path.name} have the hash {_digest(content)}, not {known[name]['blake2b']}, so "
                           "they were changed or damaged; reinstall the package.")  # fmt: skip
-    record = find_record(known[name]["record"], RECORDS)
+    record = _packaged(known[name]["record"])
     if _digest(dump_record(record).encode()) != known[name]["record_blake2b"]:
         raise CourseError(f"The record {known[name]['record']} is not the one that came with the weights {path.name}, "
                           "so it was changed; reinstall the package.")  # fmt: skip
@@ -75,8 +75,12 @@ def load_trained(run: str | Path) -> tuple[nn.Module, Record]:
     ``run`` is the folder of a finished run or a name from ``list_pretrained``. Raises ``CourseError`` if there is no
     such run.
     """
-    if str(run) in list_pretrained():
+    known = list_pretrained()
+    if str(run) in known:
         return load_pretrained(str(run))
+    if not expanded(run).is_dir():
+        raise CourseError(f"{str(run)!r} is neither the folder of a finished run nor the name of pretrained weights; "
+                          f"nearest: {nearest(str(run), known)}.")  # fmt: skip
     model, record = load_run(run)
     return model.eval(), record
 
@@ -110,7 +114,7 @@ def keep_weights(run: str | Path, folder: str | Path = FOLDER) -> str:
     model, record = load_run(run)
     recipe = record.recipe
     folder = Path(folder)
-    if folder == FOLDER and dump_record(find_record(recipe.run_name, RECORDS)) != dump_record(record):
+    if folder == FOLDER and dump_record(_packaged(recipe.run_name)) != dump_record(record):
         raise CourseError(f"The record {recipe.run_name} of the package is not that of {str(run)!r}; keep the weights "
                           "of the recorded run.")  # fmt: skip
     folder.mkdir(exist_ok=True)
@@ -166,6 +170,11 @@ def model_card(record: Record, size: int) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _packaged(run_name: str) -> Record:
+    """The package's record of this run, whatever the working directory holds under that name."""
+    return read_fitting(RECORDS / f"{run_name}.json")
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, 
 
 from alexnet_course.checked import Checked, follows, one_of, out_of_range, wrong
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.files import read_text
+from alexnet_course.files import expanded, read_text
 from alexnet_course.models import INITIALISATIONS, MODELS
 from alexnet_course.names import same_form, wrong_with_file_name, wrong_with_name
 from alexnet_course.optim import OPTIMISERS, SCHEDULES
@@ -308,7 +308,7 @@ class Recipe(Checked):
 
         A table ``[evening]`` in the file has the values that differ with ``budget="evening"``.
         """
-        path = Path(path)
+        path = expanded(path)
         try:
             values = tomllib.loads(read_text(path))
         except FileNotFoundError:
@@ -324,8 +324,7 @@ class Recipe(Checked):
         evening = values.pop("evening", None)
         if budget == "evening":
             if not isinstance(evening, dict):
-                raise CourseError(f"{path.name} has no table [evening] with the values that differ in a run of that "
-                                  "budget; add one, or use the budget 'long'.")  # fmt: skip
+                raise without_evening(path.name)
             values |= evening
         try:
             return cls.from_dict({"name": path.stem, **values, "budget": budget})
@@ -337,3 +336,8 @@ def check_budget(budget: str) -> None:
     """``CourseError`` unless recipes can be loaded with this budget."""
     if budget not in LOADABLE:
         raise CourseError(f"budget = {budget!r} is not a choice; nearest: {nearest(budget, LOADABLE)}.")
+
+
+def without_evening(name: str) -> CourseError:
+    return CourseError(f"{name} has no table [evening] with the values that differ in a run of that budget; add one, "
+                       "or use the budget 'long'.")  # fmt: skip

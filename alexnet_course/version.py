@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,9 +14,8 @@ def git_commit() -> str | None:
     package = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        run = subprocess.run(["git", "-C", str(package), *arguments], capture_output=True, check=True, timeout=10)
+        return os.fsdecode(run.stdout).strip()  # as paths are decoded, whose bytes may not be text in this locale
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent.resolve():

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from alexnet_course.data import Dataset, load_dataset
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 from alexnet_course.recipe import Recipe
 from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
@@ -219,7 +219,7 @@ def campaign(
             continue
         except RuntimeError as error:  # a bug; it must not cost the other runs
             traceback.print_exc()
-            yield Outcome(name, f"failed: {str(error).splitlines()[0]}")
+            yield Outcome(name, f"failed: {first_line(error)}")
             continue
         if not keep_weights:
             (runs / name / WEIGHTS).unlink(missing_ok=True)

@@ -313,6 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     board = Board(out, time.monotonic() + 60 * options.minutes)
     share = 60 * options.minutes / (1 if options.group else 2)  # of the timed parts
+    (out / "bench.json").unlink(missing_ok=True)  # of an earlier call; the bench overwrites no file
     for part in parts_alone(out, options) if options.group != "together" else []:
         board.start(part)
         board.wait(time.monotonic() + min(1, share / sum(TIMED.values())) * TIMED[part.name])

@@ -18,11 +18,21 @@ from alexnet_course import bench
 from alexnet_course.bench import COMPILED, MATRIX, OURS, PLAIN, S0, TUNED, Contender
 from alexnet_course.cli import main
 from alexnet_course.errors import CourseError
+from alexnet_course.models import MODELS, load_networks
 from alexnet_course.recipe import Recipe
 from benchmarks import report
 from benchmarks.command import run
 
 CPU = torch.device("cpu")
+OWN_NETWORK = """
+from torch import nn
+from alexnet_course import register_model
+
+def own(num_classes=10, in_channels=3):
+    return nn.Sequential(nn.Conv2d(in_channels, 4, 3, stride=4), nn.Flatten(), nn.Linear(256, num_classes))
+
+register_model("own-net", own)
+"""
 RECIPE = Recipe(model="lenet5", batch_size=100, optimiser="sgd", lr=1e-3, schedule="constant", epochs=1)
 
 
@@ -136,7 +146,7 @@ def test_no_contender_is_left_when_a_later_one_cannot_begin(monkeypatch):
     begun, closed = [], []
 
     class Failing(HereAndNow):
-        def __init__(self, make, recipe, device, *settings):
+        def __init__(self, make, recipe, device, *settings, networks=()):
             super().__init__(make, recipe, device, *settings)
             if {"compile": True} in settings:
                 raise CourseError("compile = True does not work on this machine.")
@@ -197,7 +207,7 @@ def test_a_contender_leaves_a_gpu_s_memory_to_the_next(monkeypatch):
     monkeypatch.setattr(bench, "_now", lambda device: 0.0)
     monkeypatch.setattr(bench, "_rate", lambda *_: 1.0)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: said.append("empty"))
-    bench._work(Pipe(), lambda recipe, device: lambda: 1.0, RECIPE.as_dict(), "cuda", ())
+    bench._work(Pipe(), lambda recipe, device: lambda: 1.0, RECIPE.as_dict(), "cuda", (), ())
     assert said == ["answer", "empty", "answer", "empty", "answer"]
 
 
@@ -206,7 +216,7 @@ class HereAndNow:
 
     first_step_seconds = 1.0
 
-    def __init__(self, make, recipe, device, *settings):
+    def __init__(self, make, recipe, device, *settings, networks=()):
         assert recipe.model == "lenet5"
         self.speed = 1.0 + len(settings)
 
@@ -270,9 +280,69 @@ def test_a_small_gpu_gets_a_smaller_batch(monkeypatch, gigabytes, batch):
     assert bench.default_batch(torch.device("cpu")) == 1024
 
 
-def test_no_turns_are_refused():
-    with pytest.raises(CourseError, match="repeats = 0 would measure nothing; give at least 1"):
-        bench.bench("lenet5", "doodles", device="cpu", repeats=0)
+def test_the_measurements_overwrite_no_file(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "Contender", HereAndNow)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    command = ["bench", "--model", "lenet5", "--repeats", "1", "--device", "cpu"]
+    for name in ("bench.json", "bench-2.json", "bench-3.json"):
+        assert main(command) == 0
+        assert capsys.readouterr().out.endswith(f"all measurements are in {name}\n")
+    before = (tmp_path / "bench.json").read_bytes()
+    assert main([*command, "--json", "bench.json"]) == 2
+    assert "'bench.json' already exists and is not overwritten" in capsys.readouterr().err
+    assert (tmp_path / "bench.json").read_bytes() == before
+    assert main([*command, "--json=~/mine.json"]) == 0
+    assert (tmp_path / "home" / "mine.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"repeats": 0}, "repeats = 0 would measure nothing; give at least 1"),
+        ({"batch_size": 0}, "batch_size = 0 is no batch; give at least 1, or leave it out"),
+        ({"seconds": math.inf}, "seconds = inf is not the length of a turn; give a positive number"),
+        ({"seconds": math.nan}, "seconds = nan is not the length of a turn"),
+        ({"seconds": -1.0}, r"seconds = -1\.0 is not the length of a turn"),
+    ],
+)
+def test_what_measures_nothing_or_never_ends_is_refused_before_the_images_are_loaded(monkeypatch, options, sentence):
+    monkeypatch.delattr(bench, "load_dataset")
+    with pytest.raises(CourseError, match=sentence):
+        bench.bench("lenet5", "doodles", device="cpu", **options)
+
+
+@pytest.fixture
+def own(tmp_path) -> str:
+    """A file that registers a network, which is forgotten afterwards."""
+    (tmp_path / "own.py").write_text(OWN_NETWORK)
+    before = dict(MODELS)
+    yield str(tmp_path / "own.py")
+    MODELS.clear()
+    MODELS.update(before)
+
+
+def test_a_network_of_one_s_own_reaches_the_processes_of_all_contenders(monkeypatch, own, tmp_path):
+    given = []
+
+    class Noting(HereAndNow):
+        def __init__(self, make, recipe, device, *settings, networks=()):
+            super().__init__(make, recipe, device, *settings)
+            given.append(list(networks))
+
+    monkeypatch.setattr(bench, "Contender", Noting)
+    command = ["bench", "--model", "lenet5", "--repeats", "1", "--device", "cpu", "--json", str(tmp_path / "x.json")]
+    assert main([*command, "--networks", own]) == 0
+    assert len(given) > 5
+    assert given == [[own]] * len(given)
+
+
+@pytest.mark.slow
+def test_a_contender_s_process_knows_a_network_of_one_s_own(own):
+    load_networks(own)
+    with Contender(bench.our_loop, RECIPE.replace(model="own-net"), "cpu", True, networks=[own]) as contender:
+        assert contender.rate(0.01) > 0
 
 
 def test_fewer_images_than_a_batch_of_s0_are_refused(data, monkeypatch):

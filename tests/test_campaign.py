@@ -378,6 +378,14 @@ def test_a_run_that_cannot_go_on_is_named_and_the_others_are_made(go, tmp_path):
     assert names(tmp_path / "records") == ["b-evening-seed0.json", "b-evening-seed0.npy"]
 
 
+def test_a_bug_without_a_text_costs_its_own_run_only(go, monkeypatch):
+    def broken(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(module, "make", broken)
+    assert [outcome.result for outcome in go(tiny("a"), tiny("b"))] == ["failed: NotImplementedError"] * 2
+
+
 def test_a_damaged_record_is_named_and_the_other_runs_are_made(go, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a-evening-seed0.json").write_text("{")

@@ -124,6 +124,32 @@ class TestPredict:
             assert next(iter(answer["probabilities"])) == expected
             assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
+    def test_prints_each_answer_as_it_comes(self, capsys, monkeypatch):
+        monkeypatch.setattr("alexnet_course.prediction.BATCH", 1)
+        Path("notes.txt").write_text("no image")
+        assert main(["predict", SMALL_NETWORK, self.CAT, "notes.txt", "--top", "1"]) == 2
+        out, err = capsys.readouterr()
+        assert out.splitlines()[0] == self.CAT
+        assert "'notes.txt' cannot be read as an image" in err
+
+    def test_says_before_the_work_where_no_figure_can_be_drawn(self, capsys, monkeypatch):
+        Path("figures").mkdir()
+        Path("figures", "horse.png").write_text("mine")
+        monkeypatch.setattr("alexnet_course.prediction.read_image", None)
+        for target, reason in (
+            ("figures", "'figures/horse.png' already exists"),
+            ("/proc", "'/proc/cat.png' cannot be written to"),
+        ):
+            assert main(["predict", SMALL_NETWORK, self.CAT, self.HORSE, "--explain", target]) == 2
+            assert reason in capsys.readouterr().err
+
+    @pytest.mark.parametrize("target", [[], ["new"]])
+    def test_leaves_no_folder_of_figures_where_there_is_no_image(self, target, capsys):
+        Path("notes.txt").write_text("no image")
+        before = sorted(Path().iterdir())
+        assert main(["predict", SMALL_NETWORK, "notes.txt", "--explain", *target]) == 2
+        assert sorted(Path().iterdir()) == before
+
     def test_takes_a_run_of_yours_and_a_folder(self, tree, capsys):
         assert main(["train", "lenet5", "--data", f"folder:{tree}", "--out", "run", *SMALL]) == 0
         (tree / "test" / "notes.txt").write_text("no image")
@@ -250,14 +276,18 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
             ["bench", "--json", "missing/x"],
             "'missing/x' cannot be written to (No such file or directory); give the path",
         ),
+        (["bench", "--batch-size", "0"], "batch_size = 0 is no batch; give at least 1"),
         (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
         (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
-        (["evaluate", "nowhere"], "'nowhere' has no record.json; give the folder of a finished run"),
-        (["export", "nowhere", "--format", "onnx"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (["evaluate", "nowhere"], "'nowhere' is neither the folder of a finished run nor the name of"),
+        (["export", "nowhere", "--format", "onnx"], "'nowhere' is neither the folder of a finished run nor the name"),
         (["export", "vgg-style-bn.small"], "the following arguments are required: --format"),
         (["export", "vgg-style-bn.small", "--format", "tflite"], "argument --format: invalid choice: 'tflite'"),
         (["export", "vgg-style-bn.small", "--format", "onnx", "-o", "cache"], "'cache' already exists and is not"),
-        (["predict", "nowhere", "cache"], "'nowhere' has no record.json; give the folder of a finished run"),
+        (
+            ["predict", "nowhere", "cache"],
+            "'nowhere' is neither the folder of a finished run nor the name of pretrained",
+        ),
         (["predict", "vgg-style-bn.small"], "the following arguments are required: IMAGE"),
         (["predict", "vgg-style-bn.small", "nowhere.png"], "There is no image 'nowhere.png'; give the path of a"),
         (["predict", "vgg-style-bn.small", "cache"], "There is no image in 'cache'; give files, or folders with"),
@@ -587,6 +617,42 @@ def test_a_run_can_be_resumed_without_its_speed_ups(tree, stop, monkeypatch, cap
     assert main(["resume", "run", "--device", "cpu", "--plain"]) == 0
     assert "compiled_pools was True" in capsys.readouterr().err
     assert json.loads(Path("run", "record.json").read_text())["environment"].get("compiled_pools") is None
+
+
+def test_a_run_on_a_relative_path_says_from_elsewhere_where_to_give_it(tree, tmp_path, stop, monkeypatch, capsys):
+    shutil.copytree(tree, "images")
+    for out in ("done", "run"):
+        if out == "run":
+            stop(6)
+        main([*three_epochs(Path("images")), "--out", out])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    capsys.readouterr()
+    for command in (["resume", "../run"], ["evaluate", "../done"], ["reproduce", "../done"]):
+        assert main([*command, "--device", "cpu"]) == 2
+        assert capsys.readouterr().err == (
+            "alexnet-course: There is no folder 'images' here, where the images should be; say where they are now with "
+            "--data, as in --data folder:PATH.\n"
+        )
+        assert main([*command, "--device", "cpu", "--data", "folder:nowhere"]) == 2
+        assert "check the path after 'folder:'" in capsys.readouterr().err
+    assert main(["evaluate", "../done", "--data", "folder:../images"]) == 0
+
+
+def test_home_is_expanded_wherever_a_run_or_a_recipe_is_named(tree, tmp_path, monkeypatch, stop, capsys):
+    """bash leaves it to us in --out=~/run."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mine.toml").write_text('model = "lenet5"\n')
+    stop(6)
+    command = [argument for argument in three_epochs(tree) if argument not in ("--out", "run", "lenet5")]
+    assert main([*command, "~/mine.toml", "--out=~/run"]) == 130
+    assert main(["resume", "~/run", "--device", "cpu"]) == 0
+    assert "record in home/run/record.json" in capsys.readouterr().out
+    assert main(["evaluate", "~/run"]) == 0
+    assert main(["reproduce", "~/run", "--device", "cpu", "--out=~/again"]) == 0
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["again", "mine.toml", "run"]
+    assert not Path("~").exists()
 
 
 def test_checkpoints_come_every_so_many_steps_if_asked_for(tree, monkeypatch, stop):

@@ -108,10 +108,20 @@ def test_something_that_writes_no_file_is_an_error(path):
     assert path.read_text() == "old"
 
 
-def test_two_processes_write_to_different_temporary_files(path):
-    with whole_file(path) as part:
-        part.write_text("new")
-        assert str(os.getpid()) in part.name
+def test_two_processes_write_to_different_temporary_files_even_with_one_number(path):
+    """As in two containers that share a folder; a process has one for as long as it lives."""
+    code = "import os; os.getpid = lambda: 1; from alexnet_course.files import beside; from pathlib import Path; "
+    code += "print(beside(Path('x')), beside(Path('x')))"
+    one, two = (subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2))
+    assert one != two
+    assert len(set(one.split())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no such modes")
+def test_a_file_that_is_replaced_keeps_its_mode(path):
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from benchmarks.fuzz import KINDS, LATE, damage, fault_in, fuzz, random_arguments, table
+from alexnet_course.results.table import write_between_markers
+from benchmarks.fuzz import KINDS, LATE, damage, fault_in, fuzz, prepare, random_arguments, table
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,16 @@ def test_argument_lists_name_every_command_and_repeat_with_the_seed():
         arguments[0] for arguments in lists if arguments
     }
     assert lists == [random_arguments(random.Random(seed)) for seed in range(300)]
+
+
+def test_a_table_can_be_written_where_the_fuzzer_writes_one(tmp_path, monkeypatch):
+    def no_run(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("benchmarks.fuzz.attempt", no_run)
+    with pytest.raises(ZeroDivisionError):
+        prepare(tmp_path)
+    assert write_between_markers(tmp_path / "table.md", "the table\n")
 
 
 @pytest.mark.slow

@@ -72,6 +72,12 @@ def test_every_command_takes_it(folder, capsys):
     assert "bit-identical" in command("reproduce", "runs/own", "--device", "cpu")
 
 
+def test_home_is_expanded(folder, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(folder))
+    assert main(["models", "--networks=~/own.py"]) == 0
+    assert "own-net" in capsys.readouterr().out
+
+
 def test_an_interrupted_run_goes_on(folder, capsys, monkeypatch):
     """The process is stopped before the record; the plan and a checkpoint are left."""
     with monkeypatch.context() as broken:

@@ -1,5 +1,7 @@
 """What other programs rely on: names, and a cheap import."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from types import ModuleType
 import pytest
 
 import alexnet_course
-from alexnet_course.errors import CourseError, nearest
+from alexnet_course import version
+from alexnet_course.errors import CourseError, first_line, nearest
 from alexnet_course.notebook import PROFILE_VARIABLE, attempt, glue, profile
 
 
@@ -44,6 +47,25 @@ def test_all_that_the_package_offers_brings_in_nothing_heavy_besides_torch():
     loaded = set(done.stdout.split())
     assert "alexnet_course.training.loop" in loaded
     assert not heavy & loaded
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_the_commit_is_found_in_a_folder_whose_name_is_no_text(tmp_path, monkeypatch):
+    root = tmp_path / os.fsdecode(b"gr\xf6\xdfe")
+    (root / "alexnet_course").mkdir(parents=True)
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", root, *identity, *arguments], check=True, capture_output=True)
+    monkeypatch.setattr(version, "__file__", str(root / "alexnet_course" / "version.py"))
+    assert re.fullmatch("[0-9a-f]{40}", version.git_commit())
+
+
+@pytest.mark.parametrize(
+    ("text", "otherwise", "line"),
+    [("one\ntwo", "", "one"), ("\n two", "", " two"), ("", "", "ValueError"), ("\n", "no reason", "no reason")],
+)
+def test_the_first_line_of_an_error_is_there_even_without_a_text(text, otherwise, line):
+    assert first_line(ValueError(text), otherwise) == line
 
 
 def test_profile(monkeypatch):

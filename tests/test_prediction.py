@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alexnet_course import CourseError, Recipe, fit, load_pretrained, predict
+from alexnet_course import CourseError, Recipe, fit, load_pretrained, predict, prediction
 from alexnet_course.data.batches import BatchLoader
+from alexnet_course.data.decode import read_image
 from alexnet_course.data.folder import load_folder
 from alexnet_course.data.photos import FOLDER as PHOTOS
 from alexnet_course.records.record import Record
@@ -37,12 +38,13 @@ def of_channels(record: Record, channels: int) -> Record:
 class Echo(nn.Module):
     """Says of each image how bright its channels are."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
+        self.same = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+        nn.init.ones_(self.same.weight)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.weight * images.mean((2, 3))
+        return self.same(images).mean((2, 3))
 
 
 def test_a_file_gets_the_answer_that_its_image_gets_in_a_data_set(network, tmp_path):
@@ -78,7 +80,7 @@ def test_the_middle_of_a_image_is_seen_at_the_network_s_size(network, tmp_path, 
         corner = (place, 0) if width > height else (0, place)
         image.paste(Image.new("RGB", (margin, height) if width > height else (width, margin), colour), corner)
     image.save(tmp_path / "x.png")
-    (answer,) = predict(network, tmp_path / "x.png")
+    (answer,) = predict(network, tmp_path / "x.png", explain=True)
     assert answer.image.shape == (3, 32, 32)
     green = torch.tensor([0.0, 1.0, 0.0])[:, None, None].expand(3, 32, 32)
     assert torch.allclose(answer.image, green, atol=1e-5)
@@ -88,11 +90,11 @@ def test_a_large_image_is_smoothed_before_it_is_made_small(network, tmp_path):
     stripes = torch.zeros(320, 320, 3, dtype=torch.uint8)
     stripes[::2] = 255
     Image.fromarray(stripes.numpy()).save(tmp_path / "x.png")
-    (answer,) = predict(network, str(tmp_path / "x.png"))
+    (answer,) = predict(network, str(tmp_path / "x.png"), explain=True)
     assert (answer.image - 0.5).abs().max() < 0.06
 
 
-@pytest.mark.filterwarnings("ignore:Some images are transparent")
+@pytest.mark.filterwarnings("ignore:Some images have transparent parts")
 def test_a_image_is_turned_upright_and_what_is_transparent_is_white(network, tmp_path):
     upright = Image.new("RGB", (32, 32), "black")
     upright.paste("white", (0, 0, 32, 16))
@@ -100,7 +102,7 @@ def test_a_image_is_turned_upright_and_what_is_transparent_is_white(network, tmp
     exif[0x0112] = 3  # held upside down
     upright.rotate(180).save(tmp_path / "turned.png", exif=exif)
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    turned, clear = predict(network, [tmp_path / "turned.png", tmp_path / "clear.png"])
+    turned, clear = predict(network, [tmp_path / "turned.png", tmp_path / "clear.png"], explain=True)
     halves = torch.tensor([1.0, 0.0]).repeat_interleave(16)[:, None].expand(3, 32, 32)
     assert torch.allclose(turned.image, halves, atol=1e-6)
     assert torch.allclose(clear.image, torch.ones(3, 32, 32), atol=1e-6)
@@ -123,7 +125,7 @@ def test_a_image_is_prepared_as_the_recipe_says(network, tmp_path, changes, left
         image = Image.new("RGB", (64, 128), "lime")
     image.save(tmp_path / "x.png")
     changed = record.replace(recipe=record.recipe.replace(**changes))
-    (answer,) = predict((model, changed), tmp_path / "x.png")
+    (answer,) = predict((model, changed), tmp_path / "x.png", explain=True)
     assert answer.image.shape == (3, 32, 32)
     for column, colour in ((2, left), (16, middle)):
         expected = torch.tensor({"black": [0.0, 0, 0], "lime": [0.0, 1, 0], "blue": [0.0, 0, 1]}[colour])
@@ -173,7 +175,7 @@ def test_a_photograph_has_no_more_detail_than_the_training_images_that_were_enla
     trained = record.replace(
         recipe=record.recipe.replace(input_size=64), dataset=record.dataset.model_copy(update={"side": 32})
     )
-    (answer,) = predict((Echo(), trained), tmp_path / "x.png")
+    (answer,) = predict((Echo(), trained), tmp_path / "x.png", explain=True)
     assert answer.image.shape == (3, 64, 64)
     assert answer.image[:, 8:-8, 8:-8].std() < 0.02
 
@@ -210,16 +212,30 @@ class TestFiles:
             predict(network, tmp_path)
 
 
+def test_any_number_of_images_takes_the_memory_of_one_batch(network, tmp_path, monkeypatch):
+    for number in range(6):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"{number}.png")
+    read = []
+    monkeypatch.setattr(prediction, "BATCH", 2)
+    monkeypatch.setattr(prediction, "read_image", lambda file, *way: read.append(file) or read_image(file, *way))
+    found = prediction.predictions(*network, [tmp_path])
+    assert next(found).path == tmp_path / "0.png"
+    assert len(read) == 2
+    rest = list(found)
+    assert [answer.path.name for answer in rest] == ["1.png", "2.png", "3.png", "4.png", "5.png"]
+    assert {answer.image for answer in rest} == {None}
+
+
 def test_a_network_of_grey_images_gets_the_brightness(record, tmp_path):
     Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "x.png")
-    (answer,) = predict((Echo(), of_channels(record, 1)), tmp_path / "x.png")
+    (answer,) = predict((Echo(1), of_channels(record, 1)), tmp_path / "x.png", explain=True)
     assert answer.image.shape == (1, 32, 32)
     assert answer.image.mean().item() == pytest.approx(0.299, abs=1e-3)  # what red adds to it (ITU-R BT.601)
 
 
 def test_a_network_of_other_channels_is_refused(record):
     with pytest.raises(CourseError, match="The network takes images of 4 channels, and image files have 3, or 1"):
-        predict((Echo(), of_channels(record, 4)), PHOTOS / "cat.png")
+        predict((Echo(4), of_channels(record, 4)), PHOTOS / "cat.png")
 
 
 def test_outputs_beyond_the_classes_do_not_count(record, tmp_path):

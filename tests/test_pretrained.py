@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alexnet_course.errors import CourseError
-from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, model_card
+from alexnet_course.pretrained import FOLDER, keep_weights, list_pretrained, load_pretrained, load_trained, model_card
 from alexnet_course.recipe import Recipe
 from alexnet_course.records.record import dump_record
 from alexnet_course.watching import fit
@@ -103,6 +103,23 @@ def test_the_command_puts_them_there_with_their_card(run, kept, monkeypatch, cap
     assert "tiny.safetensors: " in capsys.readouterr().out
 
 
+def test_they_are_loaded_wherever_the_working_directory_is(tmp_path, monkeypatch):
+    """Even in one with a folder of a run's name, in which train writes."""
+    monkeypatch.chdir(tmp_path)
+    record = load_pretrained("vgg-style-bn.small")[1]
+    (tmp_path / record.recipe.run_name).mkdir()
+    assert load_pretrained("vgg-style-bn.small")[1] == record
+
+
+def test_a_name_that_is_mistyped_is_met_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(CourseError, match=r"^'vgg-style-bn\.smal' is neither the folder of .*; nearest: vgg-style-bn"):
+        load_trained("vgg-style-bn.smal")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CourseError, match=r"run' has no record\.json; give the folder of a finished run\.$"):
+        load_trained("~/run")
+
+
 def test_evaluate_takes_them_by_name(tmp_path, capsys):
     """On a tree of CIFAR-10's classes, one image each: the cat and the horse among the package's own photographs."""
     from alexnet_course.cli import main as command
@@ -129,6 +146,6 @@ def test_weights_whose_record_is_not_in_the_package_are_not_kept(run, kept, monk
     with pytest.raises(CourseError, match=r"^The record tiny-evening-seed0 of the package is not that of"):
         keep_weights(run.out, kept)
     record.unlink()
-    with pytest.raises(CourseError, match=r"^There is no record"):
+    with pytest.raises(CourseError, match=r"^tiny-evening-seed0\.json cannot be read as a record"):
         keep_weights(run.out, kept)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before

@@ -263,6 +263,13 @@ def test_a_network_without_a_recipe_has_the_defaults_in_both_budgets():
     assert load_recipe("vgg-style", "evening") == load_recipe("vgg-style.modern", "evening")
 
 
+@pytest.mark.parametrize("name", ["ablation.vgg.base", "alexnet-2012.photos"])
+def test_a_recipe_of_the_package_that_cannot_be_shortened_is_refused_in_an_evening(name):
+    assert load_recipe(name).name == name
+    with pytest.raises(CourseError, match=rf"^{re.escape(name)} has no table \[evening\] .* use the budget 'long'\.$"):
+        load_recipe(name, "evening")
+
+
 # --- The package's recipes -------------------------------------------------------------------------------------------
 
 BEST, SMALL = "vgg-style-bn.best", {"vgg-style-bn.small", "alexnet-cifar-5x5-lrn.small"}

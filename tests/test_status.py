@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def test_the_newest_record_is_the_last_one_committed(status, folder, monkeypatch
     shallow = folder.parent / "shallow"
     git("clone", "-q", "--depth", "1", folder.as_uri(), str(shallow))
     assert status.newest(shallow) == "unknown"  # its one commit seems to add all records
+
+
+def test_what_git_says_need_not_be_text(status, tmp_path):
+    """It repeats the name of a folder that is not there."""
+    assert status.newest(tmp_path / os.fsdecode(b"gr\xf6\xdfe")) == "unknown"
 
 
 def cell(source: str, kind: str = "code", **more: object) -> dict[str, object]:

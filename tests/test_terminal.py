@@ -7,15 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 from short_runs import wait_for_checkpoint
 
 from alexnet_course import terminal
 from alexnet_course.cli import main, show_warning
+from alexnet_course.data import decode
+from alexnet_course.data.cifar import _from_tree
+from alexnet_course.data.download import NotPublished
 from alexnet_course.recipe import Recipe
 from alexnet_course.terminal import Terminal, say
 from alexnet_course.watching import fit
@@ -94,6 +99,19 @@ def test_a_result_that_cannot_be_written_is_no_success(monkeypatch, capsys, tmp_
         assert os.readlink(f"/proc/self/fd/{file.fileno()}") == os.devnull  # so that Python's end does not complain
     said = f"alexnet-course: [Errno {number}] {os.strerror(number)}\n"
     assert capsys.readouterr().err == ("" if status == 141 else said)
+
+
+def test_bars_of_the_data_cannot_end_anything_either(monkeypatch, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "x.png", "archive/train/cat/x.png")
+    monkeypatch.setattr(decode, "_PROGRESS_FROM", 1)
+    monkeypatch.setattr(sys, "stderr", Lost(errno.ENOSPC, lines=0))
+    pixels = {}
+    decode.decode_all([str(tmp_path / "x.png")], "x", pixels.__setitem__, (3, 4, 4))
+    assert list(pixels) == [0]
+    with pytest.raises(NotPublished, match="other images than the published ones"):
+        _from_tree("cifar10", "train", tmp_path, tmp_path / "archive.tar.gz")
 
 
 # --- The same in processes of their own ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
+from alexnet_course.cli.parser import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 GITHUB = ROOT / ".github"
@@ -107,6 +110,14 @@ class TestWorkflows:
         concurrency = WORKFLOWS[name]["concurrency"]
         assert name in concurrency["group"]
         assert concurrency["cancel-in-progress"] in (False, "${{ github.event_name == 'pull_request' }}")
+
+    def test_windows_trains_evaluates_and_predicts(self):
+        said = [line for step in steps(("test", "windows"), "run") for line in step["run"].splitlines()]
+        commands = [shlex.split(line)[1:] for line in said if line.startswith("alexnet-course ")]
+        assert [command[0] for command in commands] == ["--version", "train", "evaluate", "predict", "summary"]
+        for command in commands[1:]:
+            make_parser().parse_args(command)
+        assert all((ROOT / path).is_file() for path in commands[3][2:])
 
     @pytest.mark.parametrize("job", ["publish", "attach"])
     def test_release_is_tested_and_installed_before_it_goes_out(self, job):

@@ -1,9 +1,10 @@
 """``alexnet-course``: inspect networks and data, train, evaluate.
 
 Standard output has only the result; progress and errors go to standard error. The exit status is 2 for wrong usage, 1
-for a run that had to stop, 130 after Ctrl-C, and 141 if the reader of the output has exited. PyTorch takes more than a
-second to import, so each command imports it inside the function that runs it: help, errors in the arguments, and the
-lists of networks and results appear at once.
+for a run that had to stop and for what could not be read or written, 130 after Ctrl-C, 128 and the signal's number for
+a run that another signal stopped, as the system's own commands do, and 141 if the reader of the output has exited.
+PyTorch takes more than a second to import, so each command imports it inside the function that runs it: help, errors in
+the arguments, and the lists of networks and results appear at once.
 """
 
 from __future__ import annotations

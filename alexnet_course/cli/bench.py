@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from alexnet_course.cli.common import Commands, add_command
-from alexnet_course.files import check_target, write_text
+from alexnet_course.cli.common import Commands, add_command, add_networks, free_file
+from alexnet_course.files import check_target, expanded, refuse_existing, write_text
 
 
 def add(commands: Commands) -> None:
@@ -23,17 +23,18 @@ def add(commands: Commands) -> None:
     sub.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a turn (default: 3)")
     sub.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     sub.add_argument("--ways", action="store_true", help="measure the optional speed-ups too (always on a GPU)")
-    sub.add_argument(
-        "--json", default="bench.json", metavar="FILE", help="file for all measurements (default: bench.json)"
-    )
+    sub.add_argument("--json", metavar="FILE", help="a new file for all measurements (default: bench.json)")
+    add_networks(sub)
 
 
 def bench_command(options: argparse.Namespace) -> None:
-    check_target(Path(options.json))  # before the minutes that it takes
+    target = expanded(options.json) if options.json is not None else free_file(Path("bench.json"))
+    check_target(target)  # before the minutes that it takes
+    refuse_existing(target)
     from alexnet_course import bench
 
     def keep(result: dict[str, Any]) -> None:
-        write_text(Path(options.json), json.dumps(result, indent=1) + "\n")
+        write_text(target, json.dumps(result, indent=1) + "\n")
 
     result = bench.bench(
         options.model,
@@ -44,9 +45,10 @@ def bench_command(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         compile=options.compile,
         ways=options.ways,
+        networks=options.networks,
         progress=lambda text: print(text, file=sys.stderr),
         keep=keep,
     )
     keep(result)
     print(bench.table(result))
-    print(f"all measurements are in {options.json}")
+    print(f"all measurements are in {target}")

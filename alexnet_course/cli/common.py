@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alexnet_course.errors import CourseError
+from alexnet_course.files import expanded
 
 if TYPE_CHECKING:
     from alexnet_course.recipe import Recipe
@@ -51,6 +54,17 @@ def moved_images(recipe: Recipe, spec: str | None) -> dict[str, Any]:
     return dict(zip(("train_set", "test_set"), recipe.both(spec), strict=True)) if spec else {}
 
 
+def check_images_are_there(spec: str, given: str | None) -> None:
+    """``CourseError`` if ``spec``, the data set of a run, is a folder that is not there, unless another one is given.
+
+    It may have been moved, or its path is relative and the working directory another one.
+    """
+    path = spec.removeprefix("folder:")
+    if given is None and path != spec and not expanded(path).is_dir():
+        raise CourseError(f"There is no folder {path!r} here, where the images should be; say where they are now with "
+                          "--data, as in --data folder:PATH.")  # fmt: skip
+
+
 def with_interval(accuracy: float, interval: Sequence[float]) -> str:
     return f"{accuracy:.2%} (95 % interval {interval[0]:.2%} to {interval[1]:.2%})"
 
@@ -72,3 +86,21 @@ def free_folder(folder: Path, option: str = "--out") -> Path:
         except OSError as error:
             raise CourseError(f"{str(candidate)!r} cannot be created ({error.strerror}); give a writable folder with "
                               f"{option}.") from None  # fmt: skip
+
+
+def free_file(file: Path) -> Path:
+    """``file``, or ``NAME-2.SUFFIX``, ``-3``… if it exists, so that nothing is overwritten."""
+    numbered = (file.with_stem(f"{file.stem}-{number}") for number in count(2))
+    return next(candidate for candidate in chain([file], numbered) if not os.path.lexists(candidate))
+
+
+@contextmanager
+def removed_if_empty(folder: Path | None) -> Iterator[None]:
+    """Remove the new ``folder`` if it is empty after an error."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if folder is not None:
+                folder.rmdir()
+        raise

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained, with_interval
+from alexnet_course.cli.common import (
+    Commands,
+    add_command,
+    add_networks,
+    add_trained,
+    check_images_are_there,
+    with_interval,
+)
 from alexnet_course.errors import CourseError
 
 
@@ -26,6 +33,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
     model, record = load_trained(options.run)
     recipe, trained_on = record.recipe, record.dataset
+    check_images_are_there(recipe.dataset, options.data)
     dataset = recipe.images("test", options.data, trained_on.side)
     if dataset.classes != trained_on.classes:
         raise CourseError(f"{dataset.name!r} has the classes {', '.join(dataset.classes)}, but the run was trained on "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import count, islice
+from collections.abc import Sequence
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained, free_folder
+from alexnet_course.cli.common import Commands, add_command, add_networks, add_trained, free_folder, removed_if_empty
 from alexnet_course.errors import CourseError
 from alexnet_course.files import check_target, expanded, refuse_existing, shown, whole_file
 from alexnet_course.terminal import say
@@ -43,71 +44,93 @@ def add(commands: Commands) -> None:
 def predict_command(options: argparse.Namespace) -> None:
     if options.top < 1:
         raise CourseError(f"--top {options.top} shows nothing; give a number of at least 1.")
-    target = new_figures(options.explain) if options.explain else None  # before the work
-    from alexnet_course.prediction import predict
+    target = new_target(options.explain) if options.explain else None  # before the imports
+    from alexnet_course.prediction import files_in, predictions
     from alexnet_course.pretrained import load_trained
     from alexnet_course.training import choose_device
 
     model, record = load_trained(options.run)
     model.to(choose_device(options.device))
-    answers = predict((model, record), options.images, explain=options.explain is not None)
+    figures = None
     if options.explain is not None:
-        draw(answers, target or free_folder(Path(EXPLAINED), "--explain"))
-    if options.json:
-        images = [{"image": str(a.path), "probabilities": a.probabilities} for a in answers]
-        print(json.dumps({"network": record.recipe.run_name, "images": images}, indent=1))
-        return
+        figures = Figures(target, [path for path, _ in files_in(options.images)])
     width = max(map(len, record.dataset.classes))
-    for answer in answers:
-        print(shown(answer.path))
-        for name, probability in islice(answer.probabilities.items(), options.top):
-            print(f"  {name:<{width}}  {probability:7.2%}")
+    images = []
+    with removed_if_empty(figures.made if figures is not None else None):
+        for answer in predictions(model, record, options.images, figures is not None):
+            if figures is not None:
+                figures.draw(answer)
+            if options.json:
+                images.append({"image": str(answer.path), "probabilities": answer.probabilities})
+                continue
+            print(shown(answer.path))
+            for name, probability in islice(answer.probabilities.items(), options.top):
+                print(f"  {name:<{width}}  {probability:7.2%}")
+    if options.json:
+        print(json.dumps({"network": record.recipe.run_name, "images": images}, indent=1))
+    if figures is not None:
+        say(f"{len(figures.names)} explained in {shown(figures.target)}")
 
 
-def new_figures(given: str) -> Path:
+def new_target(given: str) -> Path:
     """Where the figures go; ``CourseError`` for an existing file, which may be the image itself."""
     path = expanded(given)
-    if path.suffix.lower() == ".png":
+    if is_one_file(path):
         refuse_existing(path)
         check_target(path)
     return path
 
 
-def draw(answers: list[Prediction], target: Path) -> None:
-    """Draw a figure for each image; draws nothing if one of them would overwrite a file."""
-    if target.suffix.lower() == ".png":
-        if len(answers) > 1:
-            raise CourseError(f"--explain {str(target)!r} is one file for {len(answers)} images; give a folder.")
-        files = [target]
-    else:
+def is_one_file(target: Path) -> bool:
+    return target.suffix.lower() == ".png"
+
+
+class Figures:
+    """The figures of ``--explain`` in ``target``, a ``.png`` file or a folder; None: a new folder.
+
+    That they can be written there, one for each of ``images``, and overwrite nothing is checked before the work.
+    """
+
+    def __init__(self, target: Path | None, images: Sequence[Path]) -> None:
+        self.names: set[str] = set()  # of those that are drawn, in lower case, since some file systems ignore case
+        self.made: Path | None = None  # the folder, if it was not there before
+        if target is None:
+            self.target = self.made = free_folder(Path(EXPLAINED), "--explain")
+            return
+        self.target = target
+        if is_one_file(target):
+            if len(images) > 1:
+                raise CourseError(f"--explain {str(target)!r} is one file for {len(images)} images; give a folder.")
+            return
+        self.made = None if target.exists() else target
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CourseError(f"--explain {str(target)!r} is not a folder and cannot be created ({error.strerror}); "
                               "give a writable folder.") from None  # fmt: skip
-        files = [target / f"{name}.png" for name in different_names([answer.path.stem for answer in answers])]
-    for file in files:
-        refuse_existing(file)
-    import matplotlib.pyplot as plt
+        names: set[str] = set()
+        files = [self._file(image, names) for image in images]
+        check_target(next(iter(files), target / "x.png"))
 
-    from alexnet_course import plots
+    def draw(self, answer: Prediction) -> None:
+        import matplotlib.pyplot as plt
 
-    plots.use_style()
-    for answer, file in zip(answers, files, strict=True):
-        assert answer.evidence is not None  # because of explain=True
+        from alexnet_course import plots
+
+        assert answer.image is not None  # because of explain=True
+        assert answer.evidence is not None
+        plots.use_style()
         best = f"{answer.best}: {answer.probabilities[answer.best]:.1%}"
         figure = plots.evidence_map(answer.image, answer.evidence, (answer.path.name, best))
-        with whole_file(file) as part:
+        with whole_file(self._file(answer.path, self.names)) as part:
             figure.savefig(part, format="png")
         plt.close(figure)
-    say(f"{len(files)} explained in {shown(target)}")
 
-
-def different_names(names: list[str]) -> list[str]:
-    """``names``, with a number appended to repeated ones."""
-    different: list[str] = []
-    for name in names:
-        taken = {other.lower() for other in different}  # some file systems ignore case
-        free = (f"{name}-{number}" for number in count(2))
-        different.append(name if name.lower() not in taken else next(n for n in free if n.lower() not in taken))
-    return different
+    def _file(self, image: Path, names: set[str]) -> Path:
+        """A file for the figure of ``image`` that does not exist and is not in ``names``, to which it is added."""
+        numbered = chain([image.stem], (f"{image.stem}-{number}" for number in count(2)))
+        name = next(name for name in numbered if name.lower() not in names)
+        names.add(name.lower())
+        file = self.target if is_one_file(self.target) else self.target / f"{name}.png"
+        refuse_existing(file)
+        return file

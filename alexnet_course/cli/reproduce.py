@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from alexnet_course.cli.common import Commands, add_command, add_networks, moved_images
+from alexnet_course.cli.common import Commands, add_command, add_networks, check_images_are_there, moved_images
+from alexnet_course.files import expanded
 
 
 def add(commands: Commands) -> None:
@@ -20,12 +21,14 @@ def add(commands: Commands) -> None:
 
 
 def reproduce_command(options: argparse.Namespace) -> None:
-    from alexnet_course.results.reproduce import Reproduction, find_record, repetition
+    from alexnet_course.results.reproduce import Reproduction, find_record, recorded_images, repetition
     from alexnet_course.watching import watch
 
     record = find_record(options.record)
+    check_images_are_there(recorded_images(record), options.data)
     moved = moved_images(record.recipe, options.data)
-    run = repetition(record, device=options.device, out=options.out, deterministic=options.deterministic, **moved)
+    out = expanded(options.out) if options.out else None
+    run = repetition(record, device=options.device, out=out, deterministic=options.deterministic, **moved)
     watch(run)
     assert run.record is not None  # a finished run has one
     print(Reproduction(record, run.record))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from alexnet_course.cli.common import Commands, add_command, add_networks
 from alexnet_course.errors import CourseError
+from alexnet_course.files import expanded
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import RECORD, record_files, sift_records
 from alexnet_course.terminal import say
@@ -33,15 +34,15 @@ def add(commands: Commands) -> None:
     )
     sub.add_argument("--all", action="store_true", help="also show the ablations, and recipes without a record")
     sub.add_argument("--format", choices=["text", "markdown", "csv"], help="default: text; csv has every figure")
-    sub.add_argument(
-        "--write", type=Path, metavar="FILE", help="write the table between the markers of a Markdown file"
-    )
+    sub.add_argument("--write", metavar="FILE", help="write the table between the markers of a Markdown file")
     sub.add_argument("--data", metavar="SPEC", help="with verify: check labels and constants against these images")
-    sub.add_argument("--records", type=Path, default=RECORDS, metavar="DIR", help="default: the package's own")
+    sub.add_argument("--records", default=RECORDS, metavar="DIR", help="default: the package's own")
     add_networks(sub)
 
 
 def results_command(options: argparse.Namespace) -> None:
+    options.records, options.add = expanded(options.records), [expanded(folder) for folder in options.add]
+    options.write = expanded(options.write) if options.write is not None else None
     if options.action == "verify":
         of_the_table = {"--all": options.all, "--format": options.format, "--write": options.write is not None}
         for option, given in of_the_table.items():
@@ -58,7 +59,7 @@ def verify_records(options: argparse.Namespace) -> None:
     from alexnet_course.pretrained import verify_pretrained
     from alexnet_course.results.verify import record_paths, verify
 
-    folders = [options.records, *map(Path, options.add)]
+    folders = [options.records, *options.add]
     paths = {folder: record_paths(folder) for folder in folders}
     count = sum(map(len, paths.values()))
     for folder, found in paths.items():
@@ -75,7 +76,7 @@ def verify_records(options: argparse.Namespace) -> None:
         print(problem)
     if problems:
         where = f"{' and '.join(map(str, folders))} {'has' if len(folders) == 1 else 'have'}"
-        raise CourseError(f"{where} {len(problems)} problems; see above.")
+        raise CourseError(f"{where} {len(problems)} problem{'s' if len(problems) > 1 else ''}; see above.")
     print(f"{count} records fit: their test accuracies follow from the predictions, and the rest agrees")
     print("not recomputed: losses, training and validation accuracies, environment, weights; and only `alexnet-course "
           "reproduce` detects forged predictions")  # fmt: skip
@@ -102,10 +103,16 @@ def images_of(spec: str, paths: list[Path]) -> dict[str, Dataset]:
 
 
 def print_table(options: argparse.Namespace) -> None:
-    paths = [path for folder in options.add for path in run_folders(Path(folder))]  # before the imports
+    if options.write is not None and options.format not in (None, "markdown"):
+        raise CourseError(f"--format {options.format} has no effect with --write, which writes Markdown; leave one of "
+                          "the two out.")  # fmt: skip
+    paths = [path for folder in options.add for path in run_folders(folder)]  # before the imports
     if not record_files(options.records):
         say(f"{str(options.records)!r} holds no record")
     from alexnet_course.results import table
+
+    if options.write is not None:
+        table.around_table(options.write)  # before the work
 
     records, problems = sift_records(options.records)
     own, more_problems = sift_runs(paths)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +11,15 @@ from alexnet_course.cli.common import (
     Commands,
     add_command,
     add_networks,
+    check_images_are_there,
     free_folder,
     is_main_process,
     moved_images,
+    removed_if_empty,
     with_interval,
 )
 from alexnet_course.errors import CourseError
-from alexnet_course.files import shown
+from alexnet_course.files import expanded, shown
 from alexnet_course.records import RECORD
 from alexnet_course.terminal import say
 
@@ -101,7 +101,7 @@ def train_command(options: argparse.Namespace) -> None:
     if options.tensorboard:
         summary_writer()  # fail before the folder is created if TensorBoard is missing
     new = Path("runs") / recipe.run_name
-    folder = Path(options.out) if options.out else join_group().on_main(lambda: free_folder(new))
+    folder = expanded(options.out) if options.out else join_group().on_main(lambda: free_folder(new))
     with removed_if_empty(None if options.out else folder):
         run = train(
             recipe,
@@ -144,10 +144,14 @@ def resume_command(options: argparse.Namespace) -> None:
     from alexnet_course.recipe import Recipe
     from alexnet_course.training import resume
     from alexnet_course.training.folder import SPEED_UPS, read_plan
+    from alexnet_course.training.parallel import join_group
 
     plain: dict[str, Any] = dict.fromkeys(SPEED_UPS, False) if options.plain else {}
-    moved = moved_images(Recipe.from_dict(read_plan(options.run)["recipe"]), options.data) if options.data else {}
-    run = resume(options.run, device=options.device, **checkpoints(options), **plain, **moved)
+    folder = expanded(options.run)
+    recipe = Recipe.from_dict(join_group().on_main(lambda: read_plan(folder))["recipe"])
+    check_images_are_there(recipe.dataset, options.data)
+    moved = moved_images(recipe, options.data)
+    run = resume(folder, device=options.device, **checkpoints(options), **plain, **moved)
     finish(run, options)
 
 
@@ -186,15 +190,3 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             values[key] = text.strip()
     return values
-
-
-@contextmanager
-def removed_if_empty(folder: Path | None) -> Iterator[None]:
-    """Remove the new ``folder`` if it is empty after an error."""
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            if folder is not None:
-                folder.rmdir()
-        raise

@@ -31,6 +31,7 @@ from alexnet_course.data.doodles import CLASSES  # CIFAR-10's, in CIFAR-10's ord
 from alexnet_course.data.download import Mirror, NotPublished, checksum, download
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
 from alexnet_course.files import UNFINISHED, discard
+from alexnet_course.terminal import Terminal
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # spec -> class in torchvision.datasets
 ARCHIVES = {
@@ -129,7 +130,7 @@ def _from_tree(spec: str, split: str, root: Path, part: Path) -> Dataset:
     names: dict[str, list[str]] = {"train": [], "test": []}
     try:
         with tarfile.open(part, "r|gz") as tar:
-            for member in tqdm(tar, f"decoding {spec}", _IMAGES, unit="image"):
+            for member in tqdm(tar, f"decoding {spec}", _IMAGES, unit="image", file=Terminal()):
                 place = member.name.split("/")
                 to = next((name for name in pixels if name in place[:-2]), None)
                 if not member.isfile() or to is None or not place[-1].lower().endswith((".png", ".jpg", ".jpeg")):

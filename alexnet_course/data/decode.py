@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from alexnet_course.data.tree import say_once
 from alexnet_course.errors import CourseError
+from alexnet_course.terminal import Terminal
 
 RESIZES = ("crop", "pad")
 
@@ -44,7 +45,8 @@ def decode_all(
             put(number, pixels)
         return len(part)
 
-    bar = tqdm(total=len(files), desc=f"decoding {what}", unit="image", disable=len(files) < _PROGRESS_FROM)
+    bar = tqdm(total=len(files), desc=f"decoding {what}", unit="image", disable=len(files) < _PROGRESS_FROM,
+               file=Terminal())  # fmt: skip
     with bar, ThreadPoolExecutor() as pool:  # decoding releases Python's global lock
         try:
             for count in pool.map(decode, range(0, len(files), _TASK)):

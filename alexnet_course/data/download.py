@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from alexnet_course.errors import CourseError
 from alexnet_course.files import ABANDONED, UNFINISHED, beside, discard
-from alexnet_course.terminal import say
+from alexnet_course.terminal import Terminal, say
 from alexnet_course.version import __version__
 
 TIMEOUT = 15.0  # seconds without an answer, and the period over which a rate is measured
@@ -171,7 +171,7 @@ def _stream(what: str, mirror: Mirror[Any], part: Path, patience: float) -> bool
         with _kept(what, part.parent):
             file = open(part, "ab" if have else "wb")  # noqa: SIM115 - its errors differ from those of the network
         bar = tqdm(total=total, initial=have, desc=f"{mirror.path.name} from {_server(mirror)}", unit="B",
-                   unit_scale=True, disable=total is None or total < _BAR_FROM)  # fmt: skip
+                   unit_scale=True, disable=total is None or total < _BAR_FROM, file=Terminal())  # fmt: skip
         with file, bar:
             came = 0
             for block in _blocks(answer, total - have if total is not None else None, patience):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 from alexnet_course.shapes import evaluating, layer_output_size
 
 NO_LIMIT = 10_000  # pixels; a network that takes images of this side takes larger ones too
@@ -22,7 +22,7 @@ def check_logits(model: nn.Module, images: torch.Tensor, num_classes: int, name:
     except (CourseError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever someone's own network can run into
-        reason = next(iter(str(error).splitlines()), "without a word")
+        reason = first_line(error, "without a word")
         raise CourseError(f"{name} cannot take an image of {shape} ({type(error).__name__}: {reason}); fix its "
                           "forward, or give images of another size.") from error  # fmt: skip
     wanted = (len(images), num_classes)

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from alexnet_course.errors import CourseError, nearest
+from alexnet_course.errors import CourseError, first_line, nearest
+from alexnet_course.files import expanded
 from alexnet_course.models.specs import INITIALISATIONS, SPECS, ModelSpec
 
 if TYPE_CHECKING:
@@ -205,8 +206,9 @@ def register_model(
             MODELS[name] = before
         if isinstance(error, CourseError) or not isinstance(error, Exception):
             raise
+        reason = first_line(error, "without a word")
         raise CourseError(f"{name!r} cannot be built with num_classes={num_classes} and in_channels={channels} "
-                          f"({type(error).__name__}: {_first_line(error)}); fix its builder.") from error  # fmt: skip
+                          f"({type(error).__name__}: {reason}); fix its builder.") from error  # fmt: skip
     MODELS[name] = replace(spec, parameters=count)
 
 
@@ -216,7 +218,8 @@ def load_networks(path: str | Path) -> list[str]:
     The file is run as a module. Running it again replaces the earlier module. Raises CourseError
     where there is no such file, where it stops with an error and where it registers nothing.
     """
-    if not os.path.isfile(path):
+    path = expanded(path)
+    if not path.is_file():
         raise CourseError(f"There is no file {str(path)!r}; give a Python file that registers networks.")
     before = dict(MODELS)
     try:
@@ -255,7 +258,7 @@ def _run_file(path: str) -> None:
         raise
 
 
-def _stopped(path: str | Path, error: BaseException) -> CourseError:
+def _stopped(path: Path, error: BaseException) -> CourseError:
     """The message for a file that stopped with ``error``: where (the last of its own lines) and why."""
     line, trace = error.lineno if isinstance(error, SyntaxError) else None, error.__traceback__
     while trace is not None:
@@ -265,11 +268,8 @@ def _stopped(path: str | Path, error: BaseException) -> CourseError:
     if isinstance(error, CourseError):
         return CourseError(f"{str(path)!r}, line {line}: {error}")
     where = f" in line {line}" if line else ""
-    return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {_first_line(error)}); fix it there.")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "without a word")
+    reason = first_line(error, "without a word")
+    return CourseError(f"{str(path)!r} stopped{where} ({type(error).__name__}: {reason}); fix it there.")
 
 
 def _takes(build: Callable[..., Any], key: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from alexnet_course.errors import CourseError, nearest
 from alexnet_course.models import MODELS
-from alexnet_course.recipe import Recipe, check_budget
+from alexnet_course.recipe import Recipe, check_budget, without_evening
 
 FOLDER = Path(__file__).parent
 ABLATIONS = FOLDER / "ablations.toml"
@@ -39,7 +39,7 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
 
     With ``budget="evening"`` it is shortened, as its file says, to a number of epochs that all networks share. A
     network's default recipe is ``<network>.modern`` if the package has one, otherwise ``Recipe(model=name)``. Raises
-    ``CourseError`` with the nearest names if there is nothing of that name.
+    ``CourseError`` with the nearest names if there is nothing of that name, and for a recipe that cannot be shortened.
 
     >>> from alexnet_course import load_recipe
     >>> load_recipe("alexnet-cifar-3x3", "evening").run_name
@@ -56,6 +56,8 @@ def load_recipe(name: str, budget: str = "long") -> Recipe:
         return Recipe(model=name, budget=budget)
     more = {recipe.name: recipe for recipe in [*ablations(), *for_photographs()]}
     if name in more:
+        if budget == "evening":
+            raise without_evening(name)
         return more[name]
     raise CourseError(f"{name!r} is neither a recipe, a network nor a TOML file; "
                       f"nearest: {nearest(name, [*known, *MODELS, *more])}.")  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from alexnet_course.data import Dataset
 from alexnet_course.data.sources import specs
 from alexnet_course.errors import CourseError, nearest
+from alexnet_course.files import expanded
 from alexnet_course.records import FOLDER, RECORD
 from alexnet_course.records.check import read_fitting
 from alexnet_course.records.record import Record
@@ -63,7 +64,7 @@ class Reproduction:
 
 def find_record(name: str, folder: str | Path = FOLDER) -> Record:
     """The record with this path, run folder or name; a name is that of a package record or of a run in ``runs/``."""
-    path = Path(name)
+    path = expanded(name)
     if path.is_dir():
         path = path / RECORD
     elif path.suffix != ".json":
@@ -94,9 +95,8 @@ def repetition(
     dataset, environment = record.dataset, record.environment
     images = {"train": train_set, "test": test_set}
     if train_set is None or test_set is None:
-        spec = dataset.name if dataset.name in specs() else record.recipe.dataset
-        loaded = dict(zip(images, record.recipe.both(spec), strict=True))
-        images = {split: given or loaded[split] for split, given in images.items()}
+        loaded = dict(zip(images, record.recipe.both(recorded_images(record)), strict=True))
+        images = {split: loaded[split] if given is None else given for split, given in images.items()}
     for split, recorded in (("train", dataset.fingerprint), ("test", dataset.test_fingerprint)):
         found = images[split]
         assert found is not None
@@ -110,6 +110,11 @@ def repetition(
         torch.set_num_threads(environment.threads)  # another number of threads would change the order of sums
         options = {"precision": environment.precision, **options}
     return train(record.recipe, train_set=images["train"], test_set=images["test"], **options)
+
+
+def recorded_images(record: Record) -> str:
+    """The spec of the recorded data set: its name or, if it has none, its folder."""
+    return record.dataset.name if record.dataset.name in specs() else record.recipe.dataset
 
 
 def _figures(record: Record) -> tuple[Any, ...]:

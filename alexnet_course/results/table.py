@@ -364,24 +364,34 @@ def as_markdown(rows: Iterable[Row], names: Sequence[str] = MAIN_COLUMNS) -> str
 
 def write_between_markers(path: Path, table: str) -> bool:
     """Put ``table`` between the two lines ``MARKERS`` of a Markdown file; return whether the file changed."""
-    path = path.resolve()  # a link stays one
-    refuse_what_is_no_file(path)
+    content, head, tail = around_table(path)
+    after = f"{head}{table}{tail}"
+    if "\r\n" in content:  # the file's own ends of lines
+        after = after.replace("\n", "\r\n")
+    with whole_file(path.resolve()) as part:  # a link stays one
+        part.write_bytes(after.encode("utf-8"))
+    return after != content
+
+
+def around_table(path: Path) -> tuple[str, str, str]:
+    """The content of a Markdown file, and its parts up to and from the lines ``MARKERS``, with Unix's ends of lines.
+
+    Raises ``CourseError`` if it cannot be read, or does not have them.
+    """
+    begin, end = MARKERS
     try:
+        refuse_what_is_no_file(path)
         content = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise CourseError(f"{str(path)!r} cannot be read ({error.strerror}); make a Markdown file there, with the "
+                          f"lines {begin!r} and {end!r} where the table is to be.") from None  # fmt: skip
     except UnicodeDecodeError as error:
         raise CourseError(f"{str(path)!r} is not a text file in UTF-8 ({error}); save it as one.") from None
-    before = content.replace("\r\n", "\n")
-    begin, end = MARKERS
-    head, found, rest = before.partition(f"{begin}\n")
+    head, found, rest = content.replace("\r\n", "\n").partition(f"{begin}\n")
     _, also_found, tail = rest.partition(end)
     if not found or not also_found:
         raise CourseError(f"{path} has no lines {begin!r} and {end!r}; add them where the table is to be.")
-    after = f"{head}{begin}\n{table}{end}{tail}"
-    if before != content:  # the file's own ends of lines
-        after = after.replace("\n", "\r\n")
-    with whole_file(path) as part:
-        part.write_bytes(after.encode("utf-8"))
-    return after != content
+    return content, head + found, also_found + tail
 
 
 def as_text(rows: Iterable[Row], names: Sequence[str] = TEXT_COLUMNS) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 from alexnet_course.files import present, shown
 from alexnet_course.training.faults import is_out_of_memory
 
@@ -39,7 +39,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         torch.save({"format": FORMAT, **state}, path)
     except RuntimeError as error:  # PyTorch's error for a failed write
-        raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from None
+        raise OSError(f"{first_line(error)}; is the disk full?") from None
 
 
 def read_back(path: Path) -> None:
@@ -80,7 +80,7 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         except Exception as error:  # a damaged file may fail in any way
             if disk.error is not None:
                 raise disk.error from None
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             if isinstance(error, MemoryError) or is_out_of_memory(error):
                 raise CourseError(f"{name} does not fit into memory ({reason}); free some memory.") from None
             raise DamagedCheckpoint(f"{name} is damaged ({reason}).") from None

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.data.fingerprints import name_of_both
-from alexnet_course.errors import CourseError
-from alexnet_course.files import write_tensors
+from alexnet_course.errors import CourseError, first_line
+from alexnet_course.files import expanded, write_tensors
 from alexnet_course.models import build_model
 from alexnet_course.models.registry import without_values
 from alexnet_course.records import RECORD, WEIGHTS
@@ -167,7 +167,7 @@ def save_weights(out: Path, model: nn.Module) -> None:
 
 def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
     """Load the network (on the CPU, with the weights of the last epoch) and the record of a finished run."""
-    folder = Path(folder)
+    folder = expanded(folder)
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
             raise CourseError(f"{str(folder)!r} has no {name}; give the folder of a finished run.")
@@ -177,7 +177,7 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Record]:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CourseError(f"{str(folder / WEIGHTS)!r} does not hold the weights of {record.recipe.model!r} ({reason}); "
                           "train again.") from None  # fmt: skip
     return model, record

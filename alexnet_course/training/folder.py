@@ -25,6 +25,7 @@ PLAN, LOCK, CHECKPOINT = "run.json", ".lock", "checkpoint-*.pt"
 KEPT = 2  # checkpoints
 # Options that change how a step is computed, and not what: a run may go on without them on another machine.
 SPEED_UPS = ("compile", "graph", "half_weights", "compiled_pools")
+IMAGES = {"fingerprint": "training", "test_fingerprint": "test"}  # by the key that identifies them
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 
@@ -279,4 +280,10 @@ def differences(plan: dict[str, Any], now: dict[str, Any]) -> list[str]:
         asked.pop(name, None)
     # Keys that were added in a later version of the course have their defaults in runs that were started earlier.
     then = {**Recipe().as_dict(), **dict.fromkeys(now["options"], False), **then}
-    return [f"{key} was {then.get(key)!r} and is {asked.get(key)!r}" for key in asked if asked[key] != then.get(key)]
+    return [
+        f"the {IMAGES[key]} images are not those that it was started with"
+        if key in IMAGES
+        else f"{key} was {then.get(key)!r} and is {asked.get(key)!r}"
+        for key in asked
+        if asked[key] != then.get(key)
+    ]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alexnet_course.data import Dataset
 from alexnet_course.data.fingerprints import name_of_both
 from alexnet_course.errors import CourseError, nearest
-from alexnet_course.files import shown
+from alexnet_course.files import expanded, shown
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import PREDICTIONS, RECORD
 from alexnet_course.records.check import changes, misnamed
@@ -106,10 +106,10 @@ class Run(Iterator[EpochResult]):
         self.recipe = recipe
         self.group = join_group()
         self.device = self.group.device(device)
-        self.out = Path(out).absolute() if out is not None else None  # the working directory may change during training
+        self.out = expanded(out).absolute() if out is not None else None  # the working directory may change
         self.folder: RunFolder | None = None
         self._checkpoints: Checkpoints | None = None
-        self.group.on_main(lambda: self._take_folder(out))
+        self.group.on_main(self._take_folder)
         self.on_step = on_step or (lambda: None)
         self.record: Record | None = None
         try:
@@ -170,8 +170,8 @@ class Run(Iterator[EpochResult]):
             self.close()
             raise
 
-    def _take_folder(self, out: str | Path | None) -> None:
-        self.folder = RunFolder(Path(out)) if out is not None else None
+    def _take_folder(self) -> None:
+        self.folder = RunFolder(self.out) if self.out is not None else None
 
     def _has_saved(self) -> bool:
         return self.folder is not None and (self.folder.saved or self.folder.finished)
@@ -481,5 +481,6 @@ def resume(folder: str | Path, **options: Unpack[RunOptions]) -> Run:
     >>> [epoch.epoch for epoch in resume("runs/first")]
     [2]
     """
+    folder = expanded(folder)
     plan = join_group().on_main(lambda: read_plan(folder))
     return train(Recipe.from_dict(plan["recipe"]), **{"out": folder, **plan["options"], **options})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_course.data.cache import cache_dir
 from alexnet_course.data.download import Mirror, NotPublished, checksum, download
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 from alexnet_course.files import expanded
 from alexnet_course.models import build_model
 from alexnet_course.models.registry import without_values
@@ -90,8 +90,7 @@ def imagenet_weights(fetch: bool = True) -> dict[str, Tensor]:
         raise CourseError(f"{str(path)!r} is not torchvision's file: {error}; remove it to download it "
                           "again.") from None  # fmt: skip
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CourseError(f"{str(path)!r} cannot be read ({reason:.200}); remove it, or {remedy}.") from None
+        raise CourseError(f"{str(path)!r} cannot be read ({first_line(error):.200}); remove it, or {remedy}.") from None
     return weights
 
 

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from alexnet_course.errors import first_line
+
 WARM_UP = 3  # ordinary steps first: cuDNN chooses its kernels, the optimiser allocates its state
 
 StepFunction: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
@@ -109,7 +111,7 @@ class StepGraph:
                 self._results = self.step(self._images, self._labels)
         except RuntimeError as error:
             after_a_failed_recording(current, pool)
-            self._give_up(next(iter(str(error).splitlines()), "no reason given"))
+            self._give_up(first_line(error, "no reason given"))
             return False
         self._gradients = [weight.grad for weight in self.model.parameters()]
         self._graph = graph

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alexnet_course.data import Dataset
 from alexnet_course.data.batches import BatchLoader
-from alexnet_course.errors import CourseError
+from alexnet_course.errors import CourseError, first_line
 from alexnet_course.models import Network, build_model
 from alexnet_course.models.network import check_logits, check_weights
 from alexnet_course.muon import lay_out_like_weights, with_kernels_of
@@ -284,7 +284,7 @@ class Trainer:
             compiling = cannot_compile(error)
             if not compiling and not is_out_of_memory(error, self.device):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             if compiling:
                 raise CourseError(f"{self._compiled} = True does not work on this machine ({reason}); install what is "
                                   "missing, or leave it out.") from None  # fmt: skip

@@ -214,13 +214,14 @@
   }
 
   const known = () => globalThis.alexnetInside ?? {};
+  const SAMPLES = "(samples)"; // page.py's name for the images
 
   let wanted = null; // the network that was asked for last
 
   async function loadNetwork(name) {
     wanted = name;
     if (!known()[name]) await loadScript(config.networks.find((network) => network.name === name).script);
-    if (!known().samples) await loadScript(config.samples);
+    if (!known()[SAMPLES]) await loadScript(config.samples);
     if (wanted !== name) return;
     state.ask ??= startWorker();
     await state.ask("load", known()[name]);
@@ -228,7 +229,7 @@
     state.network = engine.decode(known()[name]);
     Object.assign(state, { layer: 0, channel: 0, row: 14, column: 14 }); // not in a corner, where there is padding
     if (!state.samples.length) {
-      state.samples = known().samples.map(({ label, pixels }) => ({
+      state.samples = known()[SAMPLES].map(({ label, pixels }) => ({
         label, image: Float32Array.from(atob(pixels), (letter) => letter.charCodeAt(0) / 255) }));
       state.source = state.samples[0].image;
     }

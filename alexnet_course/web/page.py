@@ -22,6 +22,7 @@ VIEWS: dict[str, dict[str, str]] = tomllib.loads((FOLDER / "views.toml").read_te
 ACCURACY = FOLDER / "accuracy.json"  # written by benchmarks/quantised.py
 SCRIPTS = ("engine.js", "inside.js")
 STYLE = "inside.css"
+SAMPLES = "(samples)"  # the images beside the networks of a page; no network can have this name
 
 
 def measured_accuracy(name: str) -> dict[str, float]:
@@ -58,7 +59,7 @@ def sample_images() -> list[tuple[str, Tensor]]:
 
 def sample_script() -> str:
     """The script that hands the page its images."""
-    return _script("samples", [{"label": label, "pixels": _pixels(image)} for label, image in sample_images()])
+    return _script(SAMPLES, [{"label": label, "pixels": _pixels(image)} for label, image in sample_images()])
 
 
 def _pixels(image: Tensor) -> str:

@@ -216,7 +216,8 @@ def newest(folder: Path) -> str:
         return subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             check=True,
             timeout=30,
         ).stdout.strip()

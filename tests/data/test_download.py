@@ -1,5 +1,6 @@
 """Downloads from servers of this machine that are slow, gone, wrong, broken, or do not do what was asked."""
 
+import errno
 import hashlib
 import io
 import os
@@ -8,6 +9,7 @@ import resource
 import socket
 import ssl
 import struct
+import sys
 import tarfile
 import time
 import urllib.error
@@ -291,6 +293,16 @@ def test_a_long_download_shows_how_far_it_is_and_how_fast(
     assert re.search(r"file from 127\.0\.0\.1:\d+: +40%", output.err)
     assert re.search(r"50\.0k/50\.0k .*B/s", output.err)
     assert output.out == ""
+
+
+def test_a_bar_that_cannot_be_shown_ends_no_download(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_BAR_FROM", 1)
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert ask("fine") == CONTENT
 
 
 @pytest.mark.parametrize(

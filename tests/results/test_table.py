@@ -21,6 +21,7 @@ from alexnet_course.results import table
 from alexnet_course.results.reproduce import find_record
 from alexnet_course.results.table import (
     COLUMNS,
+    MARKERS,
     as_csv,
     as_markdown,
     as_text,
@@ -395,6 +396,30 @@ def test_a_file_without_the_markers_is_refused_and_stays(tmp_path, capsys):
     assert main(["results", "--write", str(tmp_path / "some.md")]) == 2
     assert "add them where the table is to be" in capsys.readouterr().err
     assert (tmp_path / "some.md").read_text() == "nothing\n"
+
+
+def test_where_no_table_can_be_written_is_said_before_the_records_are_read(tmp_path, capsys, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("alexnet_course.cli.results.sift_records", None)
+    for name, reason in (("missing.md", "No such file or directory"), ("folder", "not a file")):
+        assert main(["results", "--write", str(tmp_path / name)]) == 2
+        err = capsys.readouterr().err
+        assert f"{name}' cannot be read ({reason}); make a Markdown file there, with the lines '<!-- results" in err
+    assert main(["results", "--write", "x.md", "--format", "csv"]) == 2
+    assert "--format csv has no effect with --write, which writes Markdown" in capsys.readouterr().err
+
+
+def test_home_is_expanded_in_every_path(tmp_path, write, monkeypatch, capsys):
+    """bash does not, in --write=~/x."""
+    write("mine", 41).rename(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "page.md").write_text("\n".join([*MARKERS, ""]))
+    assert main(["results", "--write=~/page.md", "--records=~/mine"]) == 0
+    assert "| mine | 82.00 |" in (tmp_path / "page.md").read_text()
+    assert main(["results", "--add=~/mine"]) == 2
+    assert f"'{tmp_path}/mine' holds no finished run" in capsys.readouterr().err
+    assert main(["results", "verify", "--records=~/mine"]) == 0
+    assert find_record("~/mine/mine-evening-seed0.json").recipe.name == "mine"
 
 
 def test_other_images_and_other_settings_have_rows_of_their_own_and_a_seed_counts_once(write):

@@ -256,7 +256,7 @@ def a_pipe(path: Path, tiny: dict[str, Any]) -> None:
 OTHERS = {
     of_another_seed: "is a checkpoint of another run: seed was 1 and is 0. Move it out of the folder to go on.",
     with_another_rate: "is a checkpoint of another run: lr was 0.02 and is 0.01. Move it",
-    of_other_images: "is a checkpoint of another run: fingerprint was '",
+    of_other_images: "is a checkpoint of another run: the training images are not those that it was started with.",
     of_a_later_version: "is not a checkpoint of this version of the course; move it out of the folder.",
     not_of_the_course: "is not a checkpoint of this version of the course; move it out of the folder.",
     a_pipe: "is not a file; move it out of the folder.",

@@ -1,6 +1,7 @@
 """What a page gets of a network: its layers in order, weights in 8 bits, and nothing that the page cannot compute."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from alexnet_course import CourseError, build_model, export_network, list_pretrained, load_dataset, load_pretrained
 from alexnet_course.models import MODELS
+from alexnet_course.recipe import Recipe
 from alexnet_course.web import (
     VIEWS,
     dequantised,
@@ -21,6 +23,7 @@ from alexnet_course.web import (
     stack_of,
     standalone_page,
 )
+from alexnet_course.web.page import SAMPLES
 from alexnet_course.web.quantise import quantised
 
 SMALL = [name for name, spec in MODELS.items() if spec.input_size == (3, 32, 32) and name != "lenet5"]
@@ -179,6 +182,16 @@ class TestPage:
         classes = ("</script><b>", *record.dataset.classes[1:])
         told = record.replace(dataset=record.dataset.model_copy(update={"classes": classes}))
         assert "</script><b>" not in standalone_page(describe(model, told))
+
+    def test_a_network_of_any_name_leaves_the_images_where_the_page_looks_for_them(self, shipped):
+        """Even of the one by which they were once called."""
+        model, record = shipped
+        page = standalone_page(describe(model, record.replace(recipe=record.recipe.replace(name="samples"))))
+        names = re.findall(r'alexnetInside \?\?= \{\}\)\["(.*?)"\] = ', page)
+        assert names == ["samples", SAMPLES]
+        assert f'SAMPLES = "{SAMPLES}"' in page
+        with pytest.raises(CourseError, match="cannot be part of a path"):
+            Recipe(name=SAMPLES)
 
     def test_its_images_may_be_shown_to_anyone(self):
         script = sample_script()
