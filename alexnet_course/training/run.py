@@ -109,7 +109,7 @@ class Run(Iterator[EpochResult]):
         self.out = expanded(out).absolute() if out is not None else None  # the working directory may change
         self.folder: RunFolder | None = None
         self._checkpoints: Checkpoints | None = None
-        self.group.on_main(self._take_folder)
+        self.group.on_main(lambda: self._take_folder(out))
         self.on_step = on_step or (lambda: None)
         self.record: Record | None = None
         try:
@@ -170,8 +170,8 @@ class Run(Iterator[EpochResult]):
             self.close()
             raise
 
-    def _take_folder(self) -> None:
-        self.folder = RunFolder(self.out) if self.out is not None else None
+    def _take_folder(self, out: str | Path | None) -> None:
+        self.folder = RunFolder(expanded(out)) if out is not None else None
 
     def _has_saved(self) -> bool:
         return self.folder is not None and (self.folder.saved or self.folder.finished)

@@ -49,6 +49,18 @@ def checkpoint(step: int) -> str:
     return f"checkpoint-{step:09d}.pt"
 
 
+def test_a_run_in_the_home_folder_is_there(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    begun(Path("~/run"), epochs=1, **few)
+    assert resume("~/run", **few).steps_done == begun_steps(tmp_path / "home" / "run")
+    assert not Path("~").exists()
+
+
+def begun_steps(out: Path) -> int:
+    return max(int(path.stem.split("-")[1]) for path in out.glob("checkpoint-*.pt"))
+
+
 # --- What cannot be read now -----------------------------------------------------------------------------------------
 
 
