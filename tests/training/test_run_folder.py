@@ -49,11 +49,11 @@ def checkpoint(step: int) -> str:
     return f"checkpoint-{step:09d}.pt"
 
 
-def test_a_run_in_the_home_folder_is_there(few, tmp_path, monkeypatch):
+def test_a_run_in_the_home_folder_is_there(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    begun(Path("~/run"), epochs=1, **few)
-    assert resume("~/run", **few).steps_done == begun_steps(tmp_path / "home" / "run")
+    begun(Path("~/run"), epochs=1, **tiny)
+    assert resume("~/run", **tiny).steps_done == begun_steps(tmp_path / "home" / "run")
     assert not Path("~").exists()
 
 
