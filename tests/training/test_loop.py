@@ -485,7 +485,7 @@ def test_a_part_of_as_many_images_as_there_are_is_all_of_them(data):
 def test_a_part_that_is_too_large_or_nothing_is_refused(data, size):
     with pytest.raises(CourseError) as caught:
         train(small(train_size=size), **data)
-    assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training images; [^.]*0\.1\.",
+    assert re.fullmatch(rf"train_size = {size:g} would be {round(size)} of 100 training images; [^.]*for example 10\.",
                         str(caught.value))  # fmt: skip
 
 

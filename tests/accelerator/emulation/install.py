@@ -34,6 +34,7 @@ def emulated(card: Card) -> Iterator[None]:
         put(torch, "Generator", Generator)
         stack.enter_context(mock.patch.object(torch._C, "_cuda_endAllocateToPool", end_pool, create=True))
         stack.callback(OPEN_POOLS.clear)
+        DEFAULT.left_by_a_recording = False
         put(torch.nn.Module, "_apply", swapping(torch.nn.Module._apply))
         put(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(by_device_and_dtype))
         put(torch.Tensor, "pin_memory", lambda tensor, *_: pin(tensor.clone()))
