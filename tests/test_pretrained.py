@@ -113,8 +113,8 @@ def test_they_are_loaded_wherever_the_working_directory_is(tmp_path, monkeypatch
 
 def test_a_name_that_is_mistyped_is_met_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(CourseError, match=r"^'vgg-style-bn\.smal' is neither the folder of .*; nearest: vgg-style-bn"):
-        load_trained("vgg-style-bn.smal")
+    with pytest.raises(CourseError, match=r"^'vgg-style-bn\.smoll' is neither the folder of .*; nearest: vgg-style-bn"):
+        load_trained("vgg-style-bn.smoll")
     (tmp_path / "run").mkdir()
     with pytest.raises(CourseError, match=r"run' has no record\.json; give the folder of a finished run\.$"):
         load_trained("~/run")
