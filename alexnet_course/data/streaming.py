@@ -25,14 +25,19 @@ class Ahead:
     def read(self, chosen: Tensor, then: Tensor) -> Tensor:
         """The rows at ``chosen``; starts to read those at ``then``, unless it is empty. Both are int64, on the CPU."""
         coming, self._coming = self._coming, None
-        rows = coming[1].result() if coming is not None and torch.equal(coming[0], chosen) else self._copy(chosen)
+        if coming is not None and torch.equal(coming[0], chosen):
+            rows = coming[1].result()
+        else:
+            rows = self._copy(chosen, self._memory(chosen))
         if len(then):
-            self._coming = then, self._thread.submit(self._copy, then)
+            self._coming = then, self._thread.submit(self._copy, then, self._memory(then))
         return rows
 
-    def _copy(self, chosen: Tensor) -> Tensor:
+    def _memory(self, chosen: Tensor) -> Tensor:
         shape = (len(chosen), *self._rows.shape[1:])
-        rows = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
+
+    def _copy(self, chosen: Tensor, rows: Tensor) -> Tensor:
         for to, index in zip(rows.numpy(), chosen.tolist(), strict=True):
             np.copyto(to, self._rows[index])
         return rows
