@@ -218,9 +218,9 @@ def test_a_batch_is_read_while_the_one_before_is_used() -> None:
     ahead, copied = Ahead(images, pinned=False), []
     copy = ahead._copy
 
-    def noted(chosen: torch.Tensor) -> torch.Tensor:
+    def noted(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         copied.append(chosen.tolist())
-        return copy(chosen)
+        return copy(chosen, rows)
 
     ahead._copy = noted  # type: ignore[method-assign]
     one, two, three = (torch.tensor(chosen) for chosen in ([3, 1], [9, 9], [0, 5]))
@@ -232,13 +232,20 @@ def test_a_batch_is_read_while_the_one_before_is_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "there", "free", "fits"),
-    [("cuda", "cpu", 2 * 12_000, True), ("cuda", "cpu", 2 * 12_000 - 1, False), ("cpu", "cpu", 0, True)],
+    ("device", "there", "free", "unused", "fits"),
+    [
+        ("cuda", "cpu", 2 * 12_000, 0, True),
+        ("cuda", "cpu", 2 * 12_000 - 1, 0, False),
+        ("cuda", "cpu", 2 * 12_000 - 500, 500, True),  # what PyTorch keeps after an earlier run
+        ("cpu", "cpu", 0, 0, True),
+    ],
 )
 def test_what_a_gpu_has_no_room_for_stays_in_the_machine_s_memory(
-    device: str, there: str, free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+    device: str, there: str, free: int, unused: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**12))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 7000 + unused)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 7000)
     assert memory.fits(torch.zeros(4, 3, 10, 100, dtype=torch.uint8), torch.device(device)) == fits
 
 
