@@ -502,14 +502,20 @@ def sides(page, *names: str) -> list[str]:
 
 
 class TestAnswers:
-    def test_to_the_first_two_tasks(self, explorer):
-        first, second, *_ = answers()
+    def test_to_the_first_task(self, explorer):
+        first, *_ = answers()
         explorer.get_by_label("Height and width").fill("32")
         assert "vanishes at pool2 (max pooling): 2×2 of it arrives, and a window of 3×3" in status(explorer)
-        assert first.startswith("At pool2: only 2×2 pixels reach its 3×3 window.")
-        assert "an input of at least 67×67 (for all layers)" in status(explorer)
-        assert first.endswith("is 67×67.")
+        explorer.get_by_label("Network").select_option("alexnet-owt")
+        explorer.get_by_label("Height and width").fill("32")
+        assert "vanishes at pool3 (max pooling): 1×1 of it arrives, and a window of 3×3" in status(explorer)
+        assert first.startswith("At pool3, one pooling later: only 1×1 reaches its 3×3 window.")
+        assert "an input of at least 63×63 (for all layers)" in status(explorer)
+        assert first.endswith("is 63×63.")
 
+    def test_to_the_second_task(self, explorer):
+        _, second, *_ = answers()
+        explorer.get_by_label("Height and width").fill("32")
         before = f"{(256 * 36 + 1) * 4096:,}"
         explorer.get_by_label("Stride").fill("1")
         assert sides(explorer, "conv1", "pool1", "pool2", "pool3") == ["22", "10", "4", "1"]
