@@ -139,17 +139,18 @@ def synchronisations() -> Iterator[list[str]]:
     """Collects PyTorch's warnings about operations that wait for the GPU; the list is complete at the end."""
     mode = torch.cuda.get_sync_debug_mode()
     found: list[str] = []
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
             yield found
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
     for warning in caught:
-        if "synchronizing" in str(warning.message):
-            found.append(str(warning.message))
-        else:
+        text = str(warning.message)
+        if "called a synchronizing" in text:
+            found.append(text)
+        elif "Synchronization debug mode" not in text:  # which PyTorch calls a prototype
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 

@@ -51,6 +51,7 @@ def note(kind: str, operation: object) -> None:
 def set_debug_mode(mode: int | str) -> None:
     """Takes the place of ``torch.cuda.set_sync_debug_mode``."""
     global debug_mode
+    warnings.warn("Synchronization debug mode is a prototype feature and does not yet detect all", stacklevel=2)
     debug_mode = mode if isinstance(mode, int) else DEBUG_MODES[mode]
 
 
