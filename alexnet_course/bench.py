@@ -83,7 +83,7 @@ def bench(
     if repeats < 1:
         raise CourseError(f"repeats = {repeats} would measure nothing; give at least 1.")
     if batch_size is not None and batch_size < 1:
-        raise CourseError(f"batch_size = {batch_size} is no batch; give at least 1, or leave it out.")
+        raise CourseError(f"batch_size = {batch_size} is too small; give at least 1, or leave it out.")
     if not 0 < seconds < math.inf:
         raise CourseError(f"seconds = {seconds} is not the length of a turn; give a positive number.")
     chosen = choose_device(device)

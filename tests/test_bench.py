@@ -301,7 +301,7 @@ def test_the_measurements_overwrite_no_file(monkeypatch, tmp_path, capsys):
     ("options", "sentence"),
     [
         ({"repeats": 0}, "repeats = 0 would measure nothing; give at least 1"),
-        ({"batch_size": 0}, "batch_size = 0 is no batch; give at least 1, or leave it out"),
+        ({"batch_size": 0}, "batch_size = 0 is too small; give at least 1, or leave it out"),
         ({"seconds": math.inf}, "seconds = inf is not the length of a turn; give a positive number"),
         ({"seconds": math.nan}, "seconds = nan is not the length of a turn"),
         ({"seconds": -1.0}, r"seconds = -1\.0 is not the length of a turn"),

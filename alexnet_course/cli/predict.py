@@ -88,7 +88,8 @@ def is_one_file(target: Path) -> bool:
 class Figures:
     """The figures of ``--explain`` in ``target``, a ``.png`` file or a folder; None: a new folder.
 
-    That they can be written there, one for each of ``images``, and overwrite nothing is checked before the work.
+    Before the work it is checked that they can be written there, one for each of ``images``, without overwriting
+    anything.
     """
 
     def __init__(self, target: Path | None, images: Sequence[Path]) -> None:
