@@ -276,7 +276,7 @@ def test_a_budget_that_a_recipe_does_not_have_is_refused(tmp_path, capsys):
             ["bench", "--json", "missing/x"],
             "'missing/x' cannot be written to (No such file or directory); give the path",
         ),
-        (["bench", "--batch-size", "0"], "batch_size = 0 is no batch; give at least 1"),
+        (["bench", "--batch-size", "0"], "batch_size = 0 is too small; give at least 1, or leave it out"),
         (["bench", "--json", "cache"], "'cache' cannot be written to (not a file); give the path of a file"),
         (["bench", "--json", "/dev/null"], "'/dev/null' cannot be written to (not a file); give the path of a file"),
         (["evaluate", "nowhere"], "'nowhere' is neither the folder of a finished run nor the name of"),
