@@ -24,7 +24,7 @@ def epochs(trainer: Trainer, hooks: Sequence[Hook] = ()) -> Iterator[EpochResult
             for hook in hooks:
                 hook.on_epoch_start(trainer)
             trainer.start_epoch()
-            for images, labels in trainer.train_loader:
+            for images, labels in trainer.batches():
                 trainer.step(images, labels)
                 for hook in hooks:
                     hook.on_step(trainer)

@@ -185,7 +185,7 @@ class Run(Iterator[EpochResult]):
         for name, reason in lacks.items():
             if self.options[name] and reason:
                 self.options[name] = False
-                if self.group.is_main:
+                if self.folder is not None and not self.folder.finished:  # a finished run is only loaded
                     warnings.warn(f"{reason}, so it is left out here.", stacklevel=4)
 
     def _environment(self) -> dict[str, Any]:

@@ -274,6 +274,20 @@ class Trainer:
         with choice_of_kernels(self.device, self.deterministic, one_size), self.surroundings:
             yield
 
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches, or what is left of it; ``TrainingStopped`` if memory runs out while one is prepared."""
+        try:
+            yield from self.train_loader
+            return
+        except RuntimeError as error:
+            if not is_out_of_memory(error, self.device):
+                raise
+            reason = first_line(error)
+        if self.train_loader.at_once is not None:
+            raise TrainingStopped(f"There is not enough memory on {self.device} to augment an epoch's images at once "
+                                  f"({reason}); leave epoch_at_once out{self.kept()}.")  # fmt: skip
+        self._stop_out_of_memory(reason)
+
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One optimiser step on a batch, the whole batch in each process of a group; ``TrainingStopped`` if it does not
         fit into memory."""

@@ -198,6 +198,9 @@ def test_a_run_with_speed_ups_of_a_gpu_goes_on_without_one(images, tmp_path):
     assert [result.epoch for result in resumed] == [2]
     assert resumed.record.environment.graph is False
     assert resumed.record.earlier_environments[0].graph is True
+    with warnings.catch_warnings():  # a finished run is only loaded
+        warnings.simplefilter("error")
+        assert train(RECIPE, graph=True, half_weights=True, out=tmp_path / "run", device="cpu", **images).record
 
 
 @pytest.mark.slow

@@ -395,6 +395,43 @@ def test_the_size_that_is_said_to_fit_fits(data):
     assert next(run).epoch == 1
 
 
+def room_to_prepare(run: Run, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For preparing more ``images`` than that at once there is too little memory."""
+    for loader in (run.trainer.train_loader, run.trainer.val_loader):
+
+        def prepare(pixels: Tensor, *seed: object, prepared: Callable = loader.prepare) -> Tensor:
+            if len(pixels) > images:
+                raise OF_A_GPU
+            return prepared(pixels, *seed)
+
+        monkeypatch.setattr(loader, "prepare", prepare)
+
+
+def test_too_little_memory_to_prepare_a_batch(data, monkeypatch):
+    run = train(small(), **data)
+    room_to_prepare(run, 31, monkeypatch)
+    with pytest.raises(TrainingStopped) as caught:
+        next(run)
+    assert str(caught.value) == (
+        "There is not enough memory for batch_size = 32 on cpu (CUDA out of memory. Tried to allocate 2.00 GiB.); "
+        "batch_size = 16 fits."
+    )
+
+
+def test_too_little_memory_for_an_epoch_at_once(data, monkeypatch, tmp_path):
+    run = train(small(), epoch_at_once=True, out=tmp_path / "run", **data)
+    room_to_prepare(run, 32, monkeypatch)
+    with pytest.raises(TrainingStopped) as caught:
+        next(run)
+    assert str(caught.value).startswith(
+        "There is not enough memory on cpu to augment an epoch's images at once (CUDA out of memory. Tried to "
+        "allocate 2.00 GiB.); leave epoch_at_once out"
+    )
+    without = train(small(), **data)
+    room_to_prepare(without, 32, monkeypatch)
+    assert next(without).epoch == 1
+
+
 def test_too_little_memory_for_a_single_image(data):
     run = train(small(), **data)
     room_for(run, 0, OF_A_GPU)
