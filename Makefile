@@ -11,8 +11,8 @@ PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 py
 	$$p -I -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
-# The machine's own uv if it works, else one in .venv.
-UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(BIN)/uv)
+# The machine's own uv if it works and is not too old (before 0.6.9 it has no --torch-backend), else one in .venv.
+UV = $(shell uv pip install --torch-backend cpu --help >/dev/null 2>&1 && echo uv || echo $(BIN)/uv)
 GET_UV = test $(UV) = uv || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 # A .venv that was moved, or whose Python no longer exists, is rebuilt.

@@ -171,6 +171,7 @@ GOOD_PYTHON = f"""
 exec {sys.executable} "$@"
 """
 OLD_PYTHON = "exit 1"  # what it says when asked whether it will do
+OLD_UV = '[[ "$*" == *--torch-backend* ]] && exit 2; echo uv 0.5'
 
 
 class TestMakefile:
@@ -206,8 +207,8 @@ class TestMakefile:
 
     @pytest.mark.parametrize(
         ("script", "used"),
-        [(None, ".venv/bin/uv"), ("exit 127", ".venv/bin/uv"), ("echo uv 1.0", "uv")],
-        ids=["absent", "broken", "there"],
+        [(None, ".venv/bin/uv"), ("exit 127", ".venv/bin/uv"), (OLD_UV, ".venv/bin/uv"), ("echo uv 1.0", "uv")],
+        ids=["absent", "broken", "too old", "there"],
     )
     def test_the_machines_own_uv_is_used_where_it_runs(self, machine, script, used):
         add, make, _ = machine
@@ -234,7 +235,7 @@ class TestMakefile:
         """The install fails the first time, as if interrupted; nothing of it may be left the second time."""
         add, make, checkout = machine
         add("python3", GOOD_PYTHON)
-        add("uv", '[ "$1" = --version ] && exit 0; touch .venv/half; exit 1')
+        add("uv", '[[ "$*" == *--help ]] && exit 0; touch .venv/half; exit 1')
         assert make("setup").returncode != 0
         assert (checkout / ".venv" / "half").exists()
         add("uv", "exit 0")
@@ -256,7 +257,7 @@ class TestMakefile:
 
 # Writes down what it was told to install, and the lock that came by the standard input. GIVES: PyTorch's index answers.
 INSTALLER = """
-[ "$1" = --version ] && exit 0
+[[ "$*" == *--help ]] && exit 0
 [[ "$*" == *"torch-backend cpu"* && -z "$GIVES" ]] && exit 1
 [[ "$*" == *--dry-run* ]] && exit 0
 echo "$@" >> installed
