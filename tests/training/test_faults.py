@@ -396,7 +396,7 @@ def test_the_size_that_is_said_to_fit_fits(data):
 
 
 def room_to_prepare(run: Run, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For preparing more ``images`` than that at once there is too little memory."""
+    """There is too little memory to prepare more than ``images`` at once."""
     for loader in (run.trainer.train_loader, run.trainer.val_loader):
 
         def prepare(pixels: Tensor, *seed: object, prepared: Callable = loader.prepare) -> Tensor:
