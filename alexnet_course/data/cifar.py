@@ -12,9 +12,11 @@ Parquet files, which would need one more package, so they are not used.
 import contextlib
 import gzip
 import pickle
+import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import zlib
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,7 @@ from alexnet_course.data.dataset import Dataset
 from alexnet_course.data.doodles import CLASSES  # CIFAR-10's, in CIFAR-10's order
 from alexnet_course.data.download import Mirror, NotPublished, checksum, download
 from alexnet_course.data.fingerprints import KNOWN_FINGERPRINTS
-from alexnet_course.files import UNFINISHED, discard
+from alexnet_course.files import ABANDONED, UNFINISHED, discard
 from alexnet_course.terminal import Terminal
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # spec -> class in torchvision.datasets
@@ -115,7 +117,12 @@ def _unpack(source: Any, archive: Path) -> None:
     from torchvision.datasets.utils import extract_archive
 
     folder = archive.parent / source.base_folder
-    with tempfile.TemporaryDirectory(dir=archive.parent, suffix=UNFINISHED, ignore_cleanup_errors=True) as private:
+    own = f"{source.base_folder}."
+    for other in archive.parent.glob(f"{own}*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if time.time() - max(path.stat().st_mtime for path in (other, *other.rglob("*"))) > ABANDONED:
+                shutil.rmtree(other)  # left by a process that was killed
+    with tempfile.TemporaryDirectory(UNFINISHED, own, archive.parent, ignore_cleanup_errors=True) as private:
         with contextlib.redirect_stdout(sys.stderr):  # older versions print their progress there
             extract_archive(str(archive), private)
         with contextlib.suppress(FileNotFoundError):

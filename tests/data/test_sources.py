@@ -3,7 +3,9 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from trees import Images, write_tree
 
 from alexnet_course.data import Dataset, cifar, doodles, load_dataset, sources
 from alexnet_course.data.doodles import CLASSES, TEST_SIZE, TRAIN_SIZE
+from alexnet_course.files import ABANDONED, UNFINISHED
 
 Server = tuple[Path, str]
 
@@ -115,6 +118,31 @@ def test_two_processes_that_unpack_an_archive_do_not_disturb_each_other(
     assert ours.fingerprint == others[1].fingerprint
     assert load_dataset("cifar10", root=root).fingerprint == ours.fingerprint
     assert sorted(path.name for path in root.iterdir()) == ["cifar-10-batches-py", archive.name]
+
+
+def test_what_a_process_killed_while_unpacking_left_is_removed(
+    server: Server, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = publish(server, pickled_batches(images, "cifar10"), "cifar10", monkeypatch)
+    root = tmp_path / "kept"
+    extract = torchvision.datasets.utils.extract_archive
+
+    def leaves_copies(file: str, to: str) -> None:
+        extract(file, to)
+        for name in ("abandoned", "in-use"):
+            shutil.copytree(to, to.replace(UNFINISHED, f"{name}{UNFINISHED}"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torchvision.datasets.utils, "extract_archive", leaves_copies)
+        load_dataset("cifar10", root=root)
+    [in_use] = root.glob(f"*in-use{UNFINISHED}")
+    for left in list(root.glob(f"*{UNFINISHED}")):
+        for path in (left, *left.rglob("*")):
+            os.utime(path, (time.time() - ABANDONED - 5,) * 2)
+    os.utime(next(in_use.rglob("data_batch_1")))  # another process is writing it
+    shutil.rmtree(root / "cifar-10-batches-py")
+    load_dataset("cifar10", root=root)
+    assert sorted(root.iterdir()) == sorted([root / "cifar-10-batches-py", root / archive.name, in_use])
 
 
 def truncated(archive: Path) -> None:
