@@ -139,6 +139,14 @@ class Group:
             del error  # otherwise it and this frame would keep each other, and the memory of the failed call, alive
         return result  # type: ignore[return-value]
 
+    def told(self, error: Exception) -> Exception:
+        """``error``, which happened on this process alone, after the others were told: their next ``together`` raises
+        it."""
+        if self.size > 1:
+            self.any(True)
+            self.gather(error)
+        return error
+
     def on_main(self, function: Callable[[], T]) -> T:
         """``function()`` on the main process only: all get its result, which must be picklable, or its error."""
         if self.size == 1:

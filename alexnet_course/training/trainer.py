@@ -279,13 +279,18 @@ class Trainer:
         try:
             yield from self.train_loader
             return
-        except RuntimeError as error:
-            if not is_out_of_memory(error, self.device):
+        except Exception as error:
+            no_memory = is_out_of_memory(error, self.device)
+            if not no_memory or self.train_loader.at_once is None:
+                self.group.told(error)  # the others have their batch, and wait for this process in the step
+            if not no_memory:
                 raise
             reason = first_line(error)
         if self.train_loader.at_once is not None:
-            raise TrainingStopped(f"There is not enough memory on {self.device} to augment an epoch's images at once "
-                                  f"({reason}); leave epoch_at_once out{self.kept()}.")  # fmt: skip
+            raise self.group.told(
+                TrainingStopped(f"There is not enough memory on {self.device} to augment an epoch's images at once "
+                                f"({reason}); leave epoch_at_once out{self.kept()}.")
+            )  # fmt: skip
         self._stop_out_of_memory(reason)
 
     def step(self, images: Tensor, labels: Tensor) -> None:
@@ -294,6 +299,8 @@ class Trainer:
         try:
             self._step(images, labels)
             return
+        except TrainingStopped:  # by another process of the group
+            raise
         except RuntimeError as error:
             compiling = cannot_compile(error)
             if not compiling and not is_out_of_memory(error, self.device):

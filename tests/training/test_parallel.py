@@ -152,9 +152,14 @@ def test_what_goes_wrong_in_one_stops_both(both):
     assert first["batch of one"].startswith("A batch of 1 has no part for each of 2 processes; give a larger ")
     assert first["out of memory"] == second["out of memory"]
     assert first["out of memory"] == (
-        "There is not enough memory for batch_size = 17 on cpu (a GPU of the test is full); not even one image fits, "
+        "There is not enough memory for batch_size = 17 on cpu (CUDA out of memory); not even one image fits, "
         "so choose a smaller network."
     )
+    for what in ("batch out of memory", "epoch out of memory", "lost image"):
+        assert first[what] == second[what]
+    assert first["batch out of memory"].startswith("There is not enough memory for batch_size = 17 on cpu (CUDA ")
+    assert first["epoch out of memory"].endswith("images at once (CUDA out of memory); leave epoch_at_once out.")
+    assert first["lost image"] == "image 7 is gone"
     assert first["not finite"] == second["not finite"]
     assert first["not finite"].startswith("The loss became nan in epoch 1 at step 4 of 5, ")
     assert same(first["not finite weights"], second["not finite weights"])

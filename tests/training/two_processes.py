@@ -56,7 +56,7 @@ def stopped(run: Run) -> str:
     """The message with which the run stops."""
     try:
         list(run)
-    except TrainingStopped as error:
+    except (TrainingStopped, CourseError) as error:
         return str(error)
     return ""
 
@@ -101,6 +101,16 @@ def main(folder: Path) -> None:
     run.model.register_forward_hook(lambda *_: out_of_memory() if (rank, run.steps_done) == (1, 3) else None)
     found["out of memory"] = stopped(run)
 
+    for what, fails, options in (
+        ("batch out of memory", out_of_memory, {}),
+        ("epoch out of memory", out_of_memory, {"epoch_at_once": True}),
+        ("lost image", lost_image, {}),
+    ):
+        run = train(recipe(), **data, **options)
+        if rank == 1:
+            run.trainer.train_loader.prepare = fails
+        found[what] = stopped(run)
+
     run = train(recipe(), **data)
     hook = run.model.features[0].register_forward_hook(
         lambda layer, inputs, output: output * torch.nan if (rank, run.steps_done) == (1, 3) else None
@@ -111,8 +121,12 @@ def main(folder: Path) -> None:
     torch.save(found, folder / f"found-{rank}.pt")
 
 
-def out_of_memory() -> None:
-    raise torch.OutOfMemoryError("a GPU of the test is full")
+def out_of_memory(*_: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def lost_image(*_: object) -> None:
+    raise CourseError("image 7 is gone")
 
 
 if __name__ == "__main__":
