@@ -66,19 +66,27 @@ def test_the_processor_is_measured_where_it_matters_and_only_there(monkeypatch, 
     assert measured == [1]
 
 
-@pytest.mark.parametrize(("factor", "fast"), [(1.0, False), (1.2, False), (0.1, False), (3.0, True)])
-def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, fast):
-    """On a clock that shows a product of fp32 matrices as taking ``factor`` times as long as one of bf16."""
-    clock = [0.0]
+@pytest.mark.parametrize(
+    ("factor", "fast", "sides"),
+    [(1.0, False, {128, 1024}), (1.2, False, {128, 1024}), (0.1, False, {128}), (3.0, True, {128, 1024})],
+)
+def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, fast, sides):
+    """On a clock that shows a product of fp32 matrices as taking ``factor`` times as long as one of bf16.
+
+    Where bf16 is hopeless, no large product is computed: without instructions for bf16 four of them take 14 seconds.
+    """
+    clock, multiplied = [0.0], set()
     product = torch.Tensor.__matmul__
 
     def timed(matrix: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        multiplied.add(len(matrix))
         clock[0] += factor if matrix.dtype == torch.float32 else 1.0
         return product(matrix[:1, :1], other[:1, :1])
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     assert cpu_has_fast_bf16.__wrapped__() is fast
+    assert multiplied == sides
 
 
 def kernels() -> tuple[bool, bool]:

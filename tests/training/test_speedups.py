@@ -22,8 +22,8 @@ RECIPE = Recipe(
 )  # fmt: skip
 NARROW = {
     "cnn4": {"lrn": True},
-    "alexnet-cifar-3x3": {"hidden": 16},
-    "alexnet-cifar-5x5-v1": {"hidden": 16},
+    "alexnet-cifar-3x3": {"width": 0.25, "hidden": 16},
+    "alexnet-cifar-5x5-v1": {"width": 0.25, "hidden": 16},
     "vgg-style-bn": {"width": 0.125, "hidden": 16},
 }
 
