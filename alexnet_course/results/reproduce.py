@@ -15,7 +15,7 @@ from alexnet_course.files import expanded
 from alexnet_course.records import FOLDER, RECORD
 from alexnet_course.records.check import read_fitting
 from alexnet_course.records.record import Record
-from alexnet_course.training.device import choose_device
+from alexnet_course.training.device import choose_device, computes
 from alexnet_course.training.run import Run, train
 
 
@@ -88,6 +88,7 @@ def repetition(
 ) -> Run:
     """A run like the recorded one, with the same recipe, seed, precision, threads and images; iterate to train.
 
+    A CPU that would take many times as long in the recorded precision uses its own.
     ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
     name or, if it has none, from its folder. Raises ``CourseError``, before anything is trained, if the images are not
     the recorded ones.
@@ -108,7 +109,8 @@ def repetition(
     device = choose_device(options.get("device", "auto"))
     if device.type == "cpu" and "(cpu)" in environment.device:
         torch.set_num_threads(environment.threads)  # another number of threads would change the order of sums
-        options = {"precision": environment.precision, **options}
+        if computes(device, environment.precision):
+            options = {"precision": environment.precision, **options}
     return train(record.recipe, train_set=images["train"], test_set=images["test"], **options)
 
 

@@ -105,11 +105,21 @@ def choose_precision(
 @cache
 def cpu_has_fast_bf16() -> bool:
     """Whether this CPU multiplies bf16 matrices clearly faster than fp32 ones, measured once."""
+    return not cpu_lacks_bf16() and _gain_of_bf16(1024) > 1.5
 
-    def advantage(side: int) -> float:
-        """How many times as long as a product of bf16 matrices one of fp32 matrices takes."""
-        wide = torch.ones(side, side)
-        return seconds(wide) / seconds(wide.bfloat16())
+
+@cache
+def cpu_lacks_bf16() -> bool:
+    """Whether this CPU has no instructions for bf16, so that PyTorch takes many times as long as in fp32.
+
+    Measured once, with small matrices: the large ones, which show how much faster bf16 is where a CPU has the
+    instructions, take seconds where it does not.
+    """
+    return _gain_of_bf16(128) < 0.2
+
+
+def _gain_of_bf16(side: int) -> float:
+    """How many times as long as in bf16 a product of two square matrices takes in fp32."""
 
     def seconds(matrix: torch.Tensor) -> float:
         times = []
@@ -119,9 +129,13 @@ def cpu_has_fast_bf16() -> bool:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    # A CPU without instructions for bf16 takes seconds for the large products. The small ones already show it there,
-    # but not which of two similar rates is higher.
-    return advantage(128) > 0.2 and advantage(1024) > 1.5
+    wide = torch.ones(side, side)
+    return seconds(wide) / seconds(wide.bfloat16())
+
+
+def computes(device: torch.device, precision: str) -> bool:
+    """Whether ``device`` computes in ``precision`` itself. A CPU that only imitates bf16 is many times slower in it."""
+    return precision != "bf16" or device.type != "cpu" or not cpu_lacks_bf16()
 
 
 def resolve_precision(requested: str, device: torch.device) -> str:

@@ -23,7 +23,7 @@ from alexnet_course.records.check import changes, misnamed
 from alexnet_course.records.predictions import Predictions, pack, save_predictions
 from alexnet_course.records.record import Record, write_record
 from alexnet_course.training.averaging import WeightAverage
-from alexnet_course.training.device import device_name, resolve_precision
+from alexnet_course.training.device import computes, device_name, resolve_precision
 from alexnet_course.training.evaluation import Evaluation
 from alexnet_course.training.faults import TrainingStopped
 from alexnet_course.training.finished import check_end, environment, load_run, make_record, save_weights
@@ -192,11 +192,15 @@ class Run(Iterator[EpochResult]):
         return environment(self.device, self.precision, self.options, self.group.size)
 
     def _choose_precision(self, asked: str | None) -> str:
-        """The precision of the start if the run is resumed on the same device; a new measurement might differ."""
-        plan = self.folder.plan() if self.folder is not None else None
+        """The precision of the start if the run is resumed on the same device; a new measurement might differ.
+
+        Cloud machines call CPUs with and without bf16 by the same name.
+        """
+        plan, recipe = self.folder.plan() if self.folder is not None else None, self.recipe
         if plan is not None and plan["device"] == device_name(self.device):
-            return str(plan["precision"])
-        recipe = self.recipe
+            started_in = str(plan["precision"])
+            if recipe.precision != "auto" or computes(self.device, started_in):
+                return started_in
         if asked is not None and recipe.precision == "auto":
             recipe = recipe.replace(precision=asked)  # which checks it
         return resolve_precision(recipe.precision, self.device)

@@ -11,6 +11,7 @@ from alexnet_course.records.record import Record
 from alexnet_course.results.reproduce import Reproduction, find_record, repetition
 from alexnet_course.results.table import make_row
 from alexnet_course.results.verify import verify
+from alexnet_course.training import device
 from alexnet_course.watching import fit
 
 RECIPE = Recipe(name="base", model="cnn4", epochs=2, batch_size=10, validation_size=10)
@@ -43,12 +44,16 @@ def test_so_is_one_that_changed_the_images_of_an_epoch_at_once(data):
     assert result.differences == ["epoch_at_once False, recorded with True"]
 
 
-def test_the_recorded_number_of_threads_and_precision_are_used(record, data):
+@pytest.mark.parametrize(("lacks", "precision"), [(False, "bf16"), (True, "fp32")])
+def test_the_recorded_number_of_threads_and_precision_are_used(record, data, monkeypatch, lacks, precision):
+    """The precision only where the CPU has instructions for it: it would take many times as long otherwise."""
+    monkeypatch.setattr(device, "cpu_lacks_bf16", lambda: lacks)
+    monkeypatch.setattr(device, "cpu_has_fast_bf16", lambda: False)
     before = torch.get_num_threads()
     elsewhere = record.environment.model_copy(update={"threads": before + 1, "precision": "bf16"})
     try:
         run = repetition(record.replace(environment=elsewhere), **data)
-        assert (torch.get_num_threads(), run.precision) == (before + 1, "bf16")
+        assert (torch.get_num_threads(), run.precision) == (before + 1, precision)
     finally:
         torch.set_num_threads(before)
 

@@ -12,7 +12,9 @@ from alexnet_course.training.device import (
     choice_of_kernels,
     choose_device,
     choose_precision,
+    computes,
     cpu_has_fast_bf16,
+    cpu_lacks_bf16,
     device_name,
     fp32_in_full,
     has_code_for,
@@ -85,8 +87,17 @@ def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, 
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(module, "cpu_lacks_bf16", cpu_lacks_bf16.__wrapped__)
     assert cpu_has_fast_bf16.__wrapped__() is fast
     assert multiplied == sides
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_only_a_cpu_can_lack_bf16(monkeypatch, lacks):
+    monkeypatch.setattr(module, "cpu_lacks_bf16", lambda: lacks)
+    assert computes(torch.device("cpu"), "bf16") is not lacks
+    assert computes(torch.device("cuda"), "bf16")
+    assert computes(torch.device("cpu"), "fp32")
 
 
 def kernels() -> tuple[bool, bool]:
@@ -238,9 +249,10 @@ def test_autocast_computes_in_the_precision_asked_for(precision, dtype):
         assert layer(torch.ones(2, 4)).dtype == dtype
 
 
-def test_the_cpu_is_measured_once():
-    assert cpu_has_fast_bf16() is cpu_has_fast_bf16()
-    assert cpu_has_fast_bf16.cache_info().misses == 1
+@pytest.mark.parametrize("measurement", [cpu_has_fast_bf16, cpu_lacks_bf16])
+def test_the_cpu_is_measured_once(measurement):
+    assert measurement() is measurement()
+    assert measurement.cache_info().misses == 1
 
 
 def test_devices():

@@ -12,7 +12,7 @@ from alexnet_course.data import batches
 from alexnet_course.data.batches import set_or_seed
 from alexnet_course.recipe import Recipe
 from alexnet_course.shapes import memory_format
-from alexnet_course.training import resume, run, train, trainer
+from alexnet_course.training import device, resume, run, train, trainer
 from alexnet_course.training.kernels import FasterFunctions
 
 
@@ -47,6 +47,26 @@ def test_a_run_goes_on_in_another_format_on_another_device(elsewhere, data, tmp_
     list(resumed)
     assert resumed.record.test_accuracy > 0.8
     assert [entry.precision for entry in resumed.record.earlier_environments] == [before]
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks", "after"), [("auto", True, "fp32"), ("auto", False, "bf16"), ("bf16", True, "bf16")]
+)
+def test_a_cpu_of_the_same_name_may_lack_bf16(elsewhere, monkeypatch, data, tmp_path, asked, lacks, after):
+    """A run that asks for bf16 keeps it, however slow."""
+    elsewhere("AMD EPYC (cpu)", "bf16")
+    plan = recipe().replace(precision=asked, epochs=2)
+    begun = train(plan, out=tmp_path / "run", **data)
+    next(begun)
+    begun.close()
+    elsewhere("AMD EPYC (cpu)", "fp32")
+    monkeypatch.setattr(device, "cpu_lacks_bf16", lambda: lacks)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        resumed = resume(tmp_path / "run", **data)
+    assert resumed.precision == after
+    assert any("precision was bf16" in str(each.message) for each in warned) is (after == "fp32")
+    list(resumed)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "muon"])
