@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch import nn
 
 from alexnet_course import build_model, layer_table, training
 from alexnet_course.data import Dataset, download, sources
@@ -75,6 +76,9 @@ class TinyRun(run_module.Run):
         split.clear()
         with mock.patch.object(trainer, "BatchLoader", few_batches):  # a smaller train_size would be seen by chapters
             super().__init__(tiny, device=device, **options)
+        for layer in self.model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.momentum = 0.5  # or after so few steps its running statistics are far behind the weights
         self.work = {"epochs": recipe.epochs, **split, **network_of(recipe, self.train_set)}
 
     def __next__(self) -> Any:
