@@ -88,7 +88,8 @@ def repetition(
 ) -> Run:
     """A run like the recorded one, with the same recipe, seed, precision, threads and images; iterate to train.
 
-    A CPU that would take many times as long in the recorded precision uses its own.
+    A CPU without bf16 chooses the precision itself for a run that was recorded in bf16.
+
     ``options`` are those of ``train``. Without ``train_set`` and ``test_set`` the recorded data set is loaded by its
     name or, if it has none, from its folder. Raises ``CourseError``, before anything is trained, if the images are not
     the recorded ones.

@@ -75,7 +75,7 @@ def test_the_processor_is_measured_where_it_matters_and_only_there(monkeypatch, 
 def test_bf16_is_fast_where_it_is_clearly_faster_than_fp32(monkeypatch, factor, fast, sides):
     """On a clock that shows a product of fp32 matrices as taking ``factor`` times as long as one of bf16.
 
-    Where bf16 is hopeless, no large product is computed: without instructions for bf16 four of them take 14 seconds.
+    Where bf16 is only imitated, no large product is computed: it would take seconds.
     """
     clock, multiplied = [0.0], set()
     product = torch.Tensor.__matmul__
