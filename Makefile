@@ -2,8 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# An active environment must not leak into this one.
-unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET MPLBACKEND
+# An active environment must not leak into this one. Nor must a setting that keeps Python from storing what it has compiled:
+# each process would compile PyTorch's files once more, which takes three times as long as the rest of their import.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET MPLBACKEND PYTHONDONTWRITEBYTECODE
 
 # The first suitable interpreter, so that an old `python3` does not hide a `python3.12`.
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))

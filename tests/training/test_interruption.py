@@ -135,7 +135,7 @@ def test_a_process_that_is_asked_to_stop_saves_first(alone, tmp_path, monkeypatc
         try:
             wait_for_checkpoint(process, out)
             process.send_signal(wish)
-            printed, errors = process.communicate(timeout=60)
+            printed, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert (process.returncode, printed) == (status, "")
