@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import time
@@ -33,10 +34,10 @@ from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import PREDICTIONS, RECORD, WEIGHTS
 from alexnet_course.records.curves import published_curve
 from alexnet_course.records.predictions import load_predictions, save_predictions
-from alexnet_course.records.record import NewImages, Record, read_record, write_record
+from alexnet_course.records.record import Environment, NewImages, Record, read_record, write_record
 from alexnet_course.results.table import CLASSES, PUBLISHED, costs
 from alexnet_course.training import TrainingStopped, choose_device, train
-from alexnet_course.training.device import device_name
+from alexnet_course.training.device import BF16_FLAGS, device_name
 from alexnet_course.training.division import image_count
 from alexnet_course.training.folder import refuse_changes
 
@@ -125,11 +126,19 @@ def rates(records: Path, device: str) -> dict[str, float]:
         except CourseError:  # the run is listed as damaged, or is none of this campaign
             continue
         recipe = record.recipe
-        alone = all(environment.device == device for environment in record.environments)
+        alone = all(is_on(environment, device) for environment in record.environments)
         if alone and recipe.dataset in ("cifar10", "cifar100"):
             done = work(recipe) * len(record.history) / expected_epochs(recipe)[0]  # it may have stopped early
             found.setdefault(recipe.model, []).append(done / record.wall_seconds)
     return {model: statistics.median(those) for model, those in found.items()}
+
+
+def is_on(environment: Environment, device: str) -> bool:
+    """Whether a run was on ``device``. Older records name a CPU without its flag for bf16; their precision tells it."""
+    plain = re.sub(rf", ({'|'.join(BF16_FLAGS)}) (?=\(cpu\)$)", " ", device)
+    if environment.device not in (device, plain):
+        return False
+    return not device.endswith("(cpu)") or (environment.precision == "bf16") is (plain != device)
 
 
 def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:

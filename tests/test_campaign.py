@@ -29,7 +29,18 @@ from alexnet_course.records import load_records
 from alexnet_course.records.record import Record, dump_record, read_record
 from alexnet_course.training import Trainer, TrainingStopped, hooks
 from benchmarks import campaign as module
-from benchmarks.campaign import Images, Outcome, campaign, estimate, expected_epochs, is_recorded, main, plan, work
+from benchmarks.campaign import (
+    Images,
+    Outcome,
+    campaign,
+    estimate,
+    expected_epochs,
+    is_on,
+    is_recorded,
+    main,
+    plan,
+    work,
+)
 
 FOREVER = float("inf")
 
@@ -533,11 +544,12 @@ def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_re
     command()
     path = tmp_path / "records" / "a-evening-seed0.json"
     record = json.loads(path.read_text())
-    record["wall_seconds"] = 3600.0
+    device = "abacus (cpu)"
+    record["wall_seconds"], record["environment"]["device"] = 3600.0, device
     path.write_text(json.dumps(record))
+    monkeypatch.setattr(module, "device_name", lambda _: device)
     status, out, _ = command("--list", "--seeds", "2")
     assert status == 0
-    device = record["environment"]["device"]
     assert out.splitlines() == [
         "recorded  a-evening-seed0",
         "to do     b-evening-seed0  1.0 h",  # the last layer, for 100 classes, is little
@@ -563,6 +575,25 @@ def test_the_list_says_how_long_the_rest_takes_where_a_run_of_this_machine_is_re
     record["environment"]["device"] = "another"
     path.write_text(json.dumps(record))
     assert " h" not in command("--list", "--seeds", "2")[1]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "precision", "device", "same"),
+    [
+        ("EPYC, avx512_bf16 (cpu)", "bf16", "EPYC, avx512_bf16 (cpu)", True),
+        ("EPYC, avx512_bf16 (cpu)", "bf16", "EPYC (cpu)", False),
+        ("EPYC, avx512_bf16 (cpu)", "bf16", "EPYC, amx_bf16 (cpu)", False),
+        ("EPYC (cpu)", "fp32", "EPYC (cpu)", True),
+        ("EPYC (cpu)", "fp32", "EPYC, avx512_bf16 (cpu)", False),
+        ("EPYC (cpu)", "bf16", "EPYC, avx512_bf16 (cpu)", True),  # of a version that did not note the flag
+        ("EPYC (cpu)", "bf16", "EPYC (cpu)", False),
+        ("Xeon (cpu)", "fp32", "EPYC (cpu)", False),
+        ("Tesla T4", "fp16", "Tesla T4", True),
+        ("NVIDIA H100", "bf16", "NVIDIA H100", True),
+    ],
+)
+def test_times_are_those_of_the_same_device_with_or_without_bf16(recorded, precision, device, same):
+    assert is_on(SimpleNamespace(device=recorded, precision=precision), device) is same
 
 
 def test_a_damaged_record_does_not_hide_the_list(monkeypatch, tmp_path, capsys):

@@ -159,7 +159,13 @@ def machine(tmp_path):
     def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(programs), "HOME": str(tmp_path), **variables}
         return subprocess.run(
-            ["make", *arguments], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+            ["make", *arguments],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     return add, make, checkout

@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import torch
 
 from alexnet_course.errors import CourseError
 
+# What Linux lists among the flags of a CPU that computes in bf16, the fastest first: x86's, then Arm's.
+BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -210,15 +213,24 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def device_name(device: torch.device) -> str:
-    """The device's name for records: that of the GPU, or of the CPU if the system reports it."""
+    """The device's name for records: that of the GPU, or of the CPU if the system reports it.
+
+    Cloud machines give CPUs with and without bf16 the same name, so Linux's flag for it is added, as in
+    "AMD EPYC, avx512_bf16 (cpu)".
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     import platform
 
-    name = platform.processor() or platform.machine()
+    facts: dict[str, str] = {}
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+            for line in takewhile(str.strip, lines):  # an empty line ends the first core
+                key, _, value = line.partition(":")
+                facts[key.strip()] = value.strip()
     except OSError:
         pass  # not Linux
-    return f"{name} ({device.type})"
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    bf16 = next((f", {flag}" for flag in BF16_FLAGS if flag in flags), "")
+    return f"{name}{bf16} ({device.type})"

@@ -194,7 +194,7 @@ class Run(Iterator[EpochResult]):
     def _choose_precision(self, asked: str | None) -> str:
         """The precision of the start if the run is resumed on the same device; a new measurement might differ.
 
-        It is chosen anew on a CPU that only imitates it: cloud machines give CPUs with and without bf16 the same name.
+        It is chosen anew on a CPU that only imitates it: off Linux, CPUs with and without bf16 may have the same name.
         """
         plan, recipe = self.folder.plan() if self.folder is not None else None, self.recipe
         if plan is not None and plan["device"] == device_name(self.device):

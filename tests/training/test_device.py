@@ -1,3 +1,4 @@
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from types import SimpleNamespace
@@ -226,6 +227,24 @@ def test_without_a_gpu_of_nvidias_nothing_is_switched(device, told):
 
 def test_the_name_of_the_processor_says_that_it_is_one():
     assert device_name(torch.device("cpu")).endswith(" (cpu)")
+
+
+@pytest.mark.parametrize(
+    ("listing", "name"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2\n", "AMD EPYC (cpu)"),
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx512_bf16 avx2\n", "AMD EPYC, avx512_bf16 (cpu)"),
+        ("flags\t\t: avx512_bf16 amx_bf16 amx_tile\nmodel name\t: Xeon: a CPU\n", "Xeon: a CPU, amx_bf16 (cpu)"),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", "abacus, bf16 (cpu)"),  # Arm's give no name
+        ("model name\t: one\n\nmodel name\t: two\nflags\t\t: amx_bf16\n", "one (cpu)"),
+        ("", "abacus (cpu)"),
+    ],
+)
+def test_the_name_of_a_cpu_says_what_it_has_for_bf16(monkeypatch, listing, name):
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "abacus")
+    monkeypatch.setattr("builtins.open", lambda path, **_: io.StringIO(listing))
+    assert device_name(torch.device("cpu")) == name
 
 
 def test_where_the_system_does_not_tell_its_name_it_is_that_of_its_kind(monkeypatch):
