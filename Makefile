@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # An active environment must not leak into this one. Nor must a setting that keeps Python from storing what it has compiled:
-# each process would compile PyTorch's files once more, which takes three times as long as the rest of their import.
+# each process would compile PyTorch's files again, and importing them would take three times as long.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET MPLBACKEND PYTHONDONTWRITEBYTECODE
 
 # The first suitable interpreter, so that an old `python3` does not hide a `python3.12`.
