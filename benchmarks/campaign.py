@@ -33,6 +33,7 @@ from alexnet_course.recipes import ablations, list_recipes, load_recipe
 from alexnet_course.records import FOLDER as RECORDS
 from alexnet_course.records import PREDICTIONS, RECORD, WEIGHTS
 from alexnet_course.records.curves import published_curve
+from alexnet_course.records.hardware import PROCESSOR
 from alexnet_course.records.predictions import load_predictions, save_predictions
 from alexnet_course.records.record import Environment, NewImages, Record, read_record, write_record
 from alexnet_course.results.table import CLASSES, PUBLISHED, costs
@@ -135,10 +136,10 @@ def rates(records: Path, device: str) -> dict[str, float]:
 
 def is_on(environment: Environment, device: str) -> bool:
     """Whether a run was on ``device``. Older records name a CPU without its flag for bf16; their precision tells it."""
-    plain = re.sub(rf", ({'|'.join(BF16_FLAGS)}) (?=\(cpu\)$)", " ", device)
+    plain = re.sub(rf", ({'|'.join(BF16_FLAGS)}) (?={re.escape(PROCESSOR)}$)", " ", device)
     if environment.device not in (device, plain):
         return False
-    return not device.endswith("(cpu)") or (environment.precision == "bf16") is (plain != device)
+    return not device.endswith(PROCESSOR) or (environment.precision == "bf16") is (plain != device)
 
 
 def estimate(recipe: Recipe, known: Mapping[str, float]) -> float | None:
