@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import alexnet_course
 from alexnet_course.data.folder import KNOWN_FINGERPRINTS
 from alexnet_course.errors import CourseError
 from alexnet_course.models import build_model
+from alexnet_course.optim import ends_early
 from alexnet_course.recipe import Recipe
 from alexnet_course.records import FOLDER, load_records, records_of
 from alexnet_course.records.predictions import digest, load_predictions, pack
@@ -92,7 +94,10 @@ def agrees_with_itself(record):
     low, high = record.test_accuracy_interval
     assert low <= record.test_accuracy <= high
     assert record.val_accuracy == record.history[-1].val_accuracy
-    assert [entry.epoch for entry in record.history] == list(range(1, record.recipe.epochs + 1))
+    history = [asdict(entry) for entry in record.history]
+    assert [entry["epoch"] for entry in history] == list(range(1, len(history) + 1))
+    assert len(history) == record.recipe.epochs or ends_early(record.recipe, history)
+    assert not ends_early(record.recipe, history[:-1], history[-1]["lr"])  # or it would have stopped before
 
 
 def test_a_loaded_run_is_the_run(run):
